@@ -1,9 +1,49 @@
-//! The vocabulary of Coppicer.
+//! The vocabulary of Coppicer: ids, ops, messages, events, outcomes, refusals and limits.
+//!
+//! Data only: nothing here reads a clock, starts a task, or touches a file. The other crates of
+//! Coppicer speak in these words; hosts use them through the facade crate `coppicer`.
 
+mod close;
+mod deadline;
+mod event;
+mod fork;
 mod ids;
+mod lease;
+mod limits;
+mod op;
+mod outcome;
+mod path;
 mod record;
+mod refusal;
+mod reply;
+mod restart;
+mod spawn;
+mod status;
+mod supervisor_msg;
+mod thread_msg;
 
-pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
-pub use record::{
-    AbortReason, CallId, MessagePhase, Raw, Record, RecordClass, ToolKind, TurnRef,
+pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
+pub use deadline::Deadline;
+pub use event::{
+    Ended, Event, EventKind, Fact, QuestionId, RuntimeEvent, SpawnOrigin, ThreadEvent, Usage,
 };
+pub use fork::{ForkPoint, ForkRefusal};
+pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
+pub use lease::{Lease, LeaseBook, LeaseKind};
+pub use limits::{LimitRow, Limits};
+pub use op::{Delivery, InputPart, Mail, MailId, Op, Submission, UserInput};
+pub use outcome::{Accepted, Interrupted, Outcome, Rung, SubmissionState};
+pub use path::{AgentPath, PathError};
+pub use record::{
+    AbortReason, CallId, MessagePhase, NewRecord, Raw, Record, RecordClass, ToolKind, TurnRef,
+};
+pub use refusal::{
+    CloseError, ControlError, LimitReached, OutcomeError, SpawnError, StoreError, SubmitError,
+    TapError,
+};
+pub use reply::{Answer, NoAnswer, Reply};
+pub use restart::{Backoff, OnSpent, Restart, RestartLimit, RestartPolicy};
+pub use spawn::{OnCrash, Origin, Placement, SpawnThread, ThreadConfig};
+pub use status::{Phase, StatusFact, ThreadStatus, status_after};
+pub use supervisor_msg::{Asker, SupervisorMsg, SupervisorTick};
+pub use thread_msg::{Flushed, KnownSubmission, Now, ThreadMsg, ThreadTick, TurnItem, TurnPermit};

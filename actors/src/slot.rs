@@ -1,0 +1,446 @@
+//! The slot of a thread: what outlives its actor.
+//!
+//! A ractor mailbox is unbounded and dies with its actor, and what was in it is lost. So the inbox,
+//! its depth gauge, the waiting callers and the published view of a thread live here, and the actor
+//! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
+
+mod lanes;
+mod view;
+
+use std::fmt;
+use std::sync::Arc;
+
+use coppicer_messages::{
+    Accepted, Answer, ControlError, Deadline, Epoch, Lease, LeaseBook, LeaseKind, Outcome,
+    OutcomeError, Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+};
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use tokio::sync::{Notify, oneshot};
+
+use crate::taps::About;
+use crate::thread::Wake;
+use lanes::{Lanes, Place};
+pub(crate) use view::ViewChange;
+pub use view::ThreadView;
+
+/// The way up to the supervisor. False if it is gone.
+#[derive(Clone)]
+pub struct Uplink(Arc<dyn Fn(SupervisorMsg) -> bool + Send + Sync>);
+
+impl Uplink {
+    /// An uplink that sends through `send`.
+    pub fn new(send: impl Fn(SupervisorMsg) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(send))
+    }
+
+    /// Sends; false if the supervisor is gone.
+    pub fn send(&self, msg: SupervisorMsg) -> bool {
+        (self.0)(msg)
+    }
+}
+
+impl fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Uplink")
+    }
+}
+
+/// Whether a thread takes submissions, and what has to happen first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// It takes them; an actor is there, or comes without being asked.
+    Open,
+    /// It takes them; the first one has to ask for an actor.
+    Dormant,
+    /// It takes none until it is revived.
+    Parked,
+    /// It takes none any more.
+    Closed,
+}
+
+/// What outlives the actor of one thread.
+pub struct Slot {
+    about: Arc<About>,
+    capacity: usize,
+    control_max: usize,
+    leases: Arc<LeaseBook>,
+    uplink: Uplink,
+    lanes: Mutex<Lanes>,
+    view: Mutex<ThreadView>,
+    changed: Notify,
+    _lease: Lease,
+}
+
+impl Slot {
+    /// The slot of a thread that has no actor yet.
+    pub fn new(
+        about: Arc<About>,
+        view: ThreadView,
+        capacity: usize,
+        control_max: usize,
+        leases: Arc<LeaseBook>,
+        uplink: Uplink,
+        door: Door,
+    ) -> Self {
+        Self {
+            about,
+            capacity,
+            control_max,
+            uplink,
+            lanes: Mutex::new(Lanes::new(door)),
+            view: Mutex::new(view),
+            changed: Notify::new(),
+            _lease: leases.grant(LeaseKind::Slot),
+            leases,
+        }
+    }
+
+    /// Which thread.
+    pub fn thread(&self) -> ThreadId {
+        self.about.thread
+    }
+
+    /// Which thread, and what is above it.
+    pub fn about(&self) -> &Arc<About> {
+        &self.about
+    }
+
+    /// A copy of what the thread publishes of itself.
+    pub fn view(&self) -> ThreadView {
+        let (depth, door) = {
+            let lanes = self.lanes.lock();
+            (lanes.used, lanes.door)
+        };
+        let mut view = self.view.lock().clone();
+        view.inbox = depth;
+        view.inbox_capacity = self.capacity;
+        view.closed = door == Door::Closed;
+        view
+    }
+
+    /// Looks at the view without copying it.
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&ThreadView) -> T) -> T {
+        look(&self.view.lock())
+    }
+
+    /// Changes the view and wakes those who wait for a change.
+    pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut ThreadView) -> T) -> T {
+        let result = change(&mut self.view.lock());
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Told at each change of the view. Take it before looking, so that none is missed.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Puts a submission into the inbox, or refuses at once: without a permit nothing is allocated.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Parked`, `Closed`; nothing was queued.
+    pub fn submit(
+        &self,
+        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
+    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
+        let mut lanes = self.lanes.lock();
+        self.check_door(&lanes)?;
+        if lanes.used >= self.capacity {
+            return Err(SubmitError::Overloaded { depth: lanes.used, capacity: self.capacity });
+        }
+        lanes.used += 1;
+        self.leases.note_granted(LeaseKind::InboxPermit);
+        Ok(self.push_input(lanes, make))
+    }
+
+    /// Puts a submission into the inbox, waiting in line for a place until `deadline`.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); `NoAnswer` if no place came free by the deadline.
+    pub async fn submit_in_line(
+        &self,
+        deadline: Deadline,
+        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
+    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
+        let place = {
+            let mut lanes = self.lanes.lock();
+            self.check_door(&lanes)?;
+            if lanes.used < self.capacity {
+                lanes.used += 1;
+                self.leases.note_granted(LeaseKind::InboxPermit);
+                None
+            } else if lanes.line.len() >= self.control_max {
+                return Err(SubmitError::Overloaded { depth: lanes.used, capacity: self.capacity });
+            } else {
+                let (to, from) = oneshot::channel();
+                lanes.line.push_back(to);
+                Some(from)
+            }
+        };
+        let held = match place {
+            None => Place::held(self),
+            Some(from) => match tokio::time::timeout_at(deadline.instant(), from).await {
+                Ok(Ok(())) => Place::held(self),
+                Ok(Err(_)) => return Err(SubmitError::Closed { thread: self.thread() }),
+                Err(_) => return Err(SubmitError::NoAnswer),
+            },
+        };
+        let lanes = self.lanes.lock();
+        self.check_door(&lanes)?;
+        held.keep();
+        Ok(self.push_input(lanes, make))
+    }
+
+    /// Puts the first submission of a new thread into its inbox, before the actor is there.
+    pub fn submit_first(&self, msg: ThreadMsg) {
+        let mut lanes = self.lanes.lock();
+        lanes.used += 1;
+        self.leases.note_granted(LeaseKind::InboxPermit);
+        lanes.input.push_back(msg);
+    }
+
+    fn check_door(&self, lanes: &Lanes) -> Result<(), SubmitError> {
+        let thread = self.thread();
+        match lanes.door {
+            Door::Open | Door::Dormant => Ok(()),
+            Door::Parked => Err(SubmitError::Parked { thread }),
+            Door::Closed => Err(SubmitError::Closed { thread }),
+        }
+    }
+
+    fn push_input(
+        &self,
+        mut lanes: parking_lot::MutexGuard<'_, Lanes>,
+        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
+    ) -> Answer<Accepted, SubmitError> {
+        let (msg, answer) = make();
+        lanes.input.push_back(msg);
+        self.wake(lanes);
+        answer
+    }
+
+    /// Puts a request or notice into the control lane.
+    ///
+    /// # Errors
+    /// Gives the message back if the thread is closed, or if callers already wait in numbers.
+    pub fn control(&self, msg: ThreadMsg) -> Result<(), (ThreadMsg, ControlError)> {
+        let mut lanes = self.lanes.lock();
+        if lanes.door == Door::Closed {
+            return Err((msg, ControlError::NotFound { thread: self.thread() }));
+        }
+        if lanes.control.len() >= self.control_max {
+            return Err((msg, ControlError::Overloaded { waiting: lanes.control.len() }));
+        }
+        lanes.control.push_back(msg);
+        self.wake(lanes);
+        Ok(())
+    }
+
+    /// Puts a notice of what the actor itself started into the control lane: never refused, because
+    /// the actor bounds how much it starts.
+    pub(crate) fn notice(&self, msg: ThreadMsg) {
+        let mut lanes = self.lanes.lock();
+        lanes.control.push_back(msg);
+        self.wake(lanes);
+    }
+
+    /// Tells the actor to close: into the control lane, whatever the door.
+    pub fn order(&self, msg: ThreadMsg) {
+        self.notice(msg);
+    }
+
+    /// Wakes the actor once for all that waits, or asks for one.
+    fn wake(&self, mut lanes: parking_lot::MutexGuard<'_, Lanes>) {
+        if lanes.door == Door::Dormant {
+            lanes.door = Door::Open;
+            drop(lanes);
+            self.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
+            return;
+        }
+        if lanes.woken {
+            return;
+        }
+        if let Some(actor) = lanes.actor.clone() {
+            lanes.woken = true;
+            drop(lanes);
+            // A dead actor is replaced by one that looks into the lanes when it starts.
+            drop(actor.cast(Wake));
+        }
+    }
+
+    /// Ties an incarnation to the slot. `queued`: accepted submissions that it brings along, each
+    /// of which takes a place in the inbox.
+    pub(crate) fn attach(&self, actor: ActorRef<Wake>, queued: usize) {
+        let mut lanes = self.lanes.lock();
+        let used = lanes.input.len() + queued;
+        for _ in lanes.used..used {
+            self.leases.note_granted(LeaseKind::InboxPermit);
+        }
+        for _ in used..lanes.used {
+            self.leases.note_returned(LeaseKind::InboxPermit);
+        }
+        lanes.used = used;
+        lanes.actor = Some(actor);
+        lanes.woken = false;
+        if !lanes.input.is_empty() || !lanes.control.is_empty() {
+            self.wake(lanes);
+        }
+    }
+
+    /// Takes the incarnation away. What waits stays.
+    pub fn detach(&self) {
+        let mut lanes = self.lanes.lock();
+        lanes.actor = None;
+        lanes.woken = false;
+    }
+
+    /// Gives up the actor if nothing waits: true if nothing did. Then the next message asks for one.
+    pub(crate) fn try_sleep(&self) -> bool {
+        let mut lanes = self.lanes.lock();
+        if !lanes.input.is_empty() || !lanes.control.is_empty() {
+            return false;
+        }
+        lanes.actor = None;
+        lanes.woken = false;
+        lanes.door = Door::Dormant;
+        true
+    }
+
+    /// Opens or shuts the door. A closed one refuses what waits at it and in the inbox.
+    pub fn set_door(&self, door: Door) {
+        let mut lanes = self.lanes.lock();
+        if lanes.door == Door::Closed {
+            return;
+        }
+        lanes.door = door;
+        if door == Door::Closed || door == Door::Parked {
+            lanes.line.clear();
+        }
+    }
+
+    /// Whether it takes submissions.
+    pub fn door(&self) -> Door {
+        self.lanes.lock().door
+    }
+
+    /// What the actor takes next: control before input; input only if it wants some.
+    pub(crate) fn take(&self, want_input: bool) -> Option<ThreadMsg> {
+        let mut lanes = self.lanes.lock();
+        if let Some(msg) = lanes.control.pop_front() {
+            return Some(msg);
+        }
+        if want_input {
+            if let Some(msg) = lanes.input.pop_front() {
+                return Some(msg);
+            }
+        }
+        lanes.woken = false;
+        None
+    }
+
+    /// Takes what waits in the inbox, to refuse it.
+    pub(crate) fn take_input(&self) -> Vec<ThreadMsg> {
+        self.lanes.lock().input.drain(..).collect()
+    }
+
+    /// Frees one place of the inbox; the first in line gets it.
+    pub(crate) fn free_place(&self) {
+        let mut lanes = self.lanes.lock();
+        while let Some(next) = lanes.line.pop_front() {
+            if next.send(()).is_ok() {
+                return; // the place changes hands
+            }
+        }
+        lanes.used = lanes.used.saturating_sub(1);
+        self.leases.note_returned(LeaseKind::InboxPermit);
+    }
+
+    /// How many submissions wait: those in the inbox and those accepted and not yet run.
+    pub fn depth(&self) -> usize {
+        self.lanes.lock().used
+    }
+
+    /// Waits for an outcome: answered by [`settle`](Self::settle).
+    pub fn await_outcome(&self, submission: SubmissionId, reply: Reply<Outcome, OutcomeError>) {
+        self.lanes.lock().waiters.push((submission, reply));
+    }
+
+    /// Tells those who wait for it.
+    pub fn settle(&self, submission: &SubmissionId, outcome: &Outcome) {
+        let told = {
+            let mut lanes = self.lanes.lock();
+            if lanes.waiters.is_empty() {
+                return;
+            }
+            let (told, rest) =
+                std::mem::take(&mut lanes.waiters).into_iter().partition(|(id, _)| id == submission);
+            lanes.waiters = rest;
+            let told: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)> = told;
+            told
+        };
+        for (_, reply) in told {
+            reply.tell(Ok(outcome.clone()));
+        }
+    }
+
+    /// Ends the slot for good: nothing is taken any more, whoever waits is told.
+    pub fn end(&self) {
+        let (input, control, waiters) = {
+            let mut lanes = self.lanes.lock();
+            lanes.door = Door::Closed;
+            lanes.actor = None;
+            lanes.line.clear();
+            for _ in 0..lanes.used {
+                self.leases.note_returned(LeaseKind::InboxPermit);
+            }
+            lanes.used = 0;
+            (
+                std::mem::take(&mut lanes.input),
+                std::mem::take(&mut lanes.control),
+                std::mem::take(&mut lanes.waiters),
+            )
+        };
+        let thread = self.thread();
+        for msg in input.into_iter().chain(control) {
+            refuse_closed(msg, thread);
+        }
+        drop(waiters);
+    }
+
+    /// The newest incarnation that published itself here.
+    pub fn epoch(&self) -> Epoch {
+        self.with_view(|view| view.epoch)
+    }
+}
+
+/// Answers a request that meets a closed thread.
+pub(crate) fn refuse_closed(msg: ThreadMsg, thread: ThreadId) {
+    match msg {
+        ThreadMsg::Submit { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
+        ThreadMsg::Answer { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
+        ThreadMsg::Interrupt { reply } => reply.tell(Ok(coppicer_messages::Interrupted::NothingRan)),
+        ThreadMsg::Revive { reply } | ThreadMsg::Hibernate { reply } => {
+            reply.tell(Err(ControlError::WrongPhase { thread, phase: "closed" }));
+        }
+        ThreadMsg::Flush { reply } => reply.tell(Err(ControlError::NotFound { thread })),
+        // Notices need no answer; the turn's requests end with their turn.
+        _ => {}
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("thread", &self.thread())
+            .field("depth", &self.depth())
+            .field("door", &self.door())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

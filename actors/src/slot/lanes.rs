@@ -1,0 +1,63 @@
+//! The queues of a slot.
+
+use std::collections::VecDeque;
+
+use coppicer_messages::{Outcome, OutcomeError, Reply, SubmissionId, ThreadMsg};
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::{Door, Slot};
+use crate::thread::Wake;
+
+pub(super) struct Lanes {
+    pub(super) door: Door,
+    pub(super) actor: Option<ActorRef<Wake>>,
+    /// Whether the actor was told that something waits, and has not found the lanes empty since.
+    pub(super) woken: bool,
+    pub(super) input: VecDeque<ThreadMsg>,
+    pub(super) control: VecDeque<ThreadMsg>,
+    /// Places of the inbox in use: submissions in `input`, and those accepted and not yet run.
+    pub(super) used: usize,
+    /// Those who wait for a place, first come first served.
+    pub(super) line: VecDeque<oneshot::Sender<()>>,
+    pub(super) waiters: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)>,
+}
+
+impl Lanes {
+    pub(super) const fn new(door: Door) -> Self {
+        Self {
+            door,
+            actor: None,
+            woken: false,
+            input: VecDeque::new(),
+            control: VecDeque::new(),
+            used: 0,
+            line: VecDeque::new(),
+            waiters: Vec::new(),
+        }
+    }
+}
+
+/// A place in the inbox that is given back unless it is kept.
+pub(super) struct Place<'a> {
+    slot: &'a Slot,
+    kept: bool,
+}
+
+impl<'a> Place<'a> {
+    pub(super) const fn held(slot: &'a Slot) -> Self {
+        Self { slot, kept: false }
+    }
+
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.slot.free_place();
+        }
+    }
+}

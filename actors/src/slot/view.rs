@@ -1,0 +1,97 @@
+//! What a thread publishes of itself, read by anyone without a message.
+
+use coppicer_messages::{AgentPath, Epoch, Phase, ThreadId, ThreadStatus, TurnId, Usage};
+use serde::{Deserialize, Serialize};
+
+/// A snapshot of one thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ThreadView {
+    /// Its id.
+    pub thread: ThreadId,
+    /// Its parent.
+    pub parent: Option<ThreadId>,
+    /// Its path, if it has a name.
+    pub path: Option<AgentPath>,
+    /// A name for people.
+    pub nickname: Option<String>,
+    /// Its role.
+    pub role: Option<String>,
+    /// Levels below the root of its tree.
+    pub depth: u32,
+    /// Whether it is hidden from lists.
+    pub internal: bool,
+    /// What it was forked from.
+    pub forked_from: Option<ThreadId>,
+    /// The rollout that it was imported from.
+    pub rollout_path: Option<String>,
+    /// Its status.
+    pub status: ThreadStatus,
+    /// The how-many-th status since this runtime has it.
+    pub status_seq: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// Its incarnation.
+    pub epoch: Epoch,
+    /// The running turn.
+    pub turn: Option<TurnId>,
+    /// Turns that ended since this runtime has it.
+    pub turns: u64,
+    /// Crashes of its engine and its actor since this runtime has it.
+    pub crashes: u64,
+    /// Whether the running turn waits for an answer of the host.
+    pub waiting_for_host: bool,
+    /// Tokens used since this runtime has it.
+    pub usage: Usage,
+    /// The last error, if the last turn had one.
+    pub last_error: Option<String>,
+    /// Submissions that wait.
+    pub inbox: usize,
+    /// Submissions that may wait.
+    pub inbox_capacity: usize,
+    /// Whether it takes submissions no more.
+    pub closed: bool,
+}
+
+/// A change of status and phase.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ViewChange {
+    pub(crate) status: Option<ThreadStatus>,
+    pub(crate) phase: Phase,
+}
+
+impl ThreadView {
+    /// The view of a thread of which only the id is known.
+    pub const fn of(thread: ThreadId) -> Self {
+        Self {
+            thread,
+            parent: None,
+            path: None,
+            nickname: None,
+            role: None,
+            depth: 0,
+            internal: false,
+            forked_from: None,
+            rollout_path: None,
+            status: ThreadStatus::PendingInit,
+            status_seq: 0,
+            phase: Phase::Starting,
+            epoch: Epoch(0),
+            turn: None,
+            turns: 0,
+            crashes: 0,
+            waiting_for_host: false,
+            usage: Usage {
+                input_tokens: 0,
+                cached_input_tokens: 0,
+                output_tokens: 0,
+                reasoning_output_tokens: 0,
+                cost_micros: 0,
+            },
+            last_error: None,
+            inbox: 0,
+            inbox_capacity: 0,
+            closed: false,
+        }
+    }
+}

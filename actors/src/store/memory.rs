@@ -1,0 +1,325 @@
+//! A store in memory: for tests, and for threads that need not outlive the process.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use coppicer_messages::{
+    Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Seq, StoreError, SubmissionId,
+    SubmissionState, ThreadId,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::{
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
+    ThreadStore, descend,
+};
+use crate::history::History;
+
+/// Threads in memory. Answers at once, from the caller's own thread.
+#[derive(Default)]
+pub struct MemoryStore {
+    threads: Mutex<HashMap<ThreadId, Row>>,
+}
+
+struct Row {
+    thread: StoredThread,
+    history: History,
+    submissions: HashMap<SubmissionId, SubmissionRow>,
+    order: u64,
+    mail: Vec<Mail>,
+    mail_had: HashSet<MailId>,
+    children: BTreeSet<ThreadId>,
+}
+
+struct SubmissionRow {
+    known: KnownSubmission,
+    /// Kept until it has its outcome.
+    body: Option<Raw>,
+    order: u64,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many threads there are.
+    pub fn len(&self) -> usize {
+        self.threads.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("threads", &self.len()).finish()
+    }
+}
+
+type Rows = HashMap<ThreadId, Row>;
+
+fn not_found(thread: ThreadId) -> StoreError {
+    StoreError::NotFound { thread }
+}
+
+fn create(rows: &mut Rows, new: NewThread, records: Vec<NewRecord>) -> Result<Acquired, StoreError> {
+    let thread = new.id;
+    if rows.contains_key(&thread) {
+        return Err(StoreError::Exists { thread });
+    }
+    if let Some(parent) = new.parent {
+        if !rows.contains_key(&parent) {
+            return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
+        }
+    }
+    let mut history = match new.base {
+        Some(base) => {
+            let source = rows.get(&base.thread).ok_or_else(|| not_found(base.thread))?;
+            source.history.prefix(base.cut.0)
+        }
+        None => History::default(),
+    };
+    for record in records {
+        history.append(record);
+    }
+    if let Some(parent) = new.parent.and_then(|parent| rows.get_mut(&parent)) {
+        parent.children.insert(thread);
+    }
+    let stored = StoredThread {
+        id: thread,
+        parent: new.parent.map(|parent| (parent, EdgeStatus::Open)),
+        base: new.base,
+        depth: new.depth,
+        path: new.path,
+        config: new.config,
+        status: new.status,
+        rollout_path: new.rollout_path,
+        head: Seq(history.len()),
+        epoch: Epoch(1),
+        created_ms: new.created_ms,
+    };
+    let acquired = Acquired {
+        fence: Fence { thread, epoch: Epoch(1) },
+        thread: stored.clone(),
+        open: Vec::new(),
+        mail: Vec::new(),
+    };
+    let row = Row {
+        thread: stored,
+        history,
+        submissions: HashMap::new(),
+        order: 0,
+        mail: Vec::new(),
+        mail_had: HashSet::new(),
+        children: BTreeSet::new(),
+    };
+    rows.insert(thread, row);
+    Ok(acquired)
+}
+
+fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
+    let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
+    row.thread.epoch = row.thread.epoch.next();
+    let mut open: Vec<(u64, OpenSubmission)> = row
+        .submissions
+        .iter()
+        .filter_map(|(id, submission)| {
+            let body = submission.body.clone()?;
+            let open = OpenSubmission {
+                id: id.clone(),
+                seq: submission.known.seq,
+                body,
+                state: submission.known.state.clone(),
+            };
+            Some((submission.order, open))
+        })
+        .collect();
+    open.sort_by_key(|(order, _)| *order);
+    Ok(Acquired {
+        fence: Fence { thread, epoch: row.thread.epoch },
+        thread: row.thread.clone(),
+        open: open.into_iter().map(|(_, open)| open).collect(),
+        mail: row.mail.clone(),
+    })
+}
+
+fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<Seq, StoreError> {
+    let Fence { thread, epoch } = fence;
+    let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
+    if row.thread.epoch != epoch {
+        return Err(StoreError::Fenced { thread });
+    }
+    let head = Seq(row.history.len());
+    if head != expected {
+        return Err(StoreError::HeadConflict { thread, expected, head });
+    }
+    for record in batch.records {
+        row.history.append(record);
+    }
+    row.thread.head = Seq(row.history.len());
+    for new in batch.accepted {
+        row.order += 1;
+        let submission = SubmissionRow {
+            known: KnownSubmission::new(new.digest, head, SubmissionState::Accepted),
+            body: Some(new.body),
+            order: row.order,
+        };
+        row.submissions.entry(new.id).or_insert(submission);
+    }
+    for (id, state) in batch.states {
+        if let Some(submission) = row.submissions.get_mut(&id) {
+            if matches!(submission.known.state, SubmissionState::Ended(_)) {
+                continue;
+            }
+            if matches!(state, SubmissionState::Ended(_)) {
+                submission.body = None;
+            }
+            submission.known.state = state;
+        }
+    }
+    if !batch.mail_taken.is_empty() {
+        row.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
+    }
+    if let Some(status) = batch.status {
+        row.thread.status = status;
+    }
+    let head = row.thread.head;
+    for out in batch.mail {
+        if let Some(reader) = rows.get_mut(&out.to) {
+            if reader.mail_had.insert(out.mail.id.clone()) {
+                reader.mail.push(out.mail);
+            }
+        }
+    }
+    Ok(head)
+}
+
+fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
+    let Fence { thread, epoch } = fence;
+    let Some(row) = rows.get(&thread) else { return Ok(()) };
+    if row.thread.epoch != epoch {
+        return Err(StoreError::Fenced { thread });
+    }
+    let parent = row.thread.parent;
+    rows.remove(&thread);
+    if let Some(parent) = parent.and_then(|(parent, _)| rows.get_mut(&parent)) {
+        parent.children.remove(&thread);
+    }
+    Ok(())
+}
+
+fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) {
+    let Some(row) = rows.get_mut(&child) else { return };
+    let before = row.thread.parent;
+    row.thread.parent = match change {
+        EdgeChange::Status(status) => before.map(|(parent, _)| (parent, status)),
+        EdgeChange::Parent(parent, status) => Some((parent, status)),
+    };
+    let after = row.thread.parent;
+    if let Some(old) = before.and_then(|(parent, _)| rows.get_mut(&parent)) {
+        old.children.remove(&child);
+    }
+    if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
+        new.children.insert(child);
+    }
+}
+
+fn children(rows: &Rows, parent: ThreadId, filter: Option<EdgeStatus>) -> Vec<ThreadId> {
+    let Some(row) = rows.get(&parent) else { return Vec::new() };
+    row.children
+        .iter()
+        .copied()
+        .filter(|child| {
+            let edge = rows.get(child).and_then(|row| row.thread.parent);
+            filter.is_none_or(|wanted| edge.is_some_and(|(_, status)| status == wanted))
+        })
+        .collect()
+}
+
+impl ThreadStore for MemoryStore {
+    fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
+        let result = create(&mut self.threads.lock(), thread, records);
+        done.tell(result);
+    }
+
+    fn acquire(&self, thread: ThreadId, done: Done<Acquired>) {
+        let result = acquire(&mut self.threads.lock(), thread);
+        done.tell(result);
+    }
+
+    fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
+        let result = append(&mut self.threads.lock(), fence, expected, batch);
+        done.tell(result);
+    }
+
+    fn undo_create(&self, fence: Fence, done: Done<()>) {
+        let result = undo_create(&mut self.threads.lock(), fence);
+        done.tell(result);
+    }
+
+    fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
+        put_edge(&mut self.threads.lock(), child, edge);
+        done.tell(Ok(()));
+    }
+
+    fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
+        let result = match self.threads.lock().get(&thread) {
+            Some(row) => Ok(row.submissions.get(id).map(|row| row.known.clone())),
+            None => Err(not_found(thread)),
+        };
+        done.tell(result);
+    }
+
+    fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
+        let result = self.threads.lock().get(&thread).map(|row| row.thread.clone());
+        futures::future::ready(result.ok_or_else(|| not_found(thread))).boxed()
+    }
+
+    fn read(&self, thread: ThreadId, end: Option<Seq>) -> BoxFuture<'_, Result<History, StoreError>> {
+        let result = match self.threads.lock().get(&thread) {
+            Some(row) => Ok(row.history.prefix(end.map_or(u64::MAX, |end| end.0))),
+            None => Err(not_found(thread)),
+        };
+        futures::future::ready(result).boxed()
+    }
+
+    fn children(
+        &self,
+        parent: ThreadId,
+        filter: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        let found = children(&self.threads.lock(), parent, filter);
+        futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn descendants(
+        &self,
+        root: ThreadId,
+        filter: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        let rows = self.threads.lock();
+        let found = descend(root, |parent| children(&rows, parent, filter));
+        futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn list(
+        &self,
+        after: Option<ThreadId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
+        let rows = self.threads.lock();
+        let mut ids: Vec<ThreadId> =
+            rows.keys().copied().filter(|&id| after.is_none_or(|after| id > after)).collect();
+        ids.sort_unstable();
+        ids.truncate(count);
+        let found = ids.iter().filter_map(|id| rows.get(id)).map(|row| row.thread.clone()).collect();
+        futures::future::ready(Ok(found)).boxed()
+    }
+}

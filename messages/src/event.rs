@@ -1,0 +1,382 @@
+//! Facts: each is declared once, here. Taps carry them, logs print them, metrics count them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Rung, Seq, SubmissionId, ThreadId,
+    ThreadStatus, TurnId,
+};
+
+/// One observable fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// Place in the runtime's stream of facts, from 1 without gaps.
+    pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Of which thread; none for facts of the runtime as a whole.
+    pub thread: Option<ThreadId>,
+    /// That thread's parent.
+    pub parent: Option<ThreadId>,
+    /// That thread's path.
+    pub path: Option<AgentPath>,
+    /// That thread's incarnation.
+    pub epoch: Epoch,
+    /// The turn, where one is concerned.
+    pub turn: Option<TurnId>,
+    /// What happened.
+    pub fact: Fact,
+}
+
+impl Event {
+    /// A fact of the runtime as a whole, not yet numbered.
+    pub const fn of_runtime(fact: RuntimeEvent) -> Self {
+        Self {
+            seq: 0,
+            at_ms: 0,
+            thread: None,
+            parent: None,
+            path: None,
+            epoch: Epoch(0),
+            turn: None,
+            fact: Fact::Runtime(fact),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// To the runtime, or to a thread as its supervisor sees it.
+    Runtime(RuntimeEvent),
+    /// In a thread.
+    Thread(ThreadEvent),
+}
+
+/// Facts of the supervisor. All are lifecycle facts, kept in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RuntimeEvent {
+    /// A thread was made, is durable, and has an actor.
+    ThreadSpawned {
+        /// How it came to be.
+        origin: SpawnOrigin,
+    },
+    /// A spawn, resume or fork was refused.
+    SpawnRefused {
+        /// Why.
+        reason: String,
+    },
+    /// A spawn, resume or fork missed its deadline, and what it had started was taken back.
+    SpawnUndone,
+    /// A thread's actor is gone.
+    ThreadEnded {
+        /// How.
+        how: Ended,
+    },
+    /// A thread's actor comes back after a pause.
+    RestartScheduled {
+        /// The how-many-th of its window.
+        restart: u32,
+        /// The pause.
+        after: Duration,
+    },
+    /// A thread's actor is back.
+    ThreadRestarted,
+    /// A thread's restarts are spent.
+    ThreadParked,
+    /// A close began, of one thread and what is below it, or of everything.
+    CloseStarted {
+        /// How many threads it covers.
+        threads: usize,
+    },
+    /// A close answered.
+    CloseEnded {
+        /// Threads that ended.
+        completed: usize,
+        /// Threads that had not ended by the deadline.
+        timed_out: usize,
+    },
+    /// The runtime has ended. The last event of every tap.
+    RuntimeEnded,
+}
+
+/// How a thread came to have an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpawnOrigin {
+    /// It is new.
+    New,
+    /// It was in the store.
+    Resume,
+    /// It is a fork of another.
+    Fork,
+    /// A submission met it dormant.
+    Activation,
+}
+
+/// How a thread's actor ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ended {
+    /// It was closed.
+    Closed {
+        /// How far that had to go.
+        rung: Rung,
+    },
+    /// It gave up its actor until it is needed.
+    Dormant,
+    /// It crashed.
+    Crashed {
+        /// How.
+        cause: String,
+    },
+    /// It was killed together with its parent.
+    Killed,
+    /// The store gave its place to a newer incarnation.
+    Fenced,
+}
+
+/// Facts of one thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ThreadEvent {
+    /// Its status changed. Lifecycle.
+    StatusChanged {
+        /// The how-many-th status of this runtime's view of the thread, from 1.
+        status_seq: u64,
+        /// The new status.
+        status: ThreadStatus,
+        /// The phase.
+        phase: Phase,
+    },
+    /// A submission is durable. Lifecycle.
+    SubmissionAccepted {
+        /// Which.
+        submission: SubmissionId,
+        /// The wire name of its op.
+        op: String,
+    },
+    /// A submission has its one outcome. Lifecycle.
+    SubmissionEnded {
+        /// Which.
+        submission: SubmissionId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A turn's start is durable. Lifecycle.
+    TurnStarted {
+        /// Which attempt at its submission, from 1.
+        attempt: u32,
+    },
+    /// A turn is tried again after a passing error. Lifecycle.
+    TurnRetried {
+        /// Which attempt comes next.
+        attempt: u32,
+        /// The pause.
+        after: Duration,
+        /// What went wrong.
+        error: String,
+    },
+    /// A turn's end is durable. Lifecycle.
+    TurnEnded {
+        /// How.
+        outcome: Outcome,
+        /// How far a stop had to go; none if it came to its own end.
+        rung: Option<Rung>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A turn's engine, or the thread's actor, panicked. Lifecycle.
+    Crashed {
+        /// What it said.
+        cause: String,
+    },
+    /// No turn starts for a while after a crash. Lifecycle.
+    BackoffStarted {
+        /// The how-many-th crash of its window.
+        crash: u32,
+        /// The pause.
+        after: Duration,
+    },
+    /// A turn's code would not stop and was fenced off. Lifecycle.
+    TurnFenced,
+    /// A record is durable.
+    RecordAppended {
+        /// Its place.
+        seq: Seq,
+        /// Its class.
+        class: RecordClass,
+    },
+    /// Input joined the running turn. Lifecycle.
+    Steered {
+        /// Which.
+        submission: SubmissionId,
+    },
+    /// Mail is durable in this thread's mailbox. Lifecycle.
+    MailReceived {
+        /// Which.
+        mail: MailId,
+    },
+    /// Mail was handed to a turn.
+    MailDelivered {
+        /// Which.
+        mail: MailId,
+    },
+    /// The engine asks the host. Lifecycle.
+    QuestionAsked {
+        /// Which.
+        question: QuestionId,
+        /// What.
+        body: serde_json::Value,
+    },
+    /// The host answered. Lifecycle.
+    QuestionAnswered {
+        /// Which.
+        question: QuestionId,
+    },
+    /// Tokens were used.
+    UsageReported {
+        /// How many.
+        usage: Usage,
+    },
+    /// A piece of text on its way. Ephemeral: never durable.
+    Delta {
+        /// The text.
+        text: String,
+    },
+    /// What the store found damaged. Lifecycle.
+    DamageFound {
+        /// Where and how.
+        what: String,
+    },
+}
+
+/// Names one question of an engine within its thread.
+pub type QuestionId = std::sync::Arc<str>;
+
+/// Tokens and cost of a piece of work. Adds up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Of these, from a cache.
+    pub cached_input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Of these, for reasoning.
+    pub reasoning_output_tokens: u64,
+    /// Cost in millionths of the host's currency.
+    pub cost_micros: u64,
+}
+
+impl Usage {
+    /// All tokens, read and written.
+    pub const fn total_tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.cached_input_tokens = self
+            .cached_input_tokens
+            .saturating_add(more.cached_input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        self.reasoning_output_tokens = self
+            .reasoning_output_tokens
+            .saturating_add(more.reasoning_output_tokens);
+        self.cost_micros = self.cost_micros.saturating_add(more.cost_micros);
+    }
+}
+
+impl Fact {
+    /// Whether it is kept in the journal and can be read again from a cursor.
+    pub const fn is_lifecycle(&self) -> bool {
+        match self {
+            Self::Runtime(_) => true,
+            Self::Thread(event) => !matches!(
+                event,
+                ThreadEvent::RecordAppended { .. }
+                    | ThreadEvent::MailDelivered { .. }
+                    | ThreadEvent::UsageReported { .. }
+                    | ThreadEvent::Delta { .. }
+            ),
+        }
+    }
+
+    /// The kind, for filters.
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Runtime(_) => EventKind::Runtime,
+            Self::Thread(event) => match event {
+                ThreadEvent::StatusChanged { .. } => EventKind::Status,
+                ThreadEvent::SubmissionAccepted { .. }
+                | ThreadEvent::SubmissionEnded { .. }
+                | ThreadEvent::Steered { .. } => EventKind::Submission,
+                ThreadEvent::TurnStarted { .. }
+                | ThreadEvent::TurnRetried { .. }
+                | ThreadEvent::TurnEnded { .. }
+                | ThreadEvent::TurnFenced => EventKind::Turn,
+                ThreadEvent::Crashed { .. } | ThreadEvent::BackoffStarted { .. } => {
+                    EventKind::Crash
+                }
+                ThreadEvent::RecordAppended { .. } => EventKind::Record,
+                ThreadEvent::MailReceived { .. } | ThreadEvent::MailDelivered { .. } => {
+                    EventKind::Mail
+                }
+                ThreadEvent::QuestionAsked { .. } | ThreadEvent::QuestionAnswered { .. } => {
+                    EventKind::Question
+                }
+                ThreadEvent::UsageReported { .. } => EventKind::Usage,
+                ThreadEvent::Delta { .. } => EventKind::Delta,
+                ThreadEvent::DamageFound { .. } => EventKind::Damage,
+            },
+        }
+    }
+}
+
+/// The kinds of facts, for filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// [`RuntimeEvent`]s.
+    Runtime,
+    /// Status changes.
+    Status,
+    /// Submissions accepted, steered and ended.
+    Submission,
+    /// Turns started, retried, ended and fenced.
+    Turn,
+    /// Crashes and the pauses after them.
+    Crash,
+    /// Records.
+    Record,
+    /// Mail.
+    Mail,
+    /// Questions and answers.
+    Question,
+    /// Token usage.
+    Usage,
+    /// Pieces of text on their way.
+    Delta,
+    /// Damage.
+    Damage,
+}
+
+impl EventKind {
+    /// A bit of its own, for sets of kinds.
+    pub const fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+}

@@ -1,0 +1,127 @@
+//! Every bound of the runtime: its name, unit, default, and the reason for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One row of the table of bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitRow {
+    /// The field of [`Limits`].
+    pub name: &'static str,
+    /// What it counts.
+    pub unit: &'static str,
+    /// The default, as text.
+    pub default: String,
+    /// Why there is one, and why this much.
+    pub reason: &'static str,
+}
+
+macro_rules! limits {
+    ($($(#[$attr:meta])* $name:ident: $type:ty = $default:expr, $unit:literal, $reason:literal;)*) => {
+        /// The bounds of one runtime. Every queue, wait, retry and buffer has one.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $(
+                #[doc = concat!($reason, " Unit: ", $unit, ". Default: `", stringify!($default), "`.")]
+                $(#[$attr])*
+                pub $name: $type,
+            )*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The table of bounds with their defaults, for documentation and `--help`.
+            pub fn table() -> Vec<LimitRow> {
+                let default = Self::default();
+                vec![$(LimitRow {
+                    name: stringify!($name),
+                    unit: $unit,
+                    default: format!("{:?}", default.$name),
+                    reason: $reason,
+                },)*]
+            }
+        }
+    };
+}
+
+limits! {
+    resident_max: usize = 1_000_000, "threads",
+        "Threads with a live actor. An idle one costs some kilobytes; a spawn past it is refused.";
+    executing_max: usize = 100_000, "turns",
+        "Turns that run at once. Further ones wait for a permit, first come first served.";
+    depth_max: u32 = 1_024, "levels",
+        "Depth of a tree below its root. Bounds recursion of agents that spawn agents.";
+    children_max: usize = 100_000, "threads",
+        "Live sub-agents of one thread.";
+    tree_max: usize = 200_000, "threads",
+        "Live threads of one tree, its root included. Bounds what one runaway root can cost.";
+    inbox_max: usize = 512, "submissions",
+        "Submissions that wait in one thread. REF's queue has 512 too; past it callers are refused or wait.";
+    control_max: usize = 4_096, "messages",
+        "Control messages and notices that wait in one thread, beside the inbox. Bounds callers that ask faster than an actor answers.";
+    mail_max: usize = 4_096, "messages",
+        "Inter-agent messages that wait in one thread. Past it a sender is refused.";
+    supervisor_requests_max: usize = 65_536, "requests",
+        "Spawns, resumes, forks and closes that are under way at once. Past it callers are refused.";
+    emit_window_max: usize = 64, "records",
+        "Records that one turn has emitted and the store has not committed. A faster engine waits.";
+    steered_max: usize = 64, "inputs",
+        "Inputs that wait to be taken by a running turn.";
+    questions_max: usize = 64, "questions",
+        "Questions of one turn that wait for the host.";
+    record_bytes_max: usize = 16 << 20, "bytes",
+        "Size of one record. Longer ones belong in a file that the record names.";
+    submission_bytes_max: usize = 1 << 20, "bytes",
+        "Size of one submission's body.";
+    json_depth_max: usize = 64, "levels",
+        "Nesting of a record that an engine emits.";
+    batch_records_max: usize = 4_096, "records",
+        "Records in one append. Larger imports are cut into several.";
+    taps_max: usize = 1_024, "taps",
+        "Subscriptions at once. Each costs its ring and a push per event.";
+    tap_events_max: usize = 4_096, "events",
+        "Events that wait in one tap. The oldest go first, and the gap is in the stream.";
+    journal_events_max: usize = 65_536, "events",
+        "Lifecycle events that a cursor can go back to.";
+    call_timeout: Duration = Duration::from_secs(30), "time",
+        "Wait for an answer where the caller names no deadline.";
+    interrupt_grace: Duration = Duration::from_millis(100), "time",
+        "Wait for a cancelled turn to end by itself before it is killed. REF waits 100 ms.";
+    kill_wait: Duration = Duration::from_millis(50), "time",
+        "Wait for a killed turn to be gone before it is fenced off.";
+    close_margin: Duration = Duration::from_millis(20), "time",
+        "Part of a close's budget kept for the report.";
+    turn_attempts_max: u32 = 4, "attempts",
+        "Attempts at one turn when the engine reports a passing error.";
+    retry_delay: Duration = Duration::from_millis(200), "time",
+        "Pause before the second attempt at a turn where the engine names none; doubles with each further one.";
+    retry_delay_max: Duration = Duration::from_secs(30), "time",
+        "Longest pause between two attempts at a turn.";
+    messages_per_wake_max: usize = 256, "messages",
+        "Messages that an actor takes at one go before it lets others run.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_has_a_unit_a_default_and_a_reason() {
+        for row in Limits::table() {
+            assert!(!row.unit.is_empty() && !row.default.is_empty(), "{row:?}");
+            assert!(
+                row.reason.ends_with('.') && row.reason.len() > 20,
+                "{row:?}"
+            );
+        }
+    }
+}

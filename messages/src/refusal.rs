@@ -1,0 +1,433 @@
+//! Typed refusals: one enum for each thing that a caller can ask. Nobody has to read their text.
+
+use std::time::Duration;
+
+use crate::{IdError, NoAnswer, PathError, QuestionId, Seq, SubmissionId, ThreadId, TurnId};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No such thread.
+    #[error("the store has no thread {thread}")]
+    NotFound {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The id is taken.
+    #[error("the store already has a thread {thread}")]
+    Exists {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The writer's epoch is not the thread's newest: another incarnation took over (P1).
+    #[error("a newer incarnation of thread {thread} took over; this write was refused")]
+    Fenced {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The writer expected another head: a record is missing or was written twice.
+    #[error("thread {thread} has its head at {head}, not at {expected}; this write was refused")]
+    HeadConflict {
+        /// Which.
+        thread: ThreadId,
+        /// What the writer expected.
+        expected: Seq,
+        /// What is so.
+        head: Seq,
+    },
+    /// The store cannot work now. The write was surely not applied.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The write may or may not have been applied: acquire the thread again and read.
+    #[error("it is unknown whether the write was applied: {reason}")]
+    UnknownOutcome {
+        /// Why.
+        reason: String,
+    },
+    /// A record is damaged.
+    #[error("record {seq} of thread {thread} is damaged: {reason}")]
+    Corrupt {
+        /// Whose.
+        thread: ThreadId,
+        /// Which.
+        seq: Seq,
+        /// How.
+        reason: String,
+    },
+    /// A record or batch is too large.
+    #[error("{what} has {got}, more than the limit of {max}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How large it is.
+        got: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// The parent of a new thread is unknown, or would make a cycle.
+    #[error("thread {thread} cannot have parent {parent}: {reason}")]
+    BadParent {
+        /// The child.
+        thread: ThreadId,
+        /// The parent.
+        parent: ThreadId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The store cannot do this at all.
+    #[error("the store does not support {operation}")]
+    Unsupported {
+        /// What.
+        operation: &'static str,
+    },
+}
+
+/// A limit that was met, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("limit {limit} of {value} is reached; {advice}")]
+pub struct LimitReached {
+    /// The field of [`Limits`](crate::Limits).
+    pub limit: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// Who holds it: at most 16 threads, oldest first; empty where nobody in particular does.
+    pub holders: Vec<ThreadId>,
+    /// After which time it may be worth asking again; none if only a change helps.
+    pub retry_after: Option<Duration>,
+    /// What helps.
+    pub advice: &'static str,
+}
+
+/// Why a thread was not spawned, resumed or forked. Nothing of it remains (P4).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// No such thread is in the store.
+    #[error("there is no thread {thread}")]
+    NotFound {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The id is taken.
+    #[error("thread {thread} exists already; resume it, or choose another id")]
+    Exists {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The parent is not there, or is itself ending.
+    #[error("parent {parent} is not running; resume it first")]
+    ParentGone {
+        /// Which.
+        parent: ThreadId,
+    },
+    /// The thread, an ancestor of it, or everything is closing.
+    #[error("thread {thread} is closing; nothing new starts below it")]
+    Closing {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The turn that asked is not the running one any more.
+    #[error("the turn that asked was stopped; it can start nothing any more")]
+    Fenced,
+    /// The name is taken in this tree.
+    #[error("agent path `{path}` already exists in this tree")]
+    PathTaken {
+        /// The path.
+        path: String,
+    },
+    /// The name is no name.
+    #[error(transparent)]
+    BadPath(#[from] PathError),
+    /// The thread runs with another rollout path than the one asked for.
+    #[error("thread {thread} is already running with a different rollout path")]
+    PathMismatch {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// A limit is reached.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
+    /// The fork point is not in the source.
+    #[error("cannot fork {thread}: {reason}")]
+    Fork {
+        /// The source, which is unchanged.
+        thread: ThreadId,
+        /// Why.
+        #[source]
+        reason: crate::ForkRefusal,
+    },
+    /// The store refused or failed.
+    #[error("cannot store the thread")]
+    Store(#[source] StoreError),
+    /// The history cannot be read.
+    #[error("cannot read the history of {thread}: {reason}")]
+    Damaged {
+        /// Whose.
+        thread: ThreadId,
+        /// Why.
+        reason: String,
+    },
+    /// The first submission was refused.
+    #[error("the first submission was refused")]
+    FirstSubmission(#[source] Box<SubmitError>),
+    /// The deadline came first. The thread does not exist, or is being undone.
+    #[error("no answer by the deadline; what had been started is undone")]
+    NoAnswer,
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why a submission was not accepted. It will not run, unless the variant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// No such thread is loaded.
+    #[error("there is no thread {thread}")]
+    NotFound {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The inbox is full.
+    #[error(
+        "the inbox of the thread holds {depth} of {capacity} submissions; try again when some have run"
+    )]
+    Overloaded {
+        /// How many wait.
+        depth: usize,
+        /// How many may.
+        capacity: usize,
+    },
+    /// The thread is closing or closed; `resume` opens it again.
+    #[error("thread {thread} is closed; resume it first")]
+    Closed {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The thread is parked; `revive` lets it run again.
+    #[error("thread {thread} is parked after its restarts were spent; revive it first")]
+    Parked {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// There is nothing in the input.
+    #[error("the input is empty")]
+    EmptyInput,
+    /// The body is too large.
+    #[error("the submission has {got} bytes, more than the limit of {max}")]
+    TooLarge {
+        /// How large it is.
+        got: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// An id or a field of the op is not as it must be.
+    #[error("bad {field}: {reason}")]
+    BadRequest {
+        /// Which.
+        field: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The same id was used for another body. That one stands.
+    #[error("submission id {submission} was used for something else; choose another")]
+    Conflict {
+        /// Which.
+        submission: SubmissionId,
+    },
+    /// No turn runs that it could steer.
+    #[error("no turn is running")]
+    NoActiveTurn,
+    /// Another turn runs than the one that was to be steered.
+    #[error("turn {actual} is running, not {expected}")]
+    ExpectedTurnMismatch {
+        /// The one that was named.
+        expected: TurnId,
+        /// The one that runs.
+        actual: TurnId,
+    },
+    /// The running turn takes no input.
+    #[error("turn {turn} is a {kind} turn and takes no input")]
+    NotSteerable {
+        /// Which.
+        turn: TurnId,
+        /// Of which kind.
+        kind: &'static str,
+    },
+    /// It is refused while a turn runs.
+    #[error("turn {turn} is running")]
+    Busy {
+        /// Which.
+        turn: TurnId,
+    },
+    /// No such question waits for an answer.
+    #[error("no question {question} waits for an answer")]
+    UnknownQuestion {
+        /// Which.
+        question: QuestionId,
+    },
+    /// This version cannot do it.
+    #[error("op `{op}` is not supported by this version")]
+    Unsupported {
+        /// Which.
+        op: &'static str,
+    },
+    /// The store refused: it is surely not accepted.
+    #[error("cannot store the submission")]
+    Store(#[source] StoreError),
+    /// It may or may not have been accepted: ask again with the same id.
+    #[error(
+        "it is unknown whether submission {submission} was accepted; ask again with the same id"
+    )]
+    Unknown {
+        /// Which.
+        submission: SubmissionId,
+    },
+    /// The deadline came first. A request that had not been taken up will not be; one that had
+    /// been may be accepted: ask again with the same id.
+    #[error("no answer by the deadline; ask again with the same id")]
+    NoAnswer,
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why an interrupt, a revival or another control request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No such thread is loaded.
+    #[error("there is no thread {thread}")]
+    NotFound {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// Too many control messages wait.
+    #[error("{waiting} control messages wait already; try again")]
+    Overloaded {
+        /// How many.
+        waiting: usize,
+    },
+    /// The thread is in a state where this means nothing.
+    #[error("thread {thread} is {phase}, where this cannot be done")]
+    WrongPhase {
+        /// Which.
+        thread: ThreadId,
+        /// Its phase.
+        phase: &'static str,
+    },
+    /// The deadline came first; it may still happen.
+    #[error("no answer by the deadline")]
+    NoAnswer,
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why a close has no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Neither loaded nor in the store.
+    #[error("there is no thread {thread}")]
+    NotFound {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// Too many requests are under way.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
+    /// The supervisor did not answer: its host's threads are blocked.
+    #[error("no answer by the deadline")]
+    NoAnswer,
+    /// The runtime has ended; so has everything in it.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why there is no outcome to tell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutcomeError {
+    /// The thread never accepted a submission of this id.
+    #[error("thread {thread} has no submission {submission}")]
+    Unknown {
+        /// Which thread.
+        thread: ThreadId,
+        /// Which submission.
+        submission: SubmissionId,
+    },
+    /// The submission was refused.
+    #[error("the submission was refused")]
+    Refused(#[from] SubmitError),
+    /// The deadline came first; the submission goes on.
+    #[error("no outcome by the deadline; the submission goes on")]
+    NoAnswer,
+    /// The store cannot be read.
+    #[error("cannot read the outcome")]
+    Store(#[source] StoreError),
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why a subscription was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TapError {
+    /// A ring needs room for at least one event.
+    #[error("a tap needs a capacity of at least 1 event")]
+    NoCapacity,
+    /// Too many taps.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
+    /// Events after this cursor are not kept any more, or were never there.
+    #[error(
+        "cursor {cursor} is outside the journal, which reaches from {from} to {to}; start from a snapshot"
+    )]
+    CursorOutside {
+        /// What was asked.
+        cursor: u64,
+        /// The oldest cursor that works.
+        from: u64,
+        /// The newest.
+        to: u64,
+    },
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+macro_rules! from_no_answer {
+    ($($error:ident),*) => {$(
+        impl From<NoAnswer> for $error {
+            fn from(none: NoAnswer) -> Self {
+                match none {
+                    NoAnswer::Deadline => Self::NoAnswer,
+                    NoAnswer::Gone => Self::RuntimeEnded,
+                }
+            }
+        }
+    )*};
+}
+from_no_answer!(SpawnError, ControlError, CloseError, OutcomeError);
+
+impl From<NoAnswer> for SubmitError {
+    /// A thread's actor that is gone without an answer may have written it: same advice as a deadline.
+    fn from(_: NoAnswer) -> Self {
+        Self::NoAnswer
+    }
+}
+
+impl From<IdError> for SubmitError {
+    fn from(error: IdError) -> Self {
+        Self::BadRequest {
+            field: "id",
+            reason: error.to_string(),
+        }
+    }
+}

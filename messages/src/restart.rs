@@ -1,0 +1,116 @@
+//! Restart policies: what follows a crash (P7).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a child comes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// After a crash and after a normal end that nobody asked for.
+    Permanent,
+    /// After a crash only.
+    #[default]
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How often, within which time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RestartLimit {
+    /// Most restarts within `period`.
+    pub count: u32,
+    /// The window.
+    pub period: Duration,
+}
+
+/// The pause before a restart: `initial × factor^(n-1)`, at most `max`, plus up to `jitter` of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// The pause before the first restart of a window.
+    pub initial: Duration,
+    /// What each further one multiplies it with; at least 1.
+    pub factor: f32,
+    /// The longest pause, before jitter.
+    pub max: Duration,
+    /// Share of the pause that is added at random, from 0 to 1.
+    pub jitter: f32,
+}
+
+/// What follows when the restarts are spent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnSpent {
+    /// The thread is parked: readable, forkable, closable, revivable.
+    #[default]
+    Park,
+    /// The thread is closed.
+    Close,
+}
+
+/// What follows a crash of one thread. Siblings never share a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RestartPolicy {
+    /// Whether it comes back.
+    pub restart: Restart,
+    /// How often.
+    pub limit: RestartLimit,
+    /// After which pause.
+    pub backoff: Backoff,
+    /// What follows when that is spent.
+    pub on_spent: OnSpent,
+}
+
+impl Default for RestartPolicy {
+    /// Five restarts a minute, from 100 ms doubling to 10 s, a tenth of jitter, then parked.
+    fn default() -> Self {
+        Self {
+            restart: Restart::Transient,
+            limit: RestartLimit {
+                count: 5,
+                period: Duration::from_secs(60),
+            },
+            backoff: Backoff {
+                initial: Duration::from_millis(100),
+                factor: 2.0,
+                max: Duration::from_secs(10),
+                jitter: 0.1,
+            },
+            on_spent: OnSpent::Park,
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// The default with another budget.
+    #[must_use]
+    pub const fn with_limit(mut self, count: u32, period: Duration) -> Self {
+        self.limit = RestartLimit { count, period };
+        self
+    }
+
+    /// The default with another pause.
+    #[must_use]
+    pub const fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// The default with another end.
+    #[must_use]
+    pub const fn with_on_spent(mut self, on_spent: OnSpent) -> Self {
+        self.on_spent = on_spent;
+        self
+    }
+
+    /// The default for children that come back otherwise.
+    #[must_use]
+    pub const fn with_restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+}

@@ -1,0 +1,226 @@
+//! Requests that bring a thread to life. New, resumed and forked threads take the same road.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ForkPoint, RestartPolicy, Submission, ThreadId};
+
+/// Where a thread comes from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// It is new.
+    New,
+    /// It is in the store. Its children over open edges are resumed with it if `subtree`.
+    Resume {
+        /// Which.
+        thread: ThreadId,
+        /// Whether what is below it comes too.
+        subtree: bool,
+    },
+    /// It begins as another's history up to a point. The other is unchanged.
+    Fork {
+        /// The source.
+        from: ThreadId,
+        /// Where it is cut.
+        at: ForkPoint,
+    },
+}
+
+/// A request to bring one thread to life.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SpawnThread {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The id that a new thread or fork shall have; `None` makes one.
+    pub id: Option<ThreadId>,
+    /// The thread that it is a sub-agent of.
+    pub parent: Option<ThreadId>,
+    /// How it is configured.
+    pub config: ThreadConfig,
+    /// Its name below its parent: one path segment of `a-z 0-9 _`, unique among its siblings.
+    pub name: Option<String>,
+    /// Its first submission, accepted before anybody else's.
+    pub first: Option<Submission>,
+}
+
+impl SpawnThread {
+    /// A request with what has no sensible default.
+    pub fn from_origin(origin: Origin) -> Self {
+        Self {
+            origin,
+            id: None,
+            parent: None,
+            config: ThreadConfig::default(),
+            name: None,
+            first: None,
+        }
+    }
+
+    /// A new thread.
+    pub fn new() -> Self {
+        Self::from_origin(Origin::New)
+    }
+
+    /// A thread that is in the store, without what is below it.
+    pub fn resume(thread: ThreadId) -> Self {
+        Self::from_origin(Origin::Resume {
+            thread,
+            subtree: false,
+        })
+    }
+
+    /// A thread that is in the store, and everything below it over open edges.
+    pub fn resume_subtree(thread: ThreadId) -> Self {
+        Self::from_origin(Origin::Resume {
+            thread,
+            subtree: true,
+        })
+    }
+
+    /// A fork of `from`, cut at `at`.
+    pub fn fork(from: ThreadId, at: impl Into<ForkPoint>) -> Self {
+        Self::from_origin(Origin::Fork {
+            from,
+            at: at.into(),
+        })
+    }
+
+    /// Sets the id of a new thread or fork.
+    #[must_use]
+    pub const fn with_id(mut self, id: ThreadId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Makes it a sub-agent of `parent`.
+    #[must_use]
+    pub const fn with_parent(mut self, parent: ThreadId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Sets its configuration.
+    #[must_use]
+    pub fn with_config(mut self, config: ThreadConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets its name below its parent.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets its first submission.
+    #[must_use]
+    pub fn with_first(mut self, first: impl Into<Submission>) -> Self {
+        self.first = Some(first.into());
+        self
+    }
+}
+
+impl Default for SpawnThread {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a host settles for one thread. Kept with the thread.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ThreadConfig {
+    /// The working directory that its meta line names.
+    pub cwd: Option<String>,
+    /// The model that its meta line names.
+    pub model: Option<String>,
+    /// What kind of session started it; `cli` if none is said.
+    pub source: Option<String>,
+    /// `user`, `subagent`, …
+    pub thread_source: Option<String>,
+    /// A name for people.
+    pub nickname: Option<String>,
+    /// Its role.
+    pub role: Option<String>,
+    /// Whether it is hidden: not listed, not found by id, but closed with everything (REF 1.3).
+    pub internal: bool,
+    /// What follows a crash.
+    pub restart: RestartPolicy,
+    /// What becomes of a turn that was running when its host died.
+    pub on_crash: OnCrash,
+    /// Whether the engine runs on OS threads of its own, where blocking it harms nobody else.
+    pub placement: Placement,
+}
+
+impl ThreadConfig {
+    /// The default with another restart policy.
+    #[must_use]
+    pub const fn with_restart(mut self, restart: RestartPolicy) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// The default in another working directory.
+    #[must_use]
+    pub fn with_cwd(mut self, cwd: impl Into<String>) -> Self {
+        self.cwd = Some(cwd.into());
+        self
+    }
+
+    /// The default with a role.
+    #[must_use]
+    pub fn with_role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// The default, hidden.
+    #[must_use]
+    pub const fn internal(mut self) -> Self {
+        self.internal = true;
+        self
+    }
+
+    /// The default with its engine placed elsewhere.
+    #[must_use]
+    pub const fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// The default with another rule for turns that a dead host left.
+    #[must_use]
+    pub const fn with_on_crash(mut self, on_crash: OnCrash) -> Self {
+        self.on_crash = on_crash;
+        self
+    }
+}
+
+/// Where a thread's engine runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// On the host's async workers, with everything else. Code that blocks them blocks the host.
+    #[default]
+    Shared,
+    /// On an OS thread of its own for each turn. For engines that may block.
+    Dedicated,
+}
+
+/// What becomes of a submission whose turn was running when its host died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnCrash {
+    /// It ends as `Interrupted`.
+    #[default]
+    Interrupt,
+    /// It is tried again, at most this many times in all, then ends as `Crashed`.
+    Requeue {
+        /// Most attempts.
+        attempts_max: u32,
+    },
+}

@@ -26,6 +26,39 @@ pub struct Record {
 /// The bytes of a record, shared and never changed.
 pub type Raw = Arc<[u8]>;
 
+/// A record that has no place in a history yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRecord {
+    /// When it was written, in milliseconds since the Unix epoch; 0 if the line does not say.
+    pub at_ms: u64,
+    /// What the runtime needs to know of it.
+    pub class: RecordClass,
+    /// The line, without its newline.
+    pub raw: Raw,
+}
+
+impl NewRecord {
+    /// The record at place `seq`.
+    pub fn at(self, seq: Seq) -> Record {
+        Record {
+            seq,
+            at_ms: self.at_ms,
+            class: self.class,
+            raw: self.raw,
+        }
+    }
+}
+
+impl From<Record> for NewRecord {
+    fn from(record: Record) -> Self {
+        Self {
+            at_ms: record.at_ms,
+            class: record.class,
+            raw: record.raw,
+        }
+    }
+}
+
 /// Why a turn was cut short, with the wire names of REF and our own `crashed`, `killed` and `failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,6 +82,19 @@ pub enum AbortReason {
 }
 
 impl AbortReason {
+    /// The reason with this wire name; [`AbortReason::Other`] for a name of later versions.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "interrupted" => Self::Interrupted,
+            "replaced" => Self::Replaced,
+            "review_ended" => Self::ReviewEnded,
+            "budget_limited" => Self::BudgetLimited,
+            "crashed" => Self::Crashed,
+            "failed" => Self::Failed,
+            _ => Self::Other,
+        }
+    }
+
     /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +128,8 @@ pub enum RecordClass {
         /// Whether it is marked as the final answer of its turn.
         phase: MessagePhase,
     },
-    /// Mail between agents: an assistant-role commentary message whose text is an envelope.
+    /// Mail between agents: an assistant-role commentary message whose text is an envelope, or an
+    /// item of kind `agent_message`.
     Envelope {
         /// Whether it starts a turn.
         trigger: bool,
@@ -114,6 +161,8 @@ pub enum RecordClass {
     TurnCompleted {
         /// Its id; none in files that leave it out.
         turn: Option<TurnRef>,
+        /// Whether the line carries an error: the turn gave up.
+        failed: bool,
     },
     /// A turn was cut short.
     TurnAborted {
@@ -179,6 +228,69 @@ pub type CallId = Arc<str>;
 
 /// A turn id as a file has it: any text, so also one that is no [`TurnId`].
 pub type TurnRef = Arc<str>;
+
+impl RecordClass {
+    /// Whether a model may be shown it: a response item of a kind that this version knows.
+    pub const fn is_item(&self) -> bool {
+        match self {
+            Self::UserMessage
+            | Self::ContextualUserMessage
+            | Self::DeveloperMessage
+            | Self::AssistantMessage { .. }
+            | Self::Envelope { .. }
+            | Self::Reasoning
+            | Self::ToolCall { .. }
+            | Self::ToolOutput { .. }
+            | Self::OtherItem => true,
+            Self::Meta
+            | Self::TurnStarted { .. }
+            | Self::TurnCompleted { .. }
+            | Self::TurnAborted { .. }
+            | Self::RolledBack { .. }
+            | Self::Compaction { .. }
+            | Self::TurnContext { .. }
+            | Self::UserEvent
+            | Self::AgentEvent
+            | Self::ErrorEvent
+            | Self::Usage
+            | Self::Other
+            | Self::Opaque => false,
+        }
+    }
+
+    /// Whether a user turn begins here: a user's message, or any mail (REF 2.3).
+    pub const fn is_turn_boundary(&self) -> bool {
+        matches!(self, Self::UserMessage | Self::Envelope { .. })
+    }
+
+    /// A short name for counts and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::UserMessage => "user_message",
+            Self::ContextualUserMessage => "contextual_user_message",
+            Self::DeveloperMessage => "developer_message",
+            Self::AssistantMessage { .. } => "assistant_message",
+            Self::Envelope { .. } => "envelope",
+            Self::Reasoning => "reasoning",
+            Self::ToolCall { .. } => "tool_call",
+            Self::ToolOutput { .. } => "tool_output",
+            Self::OtherItem => "other_item",
+            Self::TurnStarted { .. } => "turn_started",
+            Self::TurnCompleted { .. } => "turn_completed",
+            Self::TurnAborted { .. } => "turn_aborted",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Compaction { .. } => "compaction",
+            Self::TurnContext { .. } => "turn_context",
+            Self::UserEvent => "user_event",
+            Self::AgentEvent => "agent_event",
+            Self::ErrorEvent => "error_event",
+            Self::Usage => "usage",
+            Self::Other => "other",
+            Self::Opaque => "opaque",
+        }
+    }
+}
 
 impl From<&TurnId> for TurnRef {
     fn from(turn: &TurnId) -> Self {

@@ -1,0 +1,388 @@
+//! Histories: the records of one thread in memory, and everything that is decided on them.
+//!
+//! All of it is pure. [`History`] is the data structure; the files beside this one hold the
+//! decisions: [`classify`] (what a line is), `turns` (turn state, positions), `fork` (fork plans),
+//! `replay` (what a model is shown), `valid` (the check that it is valid, and what closes it),
+//! `write` (the lines that the runtime writes itself).
+
+mod classify;
+mod clock;
+mod fragments;
+mod json;
+mod meta;
+mod scan;
+mod tree;
+mod valid;
+mod write;
+
+use std::sync::Arc;
+
+use coppicer_messages::{NewRecord, Record, Seq};
+
+pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
+pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
+pub use valid::{OpenCall, close_open_calls, open_calls};
+pub use write::{ABORTED_OUTPUT, Line, Mail, MarkerKind, TokenCounts};
+
+use tree::{SEGMENT_RECORDS, Segment, Tree};
+
+/// The records of one thread.
+///
+/// Sealed segments of records stand in a shared tree, the newest ones in a shared tail. So a
+/// clone, a [`snapshot`](History::snapshot) and a [`prefix`](History::prefix) cost the same
+/// whatever the length (a walk down the tree, at most six levels) and share every record with
+/// their source. An appended record copies at most one tail of 64 entries, and only if that tail
+/// is shared.
+///
+/// Records are numbered from 0 without gaps.
+#[derive(Clone, Default)]
+pub struct History {
+    sealed: Tree,
+    tail: Arc<Segment>,
+    /// How many records of `tail` belong to this history; a prefix may share a longer tail.
+    tail_len: usize,
+}
+
+impl History {
+    /// A history without records.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many records it has.
+    pub fn len(&self) -> u64 {
+        self.sealed_len() + self.tail_len as u64
+    }
+
+    /// Whether it has no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number that the next record gets.
+    pub fn next_seq(&self) -> Seq {
+        Seq(self.len())
+    }
+
+    /// Appends `record`.
+    ///
+    /// # Panics
+    /// If its number is not [`next_seq`](History::next_seq): a gap would make every later decision
+    /// about this history wrong.
+    pub fn push(&mut self, record: Record) {
+        assert_eq!(
+            record.seq,
+            self.next_seq(),
+            "the records of a history have no gaps"
+        );
+        if self.tail_len < self.tail.len() {
+            self.tail = Arc::new(self.tail.first(self.tail_len));
+        }
+        Arc::make_mut(&mut self.tail).push(record);
+        self.tail_len += 1;
+        if self.tail_len == SEGMENT_RECORDS {
+            self.sealed.push(std::mem::take(&mut self.tail));
+            self.tail_len = 0;
+        }
+    }
+
+    /// Appends `record` and returns the number it got.
+    pub fn append(&mut self, record: NewRecord) -> Seq {
+        let seq = self.next_seq();
+        self.push(record.at(seq));
+        seq
+    }
+
+    /// The record with this number.
+    pub fn get(&self, seq: Seq) -> Option<&Record> {
+        let sealed = self.sealed_len();
+        if seq.0 < sealed {
+            let at = seq.0 as usize;
+            return self
+                .sealed
+                .get(at / SEGMENT_RECORDS)?
+                .get(at % SEGMENT_RECORDS);
+        }
+        let at = (seq.0 - sealed) as usize;
+        if at < self.tail_len {
+            self.tail.get(at)
+        } else {
+            None
+        }
+    }
+
+    /// The newest record.
+    pub fn last(&self) -> Option<&Record> {
+        self.get(Seq(self.len().checked_sub(1)?))
+    }
+
+    /// All records, oldest first.
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(Seq(0))
+    }
+
+    /// The records from number `seq` on, oldest first; none if it is past the end.
+    pub fn iter_from(&self, seq: Seq) -> Iter<'_> {
+        self.range(seq, self.next_seq())
+    }
+
+    /// The records with numbers in `from..to`, as far as there are any.
+    pub fn range(&self, from: Seq, to: Seq) -> Iter<'_> {
+        let to = to.0.min(self.len());
+        Iter {
+            history: self,
+            from: from.0.min(to),
+            to,
+            front: &[],
+        }
+    }
+
+    /// The first `cut` records, shared with this history; all of it if it has fewer.
+    #[must_use]
+    pub fn prefix(&self, cut: u64) -> Self {
+        let sealed = self.sealed_len();
+        if cut >= self.len() {
+            return self.clone();
+        }
+        if cut >= sealed {
+            return Self {
+                tail_len: (cut - sealed) as usize,
+                ..self.clone()
+            };
+        }
+        let (segments, rest) = (
+            cut as usize / SEGMENT_RECORDS,
+            cut as usize % SEGMENT_RECORDS,
+        );
+        let tail = match (rest, self.sealed.get(segments)) {
+            (1.., Some(segment)) => segment.clone(),
+            _ => Arc::default(),
+        };
+        Self {
+            sealed: self.sealed.prefix(segments),
+            tail,
+            tail_len: rest,
+        }
+    }
+
+    /// The history as it is now. Later appends to either do not show in the other.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    /// How many records at the front the two histories hold in common *by sharing memory*. Counts
+    /// in segments of 64, so it may be less than what they have in common by content.
+    pub fn shared_prefix(&self, other: &Self) -> u64 {
+        let both = self.sealed.len().min(other.sealed.len());
+        let shared = self.sealed.shared_prefix(&other.sealed).min(both);
+        (shared * SEGMENT_RECORDS) as u64
+    }
+
+    fn sealed_len(&self) -> u64 {
+        (self.sealed.len() * SEGMENT_RECORDS) as u64
+    }
+
+    /// The run of records in memory that starts at `at`; empty at the end.
+    fn run(&self, at: u64) -> &[Record] {
+        let sealed = self.sealed_len();
+        if at >= sealed {
+            return self
+                .tail
+                .records()
+                .get((at - sealed) as usize..self.tail_len)
+                .unwrap_or(&[]);
+        }
+        let at = at as usize;
+        match self.sealed.get(at / SEGMENT_RECORDS) {
+            Some(segment) => &segment.records()[at % SEGMENT_RECORDS..],
+            None => &[],
+        }
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Equal records in the same order, wherever they live.
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        let shared = self.shared_prefix(other);
+        self.len() == other.len() && self.iter_from(Seq(shared)).eq(other.iter_from(Seq(shared)))
+    }
+}
+
+impl Extend<NewRecord> for History {
+    fn extend<I: IntoIterator<Item = NewRecord>>(&mut self, records: I) {
+        for record in records {
+            self.append(record);
+        }
+    }
+}
+
+impl FromIterator<NewRecord> for History {
+    fn from_iter<I: IntoIterator<Item = NewRecord>>(records: I) -> Self {
+        let mut history = Self::new();
+        history.extend(records);
+        history
+    }
+}
+
+impl<'a> IntoIterator for &'a History {
+    type Item = &'a Record;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Records of a history, in order. See [`History::iter`].
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    history: &'a History,
+    from: u64,
+    to: u64,
+    front: &'a [Record],
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a Record;
+
+    fn next(&mut self) -> Option<&'a Record> {
+        if self.from == self.to {
+            return None;
+        }
+        if self.front.is_empty() {
+            self.front = self.history.run(self.from);
+        }
+        let (record, rest) = self.front.split_first()?;
+        self.front = rest;
+        self.from += 1;
+        Some(record)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.to - self.from) as usize;
+        (left, Some(left))
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.from == self.to {
+            return None;
+        }
+        self.to -= 1;
+        self.history.get(Seq(self.to))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use coppicer_messages::RecordClass;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(super) fn numbered(count: u64) -> History {
+        (0..count)
+            .map(|n| NewRecord {
+                at_ms: n,
+                class: RecordClass::Other,
+                raw: Arc::from(n.to_string().as_bytes()),
+            })
+            .collect()
+    }
+
+    fn texts(history: &History) -> Vec<u64> {
+        history.iter().map(|record| record.at_ms).collect()
+    }
+
+    #[test]
+    fn a_history_gives_back_what_it_was_given() {
+        for count in [0, 1, 63, 64, 65, 2_047, 2_048, 2_049, 70_000] {
+            let history = numbered(count);
+            assert_eq!(history.len(), count);
+            assert!(history.iter().map(|r| r.seq.0).eq(0..count));
+            assert!(history.iter().rev().map(|r| r.seq.0).eq((0..count).rev()));
+            assert_eq!(history.get(Seq(count)), None);
+        }
+    }
+
+    #[test]
+    fn a_prefix_shares_its_records_and_both_go_on_apart() {
+        for cut in [0, 1, 64, 100, 2_048, 4_999, 5_000] {
+            let mut source = numbered(5_000);
+            let mut fork = source.prefix(cut);
+            fork.append(NewRecord {
+                at_ms: 77,
+                class: RecordClass::Other,
+                raw: Arc::from(&b"x"[..]),
+            });
+            source.append(NewRecord {
+                at_ms: 88,
+                class: RecordClass::Other,
+                raw: Arc::from(&b"y"[..]),
+            });
+            assert_eq!(texts(&fork), (0..cut).chain([77]).collect::<Vec<_>>());
+            assert_eq!(texts(&source), (0..5_000).chain([88]).collect::<Vec<_>>());
+            if cut > 0 {
+                assert!(Arc::ptr_eq(
+                    &fork.get(Seq(0)).unwrap().raw,
+                    &source.get(Seq(0)).unwrap().raw
+                ));
+            }
+            assert_eq!(fork.shared_prefix(&source), cut / 64 * 64);
+        }
+    }
+
+    #[test]
+    fn an_iterator_that_is_read_from_both_ends_meets_in_the_middle() {
+        let history = numbered(200);
+        let mut iter = history.range(Seq(10), Seq(150));
+        let mut seen = Vec::new();
+        while let Some(front) = iter.next() {
+            seen.push(front.seq.0);
+            seen.extend(iter.next_back().map(|r| r.seq.0));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (10..150).collect::<Vec<_>>());
+    }
+
+    #[test]
+    #[should_panic(expected = "no gaps")]
+    fn a_gap_is_refused() {
+        let mut history = numbered(3);
+        let record = history.get(Seq(1)).unwrap().clone();
+        history.push(record);
+    }
+
+    #[test]
+    fn histories_cross_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<History>();
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_of_prefixes_are_prefixes(len in 0u64..9_000, a in 0u64..9_000, b in 0u64..9_000, more in 0u64..300) {
+            let source = numbered(len);
+            let mut fork = source.prefix(a).prefix(b);
+            let kept = len.min(a).min(b);
+            prop_assert_eq!(fork.len(), kept);
+            for n in 0..more {
+                fork.append(NewRecord { at_ms: n, class: RecordClass::Other, raw: Arc::from(&b""[..]) });
+            }
+            prop_assert_eq!(texts(&fork), (0..kept).chain(0..more).collect::<Vec<_>>());
+            prop_assert_eq!(texts(&source), (0..len).collect::<Vec<_>>());
+        }
+    }
+}

@@ -47,7 +47,9 @@ impl fmt::Debug for ThreadId {
 #[non_exhaustive]
 pub enum IdError {
     /// A thread id is a UUID and this is none.
-    #[error("`{text}` is no thread id: expected a UUID such as 0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d")]
+    #[error(
+        "`{text}` is no thread id: expected a UUID such as 0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d"
+    )]
     NotUuid {
         /// What was given, cut at 64 characters.
         text: String,
@@ -218,7 +220,10 @@ mod tests {
         let id: ThreadId = "0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d".parse().unwrap();
         assert_eq!(id.to_string(), "0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d");
         let error = "not-a-uuid".parse::<ThreadId>().unwrap_err();
-        assert!(error.to_string().contains("`not-a-uuid` is no thread id"), "{error}");
+        assert!(
+            error.to_string().contains("`not-a-uuid` is no thread id"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -233,7 +238,13 @@ mod tests {
     #[test]
     fn submission_ids_are_bounded_at_128_plain_characters() {
         assert!(SubmissionId::new("a".repeat(128)).is_ok());
-        for bad in ["".to_owned(), "a".repeat(129), "a b".into(), "a/b".into(), "é".into()] {
+        for bad in [
+            String::new(),
+            "a".repeat(129),
+            "a b".into(),
+            "a/b".into(),
+            "é".into(),
+        ] {
             assert!(SubmissionId::new(&bad).is_err(), "{bad:?}");
             assert!(serde_json::from_value::<SubmissionId>(bad.into()).is_err());
         }

@@ -239,7 +239,7 @@ mod tests {
     fn submission_ids_are_bounded_at_128_plain_characters() {
         assert!(SubmissionId::new("a".repeat(128)).is_ok());
         for bad in [
-            "".to_owned(),
+            String::new(),
             "a".repeat(129),
             "a b".into(),
             "a/b".into(),

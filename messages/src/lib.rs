@@ -4,6 +4,7 @@
 //! Coppicer speak in these words; hosts use them through the facade crate `coppicer`.
 
 mod close;
+mod codec;
 mod deadline;
 mod event;
 mod fork;
@@ -23,6 +24,7 @@ mod supervisor_msg;
 mod thread_msg;
 
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
+pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
 pub use deadline::Deadline;
 pub use event::{
     Ended, Event, EventKind, Fact, QuestionId, RuntimeEvent, SpawnOrigin, ThreadEvent, Usage,

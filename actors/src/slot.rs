@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, Answer, ControlError, Deadline, Epoch, Lease, LeaseBook, LeaseKind, Outcome,
+    Accepted, Answer, ControlError, Deadline, Epoch, LeaseBook, LeaseKind, Outcome,
     OutcomeError, Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use parking_lot::Mutex;
@@ -69,7 +69,6 @@ pub struct Slot {
     lanes: Mutex<Lanes>,
     view: Mutex<ThreadView>,
     changed: Notify,
-    _lease: Lease,
 }
 
 impl Slot {
@@ -91,7 +90,6 @@ impl Slot {
             lanes: Mutex::new(Lanes::new(door)),
             view: Mutex::new(view),
             changed: Notify::new(),
-            _lease: leases.grant(LeaseKind::Slot),
             leases,
         }
     }
@@ -363,7 +361,9 @@ impl Slot {
 
     /// Waits for an outcome: answered by [`settle`](Self::settle).
     pub fn await_outcome(&self, submission: SubmissionId, reply: Reply<Outcome, OutcomeError>) {
-        self.lanes.lock().waiters.push((submission, reply));
+        let mut lanes = self.lanes.lock();
+        lanes.waiters.retain(|(_, waiting)| !waiting.is_closed());
+        lanes.waiters.push((submission, reply));
     }
 
     /// Tells those who wait for it.

@@ -12,11 +12,11 @@ use crate::{Deadline, Lease};
 pub struct Reply<T, E> {
     deadline: Deadline,
     to: oneshot::Sender<Result<T, E>>,
-    _lease: Option<Lease>,
 }
 
 impl<T, E> Reply<T, E> {
-    /// A port and the receiver of its answer. The lease (a pending reply) is returned with the port.
+    /// A port and the receiver of its answer. The lease (a pending reply) is returned when the
+    /// caller stops waiting.
     pub fn channel(deadline: Deadline, lease: Option<Lease>) -> (Self, Answer<T, E>) {
         let (to, from) = oneshot::channel();
         (
@@ -38,6 +38,11 @@ impl<T, E> Reply<T, E> {
     /// request is not executed (P4).
     pub fn expired(&self, now: Instant) -> bool {
         self.deadline.passed(now) || self.to.is_closed()
+    }
+
+    /// Whether the caller is gone.
+    pub fn is_closed(&self) -> bool {
+        self.to.is_closed()
     }
 
     /// Answers. `Err` gives the answer back if nobody took it: what it granted must be undone.
@@ -62,6 +67,7 @@ impl<T, E> fmt::Debug for Reply<T, E> {
 pub struct Answer<T, E> {
     deadline: Deadline,
     from: oneshot::Receiver<Result<T, E>>,
+    _lease: Option<Lease>,
 }
 
 /// Why there is no answer.

@@ -102,6 +102,11 @@ pub enum ThreadMsg {
         /// How many.
         usage: Usage,
     },
+    /// The code of a turn that ran on an OS thread of its own is gone.
+    TurnGone {
+        /// Which.
+        turn: TurnId,
+    },
     /// The turn has its permit.
     Permitted {
         /// Which.
@@ -153,6 +158,7 @@ impl ThreadMsg {
             Self::Emitted { .. } => "emitted",
             Self::Asked { .. } => "asked",
             Self::Used { .. } => "used",
+            Self::TurnGone { .. } => "turn_gone",
             Self::Permitted { .. } => "permitted",
             Self::Committed { .. } => "committed",
             Self::LookedUp { .. } => "looked_up",

@@ -4,6 +4,7 @@ mod context;
 mod replay;
 mod scripted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_messages::{
@@ -71,7 +72,7 @@ pub struct TurnInput {
     /// What kind of turn.
     pub kind: TurnKind,
     /// Input and mail, in order. All of it is in the history already.
-    pub items: Vec<TurnItem>,
+    pub items: Arc<[TurnItem]>,
     /// The W3C trace context of the submission, if it had one.
     pub trace: Option<String>,
 }

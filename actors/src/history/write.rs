@@ -340,6 +340,18 @@ impl Line {
         })
     }
 
+    /// Settings of the thread were changed. `settings` is a JSON object.
+    pub fn settings_applied(
+        at_ms: u64,
+        thread: coppicer_messages::ThreadId,
+        settings: &serde_json::Value,
+    ) -> NewRecord {
+        event(at_ms, "thread_settings_applied", RecordClass::Other, |payload| {
+            payload.text("thread_id", &thread.to_string());
+            payload.raw("thread_settings", settings.to_string().as_bytes());
+        })
+    }
+
     /// A response item as an engine gives it: its JSON object, on one line, kept byte for byte.
     ///
     /// # Errors

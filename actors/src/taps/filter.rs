@@ -7,7 +7,7 @@ use crate::lineage::Lineage;
 /// Which events a tap wants. Each condition narrows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TapFilter {
-    kinds: u32,
+    pub(super) kinds: u32,
     lifecycle_only: bool,
     scope: Scope,
 }
@@ -49,13 +49,8 @@ impl TapFilter {
         self
     }
 
-    /// Whether facts of this kind can pass.
-    pub(super) const fn wants(&self, kind: EventKind) -> bool {
-        self.kinds & kind.bit() != 0
-    }
-
     pub(super) fn passes(&self, event: &Event, lineage: &Lineage) -> bool {
-        self.wants(event.fact.kind())
+        self.kinds & event.fact.kind().bit() != 0
             && (!self.lifecycle_only || event.fact.is_lifecycle())
             && match self.scope {
                 Scope::All => true,

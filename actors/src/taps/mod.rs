@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use coppicer_messages::{
@@ -143,6 +144,8 @@ pub struct TapHub {
     taps_max: usize,
     events_max: usize,
     journal_max: usize,
+    /// The kinds that any tap wants.
+    wanted: AtomicU32,
     state: Mutex<HubState>,
 }
 
@@ -163,6 +166,7 @@ impl TapHub {
             taps_max: limits.taps_max,
             events_max: limits.tap_events_max,
             journal_max: limits.journal_events_max,
+            wanted: AtomicU32::new(0),
             state: Mutex::new(HubState {
                 seq: 0,
                 journal: VecDeque::new(),
@@ -173,8 +177,12 @@ impl TapHub {
         }
     }
 
-    /// Publishes a fact. Never waits; a fact that no tap wants and the journal does not keep costs
-    /// a count.
+    /// Whether a tap wants facts of this kind.
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.load(Ordering::Acquire) & kind.bit() != 0
+    }
+
+    /// Publishes a fact. Never waits; a record, usage or delta that no tap wants costs a look.
     pub fn publish(
         &self,
         about: Option<&About>,
@@ -183,19 +191,16 @@ impl TapHub {
         kind: EventKind,
         fact: impl FnOnce() -> Fact,
     ) {
+        // Records, usage and deltas are the bulk; they become events only for a tap that wants them.
+        let bulk = matches!(kind, EventKind::Record | EventKind::Usage | EventKind::Delta);
+        if bulk && !self.wants(kind) {
+            return;
+        }
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
         state.seq += 1;
-        // Records, usage and deltas are the bulk; they are built only for a tap that wants them.
-        let ephemeral = matches!(kind, EventKind::Record | EventKind::Usage | EventKind::Delta);
-        if ephemeral && !state.taps.iter().any(|tap| tap.wants(kind)) {
-            for tap in &state.taps {
-                tap.leave_out();
-            }
-            return;
-        }
         let event = Arc::new(Event {
             seq: state.seq,
             at_ms: self.clock.now().at_ms,
@@ -259,6 +264,7 @@ impl TapHub {
         }
         state.next_tap += 1;
         state.taps.push(ring.clone());
+        self.wanted.store(state.wanted(), Ordering::Release);
         drop(state);
         let lease = self.leases.grant(LeaseKind::Tap);
         Ok(Tap { ring, hub: Arc::downgrade(self), _lease: lease })
@@ -287,7 +293,15 @@ impl TapHub {
     }
 
     fn forget(&self, ring: &Arc<Ring>) {
-        self.state.lock().taps.retain(|tap| !Arc::ptr_eq(tap, ring));
+        let mut state = self.state.lock();
+        state.taps.retain(|tap| !Arc::ptr_eq(tap, ring));
+        self.wanted.store(state.wanted(), Ordering::Release);
+    }
+}
+
+impl HubState {
+    fn wanted(&self) -> u32 {
+        self.taps.iter().fold(0, |wanted, tap| wanted | tap.kinds())
     }
 }
 

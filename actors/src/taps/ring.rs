@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use coppicer_messages::{Event, EventKind};
+use coppicer_messages::Event;
 use parking_lot::Mutex;
 
 use super::{TapCounts, TapFilter, TapItem};
@@ -44,15 +44,8 @@ impl Ring {
         self.id
     }
 
-    pub(super) const fn wants(&self, kind: EventKind) -> bool {
-        self.filter.wants(kind)
-    }
-
-    /// Counts an event that was not built because no tap wants its kind.
-    pub(super) fn leave_out(&self) {
-        let mut state = self.state.lock();
-        state.counts.emitted += 1;
-        state.counts.filtered += 1;
+    pub(super) const fn kinds(&self) -> u32 {
+        self.filter.kinds
     }
 
     pub(super) fn offer(&self, event: &Arc<Event>, lineage: &Lineage) {

@@ -1,0 +1,493 @@
+//! What a running turn can do.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use coppicer_messages::{
+    Accepted, Asker, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch, EventKind,
+    Fact, Lease, LeaseBook, LeaseKind, Limits, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread,
+    StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg,
+    ThreadStatus, TurnId, TurnItem, Usage,
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Item;
+use crate::clock::{Clock, IdSource};
+use crate::handle::submit_to;
+use crate::history::{History, Line, classify};
+use crate::slot::{Slot, Uplink};
+use crate::store::ThreadStore;
+use crate::taps::TapHub;
+
+/// The turn was told to stop, or is not the running one any more: nothing that it does counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the turn was stopped")]
+pub struct TurnStopped;
+
+/// What a wait for sub-agents waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The first of them to end what it does.
+    Any,
+    /// All of them.
+    All,
+}
+
+/// What became of a wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waited {
+    /// Those that had ended what they did, with their status. A thread that is not loaded counts.
+    pub ended: Vec<(ThreadId, ThreadStatus)>,
+    /// Whether the deadline came first.
+    pub timed_out: bool,
+}
+
+/// What all turns of one runtime share.
+#[derive(Clone)]
+pub struct TurnWorld {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) ids: Arc<IdSource>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) leases: Arc<LeaseBook>,
+    pub(crate) hub: Arc<TapHub>,
+    pub(crate) store: Arc<dyn ThreadStore>,
+    pub(crate) uplink: Uplink,
+    pub(crate) find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
+}
+
+/// What ties one turn to its thread. Revoked when the turn is killed: from then on it can write,
+/// emit and start nothing (P1).
+pub(crate) struct TurnLink {
+    pub(crate) turn: TurnId,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) revoked: AtomicBool,
+    /// Places for records that the store has not committed. The thread gives them back.
+    pub(crate) window: Semaphore,
+    questions: AtomicU64,
+    killed: CancellationToken,
+    /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
+    zombie: Mutex<Option<Lease>>,
+}
+
+impl TurnLink {
+    pub(crate) fn new(turn: TurnId, window: usize) -> Self {
+        Self {
+            turn,
+            cancel: CancellationToken::new(),
+            revoked: AtomicBool::new(false),
+            window: Semaphore::new(window),
+            questions: AtomicU64::new(0),
+            killed: CancellationToken::new(),
+            zombie: Mutex::new(None),
+        }
+    }
+
+    /// Done when the turn was killed.
+    pub(crate) async fn revoked(&self) {
+        self.killed.cancelled().await;
+    }
+
+    /// Counts the turn as a zombie until its code is gone.
+    pub(crate) fn count_as_zombie(&self, leases: &Arc<LeaseBook>) {
+        *self.zombie.lock() = Some(leases.grant(LeaseKind::Zombie));
+    }
+
+    /// Takes every right from the turn.
+    pub(crate) fn revoke(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
+        self.cancel.cancel();
+        self.killed.cancel();
+        self.window.close();
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+/// What a running turn can do: add to its history, ask its host, and work with sub-agents.
+///
+/// Once the turn is killed, each of these fails and changes nothing.
+pub struct TurnContext {
+    pub(crate) world: TurnWorld,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) link: Arc<TurnLink>,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: Seq,
+}
+
+impl TurnContext {
+    /// The thread.
+    pub fn thread(&self) -> ThreadId {
+        self.slot.thread()
+    }
+
+    /// The turn.
+    pub fn turn(&self) -> &TurnId {
+        &self.link.turn
+    }
+
+    /// The incarnation.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// A key that no other attempt at any turn has: thread, incarnation, and the place where the
+    /// attempt began. For tools that must not act twice.
+    pub fn attempt_key(&self) -> String {
+        format!("{}:{}:{}", self.thread(), self.epoch, self.seq)
+    }
+
+    /// Done when the turn is to stop. Select on it beside every wait.
+    pub async fn cancelled(&self) {
+        self.link.cancel.cancelled().await;
+    }
+
+    /// Whether the turn is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.link.cancel.is_cancelled()
+    }
+
+    /// Adds to the history. Returns once it is on its way, not once it is durable; waits while
+    /// [`Limits::emit_window_max`] records are not durable yet.
+    ///
+    /// # Errors
+    /// The turn was killed; the item is too large, or no sound item.
+    pub async fn emit(&self, item: Item) -> Result<(), EmitError> {
+        let at_ms = self.world.clock.now().at_ms;
+        let mut said = None;
+        let records: Vec<NewRecord> = match item {
+            Item::Message { text, phase } => {
+                let records = Line::assistant_message(at_ms, &text, phase).into();
+                said = Some(text);
+                records
+            }
+            Item::ToolCall { call, name, arguments } => {
+                vec![Line::function_call(at_ms, &call, &name, &arguments)]
+            }
+            Item::ToolOutput { call, output } => vec![Line::function_call_output(at_ms, &call, &output)],
+            Item::Line(raw) => vec![sound_line(&raw)?],
+        };
+        self.emit_records(records, said).await
+    }
+
+    pub(crate) async fn emit_records(
+        &self,
+        records: Vec<NewRecord>,
+        said: Option<String>,
+    ) -> Result<(), EmitError> {
+        let max = self.world.limits.record_bytes_max;
+        if let Some(long) = records.iter().find(|record| record.raw.len() > max) {
+            return Err(EmitError::TooLarge { got: long.raw.len(), max });
+        }
+        let places = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        let places = places.min(self.world.limits.emit_window_max as u32);
+        let permit = self.link.window.acquire_many(places).await.map_err(|_| TurnStopped)?;
+        if self.link.is_revoked() {
+            return Err(TurnStopped.into());
+        }
+        permit.forget(); // the thread gives the places back when the records are durable
+        let turn = self.link.turn.clone();
+        self.slot.notice(ThreadMsg::Emitted { turn, records, said });
+        // The thread was just woken on this worker. An engine that blocks from here on would hold it
+        // there, where no other worker can take it over.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Tells subscribers a piece of text on its way. Never durable, never waits.
+    pub fn delta(&self, text: impl Into<String>) {
+        if !self.link.is_revoked() {
+            let fact = || Fact::Thread(ThreadEvent::Delta { text: text.into() });
+            let about = Some(&**self.slot.about());
+            self.world.hub.publish(about, self.epoch, Some(&self.link.turn), EventKind::Delta, fact);
+        }
+    }
+
+    /// Counts tokens.
+    pub fn usage(&self, usage: Usage) {
+        if !self.link.is_revoked() {
+            self.slot.notice(ThreadMsg::Used { turn: self.link.turn.clone(), usage });
+        }
+    }
+
+    /// Asks the host and waits for its answer ([`Op::Answer`]) until `budget` is over. Meanwhile the
+    /// thread says that it waits for its host.
+    ///
+    /// # Errors
+    /// The turn was stopped; nobody answered in time.
+    pub async fn ask(
+        &self,
+        question: serde_json::Value,
+        budget: Duration,
+    ) -> Result<serde_json::Value, ControlError> {
+        self.alive()?;
+        let number = self.link.questions.fetch_add(1, Ordering::Relaxed) + 1;
+        let name: Arc<str> = Arc::from(format!("{}/q{number}", self.link.turn));
+        let (reply, answer) = self.channel(self.world.clock.deadline(budget));
+        self.slot.notice(ThreadMsg::Asked {
+            turn: self.link.turn.clone(),
+            question: name,
+            body: question,
+            reply,
+        });
+        self.unless_stopped(answer.wait()).await?
+    }
+
+    /// Takes input and mail that came for the running turn. Call it before each request to a model.
+    /// What it returns is in the history.
+    ///
+    /// # Errors
+    /// The turn was stopped.
+    pub async fn steered(&self) -> Result<Vec<TurnItem>, ControlError> {
+        self.alive()?;
+        let (reply, answer) = self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        self.slot.notice(ThreadMsg::TakeSteered { turn: self.link.turn.clone(), reply });
+        self.unless_stopped(answer.wait()).await?
+    }
+
+    /// The thread's durable records, with all that this turn emitted so far.
+    ///
+    /// # Errors
+    /// The turn was stopped; the store cannot be read.
+    pub async fn history(&self) -> Result<History, HistoryError> {
+        self.alive()?;
+        let (reply, answer) = self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        self.slot.notice(ThreadMsg::Flush { reply });
+        let flushed = self.unless_stopped(answer.wait()).await??;
+        Ok(self.world.store.read(self.thread(), Some(flushed.head)).await?)
+    }
+
+    /// Spawns a sub-agent of this thread.
+    ///
+    /// # Errors
+    /// As [`Runtime::spawn`]; `Fenced` once the turn was killed.
+    ///
+    /// [`Runtime::spawn`]: https://docs.rs/coppicer
+    pub async fn spawn(&self, request: SpawnThread) -> Result<ThreadId, SpawnError> {
+        if self.link.is_revoked() {
+            return Err(SpawnError::Fenced);
+        }
+        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
+        let (reply, answer) = self.channel(deadline);
+        let request = Box::new(request.with_parent(self.thread()));
+        let asker = Some(Asker { thread: self.thread(), epoch: self.epoch });
+        if !self.world.uplink.send(SupervisorMsg::Spawn { request, asker, reply }) {
+            return Err(SpawnError::RuntimeEnded);
+        }
+        tokio::select! {
+            biased;
+            answer = answer.wait() => answer,
+            () = self.link.cancel.cancelled() => Err(SpawnError::Fenced),
+        }
+    }
+
+    /// Sends a submission to another thread.
+    ///
+    /// # Errors
+    /// As a handle's `submit`; `Closed` of this thread once the turn was killed.
+    pub async fn send(
+        &self,
+        to: ThreadId,
+        submission: impl Into<Submission>,
+    ) -> Result<Accepted, SubmitError> {
+        if self.link.is_revoked() {
+            return Err(SubmitError::Closed { thread: self.thread() });
+        }
+        let slot = (self.world.find)(to).ok_or(SubmitError::NotFound { thread: to })?;
+        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
+        submit_to(&self.world, &slot, submission.into(), deadline).await
+    }
+
+    /// Sends mail to another thread, as this one.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn mail(
+        &self,
+        to: ThreadId,
+        content: impl Into<String>,
+        trigger: bool,
+    ) -> Result<Accepted, SubmitError> {
+        let from = self.slot.about().path.clone().unwrap_or_else(coppicer_messages::AgentPath::root);
+        self.send(to, Op::AgentMessage { from, content: content.into(), trigger }).await
+    }
+
+    /// Waits until threads have ended what they do, or until `budget` is over. Event-driven: a
+    /// thread that had ended before counts at once, and so does one that is not loaded.
+    ///
+    /// # Errors
+    /// The turn was stopped.
+    pub async fn wait(
+        &self,
+        threads: &[ThreadId],
+        how: Wait,
+        budget: Duration,
+    ) -> Result<Waited, TurnStopped> {
+        let slots: Vec<(ThreadId, Option<Arc<Slot>>)> =
+            threads.iter().map(|&thread| (thread, (self.world.find)(thread))).collect();
+        let ended = |slots: &[(ThreadId, Option<Arc<Slot>>)]| -> Vec<(ThreadId, ThreadStatus)> {
+            slots
+                .iter()
+                .filter_map(|(thread, slot)| match slot {
+                    None => Some((*thread, ThreadStatus::NotFound)),
+                    Some(slot) => {
+                        let waiting = slot.depth() > 0;
+                        slot.with_view(|view| {
+                            let idle = !waiting && view.status.is_final() && view.turn.is_none();
+                            idle.then(|| (*thread, view.status.clone()))
+                        })
+                    }
+                })
+                .collect()
+        };
+        let enough = |done: usize| match how {
+            Wait::Any => done > 0 || slots.is_empty(),
+            Wait::All => done == slots.len(),
+        };
+        let waiting = async {
+            loop {
+                let changes: futures::stream::FuturesUnordered<_> =
+                    slots.iter().filter_map(|(_, slot)| slot.as_ref()).map(|slot| slot.changed()).collect();
+                let mut changes = Box::pin(changes);
+                // Registered before looking, so that no change falls in between.
+                drop(futures::poll!(futures::StreamExt::next(&mut changes)));
+                let done = ended(&slots);
+                if enough(done.len()) {
+                    return done;
+                }
+                futures::StreamExt::next(&mut changes).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = waiting => Ok(Waited { ended: done, timed_out: false }),
+            () = tokio::time::sleep(budget) => Ok(Waited { ended: ended(&slots), timed_out: true }),
+            () = self.link.cancel.cancelled() => Err(TurnStopped),
+        }
+    }
+
+    /// Closes a sub-agent of this thread and all below it, within `budget`.
+    ///
+    /// # Errors
+    /// As [`Runtime::close`]; a thread that is not below this one is not found.
+    ///
+    /// [`Runtime::close`]: https://docs.rs/coppicer
+    pub async fn close(&self, thread: ThreadId, budget: Duration) -> Result<CloseReport, CloseError> {
+        let below = (self.world.find)(thread)
+            .is_none_or(|slot| slot.about().lineage.contains(self.thread()));
+        if self.link.is_revoked() || !below {
+            return Err(CloseError::NotFound { thread });
+        }
+        let (reply, answer) = self.channel(self.world.clock.deadline(budget));
+        let scope = CloseScope::Thread(thread);
+        if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
+            return Err(CloseError::RuntimeEnded);
+        }
+        answer.wait().await
+    }
+
+    /// The status of a thread.
+    pub fn status(&self, thread: ThreadId) -> ThreadStatus {
+        (self.world.find)(thread)
+            .map_or(ThreadStatus::NotFound, |slot| slot.with_view(|view| view.status.clone()))
+    }
+
+    fn channel<T, E>(&self, deadline: Deadline) -> (Reply<T, E>, coppicer_messages::Answer<T, E>) {
+        Reply::channel(deadline, Some(self.world.leases.grant(LeaseKind::PendingReply)))
+    }
+
+    fn alive(&self) -> Result<(), ControlError> {
+        if self.link.is_revoked() {
+            return Err(ControlError::WrongPhase { thread: self.thread(), phase: "stopped" });
+        }
+        Ok(())
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, ControlError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.link.cancel.cancelled() => {
+                Err(ControlError::WrongPhase { thread: self.thread(), phase: "stopping" })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TurnContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnContext")
+            .field("thread", &self.thread())
+            .field("turn", &self.link.turn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an item was not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The turn was stopped.
+    #[error(transparent)]
+    Stopped(#[from] TurnStopped),
+    /// The record is too large.
+    #[error("the record has {got} bytes, more than the limit of {max}; put it into a file and name that")]
+    TooLarge {
+        /// How large it is.
+        got: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// The line is no sound rollout line.
+    #[error("not a rollout line: {reason}")]
+    BadLine {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<EmitError> for super::EngineError {
+    fn from(error: EmitError) -> Self {
+        match error {
+            EmitError::Stopped(_) => Self::Stopped,
+            other => Self::fatal(other.to_string()),
+        }
+    }
+}
+
+impl From<ControlError> for super::EngineError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::WrongPhase { .. } => Self::Stopped,
+            other => Self::fatal(other.to_string()),
+        }
+    }
+}
+
+/// Why a turn does not get its history.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The turn was stopped, or its thread did not answer.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn sound_line(raw: &[u8]) -> Result<NewRecord, EmitError> {
+    if raw.contains(&b'\n') {
+        return Err(EmitError::BadLine { reason: "it has a line break".into() });
+    }
+    let classified = classify(raw);
+    if let Some(flaw) = classified.flaw {
+        return Err(EmitError::BadLine { reason: flaw.to_string() });
+    }
+    Ok(NewRecord { at_ms: classified.at_ms, class: classified.class, raw: Arc::from(raw) })
+}

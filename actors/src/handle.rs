@@ -1,0 +1,393 @@
+//! Handles: how hosts hold a thread. An address, not an actor: it stays valid across restarts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coppicer_messages::{
+    Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, Deadline, EventKind,
+    Interrupted, LeaseKind, Op, Outcome, OutcomeError, QuestionId, Reply, Submission, SubmissionId,
+    SubmissionState, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadMsg, ThreadStatus,
+};
+
+use crate::engine::TurnWorld;
+use crate::history::History;
+use crate::slot::{Slot, ThreadView};
+use crate::store::Done;
+use crate::taps::{Tap, TapFilter, TapOptions};
+
+/// One thread, as a host holds it.
+///
+/// A handle is an address: cheap to clone, valid across restarts of the thread, and dropping it
+/// stops nothing. Two handles are equal if they are for the same life of the thread in this runtime:
+/// a thread that was closed and resumed has a new one.
+#[derive(Clone)]
+pub struct ThreadHandle {
+    slot: Arc<Slot>,
+    world: Arc<TurnWorld>,
+}
+
+/// How a submission is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubmitOptions {
+    /// How long the caller waits for the receipt; [`Limits::call_timeout`] if not said.
+    ///
+    /// [`Limits::call_timeout`]: coppicer_messages::Limits::call_timeout
+    pub budget: Option<Duration>,
+    /// Whether to wait in line when the inbox is full, instead of being refused at once.
+    pub wait_for_place: bool,
+}
+
+impl SubmitOptions {
+    /// Refused at once when the inbox is full.
+    pub const fn new() -> Self {
+        Self { budget: None, wait_for_place: false }
+    }
+
+    /// Sets how long the caller waits.
+    #[must_use]
+    pub const fn within(mut self, budget: Duration) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Waits in line when the inbox is full, first come first served.
+    #[must_use]
+    pub const fn wait_for_place(mut self) -> Self {
+        self.wait_for_place = true;
+        self
+    }
+}
+
+impl ThreadHandle {
+    /// The handle of a slot.
+    #[doc(hidden)]
+    pub const fn new(slot: Arc<Slot>, world: Arc<TurnWorld>) -> Self {
+        Self { slot, world }
+    }
+
+    /// The thread's id.
+    pub fn id(&self) -> ThreadId {
+        self.slot.thread()
+    }
+
+    /// The thread's status, without a message to it.
+    pub fn status(&self) -> ThreadStatus {
+        self.slot.with_view(|view| view.status.clone())
+    }
+
+    /// All that the thread publishes of itself, without a message to it.
+    pub fn view(&self) -> ThreadView {
+        self.slot.view()
+    }
+
+    /// Sends a submission; refused at once when the inbox is full. Answered once it is durable.
+    ///
+    /// Submissions through one handle are accepted in the order of the calls, if each is awaited.
+    ///
+    /// # Errors
+    /// A [`SubmitError`]; only `Unknown` and `NoAnswer` leave open whether it was accepted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the receipt. A submission that was not taken up by then is not
+    /// executed; one that was may be. Send it again under the same id to know.
+    pub async fn submit(&self, submission: impl Into<Submission>) -> Result<Accepted, SubmitError> {
+        self.submit_with(submission, SubmitOptions::new()).await
+    }
+
+    /// Sends a submission, with options.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Cancel safety
+    /// As [`submit`](Self::submit).
+    pub async fn submit_with(
+        &self,
+        submission: impl Into<Submission>,
+        options: SubmitOptions,
+    ) -> Result<Accepted, SubmitError> {
+        let deadline = self.deadline(options.budget);
+        let submission = submission.into();
+        if options.wait_for_place && !submission.op.is_control() {
+            check(&self.world, &submission)?;
+            let make = || message(&self.world, submission, deadline);
+            return self.slot.submit_in_line(deadline, make).await?.wait().await;
+        }
+        submit_to(&self.world, &self.slot, submission, deadline).await
+    }
+
+    /// Sends a submission and waits for its outcome, as long as that takes.
+    ///
+    /// # Errors
+    /// The submission was refused; the runtime has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops nothing: the submission goes on.
+    pub async fn run(&self, submission: impl Into<Submission>) -> Result<Outcome, OutcomeError> {
+        let mut submission = submission.into();
+        // The id is made here, so that the wait for its outcome begins before it is sent.
+        let made = submission.id.is_none();
+        let id = submission.id.take().unwrap_or_else(|| self.new_id());
+        if !made {
+            let receipt = self.submit(submission.with_id(id)).await?;
+            return self.outcome(&receipt.submission).await;
+        }
+        let waiting = self.await_outcome(&id, Deadline::after(tokio::time::Instant::now(), FAR));
+        check(&self.world, &submission)?;
+        let deadline = self.deadline(None);
+        let make = || message_as(&self.world, submission, id, false, deadline);
+        self.slot.submit(make)?.wait().await?;
+        waiting.wait().await
+    }
+
+    /// Waits for the outcome of a submission, as long as that takes. Answers at once for one that
+    /// has ended, also in an earlier life of the thread or the host.
+    ///
+    /// # Errors
+    /// The thread never accepted such a submission; the store cannot be read; the runtime has ended.
+    pub async fn outcome(&self, submission: &SubmissionId) -> Result<Outcome, OutcomeError> {
+        self.outcome_within(submission, FAR).await
+    }
+
+    /// Waits for the outcome of a submission until `budget` is over.
+    ///
+    /// # Errors
+    /// As [`outcome`](Self::outcome), and `NoAnswer`.
+    pub async fn outcome_within(
+        &self,
+        submission: &SubmissionId,
+        budget: Duration,
+    ) -> Result<Outcome, OutcomeError> {
+        // Registered before looking, so that an outcome in between is not missed.
+        let waiting = self.await_outcome(submission, self.world.clock.deadline(budget));
+        let (done, found) = Done::channel();
+        self.world.store.submission(self.id(), submission, done);
+        match found.await {
+            Ok(Some(known)) => match known.state {
+                SubmissionState::Ended(outcome) => Ok(outcome),
+                _ => waiting.wait().await,
+            },
+            Ok(None) => Err(OutcomeError::Unknown {
+                thread: self.id(),
+                submission: submission.clone(),
+            }),
+            Err(error) => Err(OutcomeError::Store(error)),
+        }
+    }
+
+    /// Stops the running turn. Answered once its end is durable; with
+    /// [`Interrupted::NothingRan`] if none ran. Idempotent.
+    ///
+    /// # Errors
+    /// Too many control messages wait; no answer in time.
+    pub async fn interrupt(&self) -> Result<Interrupted, ControlError> {
+        self.control(|reply| ThreadMsg::Interrupt { reply }).await
+    }
+
+    /// Lets a parked thread run again, with a fresh budget of restarts.
+    ///
+    /// # Errors
+    /// The thread is not parked; no answer in time.
+    pub async fn revive(&self) -> Result<(), ControlError> {
+        self.control(|reply| ThreadMsg::Revive { reply }).await
+    }
+
+    /// Gives up the thread's actor until the next submission. Its inbox stays open.
+    ///
+    /// # Errors
+    /// The thread has work; no answer in time.
+    pub async fn hibernate(&self) -> Result<(), ControlError> {
+        self.control(|reply| ThreadMsg::Hibernate { reply }).await
+    }
+
+    /// Answers an engine's question.
+    ///
+    /// # Errors
+    /// No such question waits.
+    pub async fn answer(
+        &self,
+        question: QuestionId,
+        answer: serde_json::Value,
+    ) -> Result<(), SubmitError> {
+        let (reply, waiting) = self.channel(self.deadline(None));
+        let msg = ThreadMsg::Answer { question, answer, reply };
+        self.slot.control(msg).map_err(|(_, error)| match error {
+            ControlError::Overloaded { waiting } => {
+                SubmitError::Overloaded { depth: waiting, capacity: waiting }
+            }
+            _ => SubmitError::Closed { thread: self.id() },
+        })?;
+        waiting.wait().await
+    }
+
+    /// The thread's durable records, with all that was emitted before the call.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn history(&self) -> Result<History, coppicer_messages::StoreError> {
+        // A thread that is busy is asked to flush first; one that is gone has nothing to flush.
+        let flushed = match self.control(|reply| ThreadMsg::Flush { reply }).await {
+            Ok(flushed) => Some(flushed.head),
+            Err(_) => None,
+        };
+        self.world.store.read(self.id(), flushed).await
+    }
+
+    /// The thread's facts from now on.
+    ///
+    /// # Errors
+    /// Too many taps; the runtime has ended.
+    pub fn events(&self) -> Result<Tap, TapError> {
+        self.world.hub.tap(TapOptions::matching(TapFilter::thread(self.id())))
+    }
+
+    /// The thread's changes of status from now on, numbered: none is skipped unless the stream says so.
+    ///
+    /// # Errors
+    /// Too many taps; the runtime has ended.
+    pub fn status_changes(&self) -> Result<Tap, TapError> {
+        let filter = TapFilter::thread(self.id()).kinds([EventKind::Status]);
+        self.world.hub.tap(TapOptions::matching(filter))
+    }
+
+    /// Closes the thread and all below it, within `budget`. The report arrives by then, whatever
+    /// threads do (P5). Closing a closed thread is a success.
+    ///
+    /// # Errors
+    /// No such thread; the runtime has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the report; the close goes on.
+    pub async fn close(&self, budget: Duration) -> Result<CloseReport, CloseError> {
+        let (reply, answer) = self.channel(self.deadline(Some(budget)));
+        let scope = CloseScope::Thread(self.id());
+        if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
+            return Err(CloseError::RuntimeEnded);
+        }
+        answer.wait().await
+    }
+
+    /// Makes the thread's actor panic, as a fault of ours would.
+    #[cfg(feature = "testing")]
+    pub fn panic_for_test(&self) {
+        self.slot.order(ThreadMsg::PanicForTest);
+    }
+
+    async fn control<T>(
+        &self,
+        msg: impl FnOnce(Reply<T, ControlError>) -> ThreadMsg,
+    ) -> Result<T, ControlError> {
+        let (reply, answer) = self.channel(self.deadline(None));
+        match self.slot.control(msg(reply)) {
+            Ok(()) => answer.wait().await,
+            Err((msg, ControlError::NotFound { thread })) => {
+                // Closed: some requests have an answer all the same.
+                crate::slot::refuse_closed(msg, thread);
+                answer.wait().await
+            }
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    fn await_outcome(
+        &self,
+        submission: &SubmissionId,
+        deadline: Deadline,
+    ) -> Answer<Outcome, OutcomeError> {
+        let (reply, answer) = self.channel(deadline);
+        self.slot.await_outcome(submission.clone(), reply);
+        answer
+    }
+
+    fn new_id(&self) -> SubmissionId {
+        self.world.ids.submission(self.world.clock.now().at_ms)
+    }
+
+    fn deadline(&self, budget: Option<Duration>) -> Deadline {
+        self.world.clock.deadline(budget.unwrap_or(self.world.limits.call_timeout))
+    }
+
+    fn channel<T, E>(&self, deadline: Deadline) -> (Reply<T, E>, Answer<T, E>) {
+        Reply::channel(deadline, Some(self.world.leases.grant(LeaseKind::PendingReply)))
+    }
+}
+
+/// Long enough to be no deadline.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Sends a submission to a slot, refused at once when it is full.
+pub(crate) async fn submit_to(
+    world: &TurnWorld,
+    slot: &Slot,
+    submission: Submission,
+    deadline: Deadline,
+) -> Result<Accepted, SubmitError> {
+    check(world, &submission)?;
+    if submission.op.is_control() {
+        let (msg, answer) = message(world, submission, deadline);
+        slot.control(msg).map_err(|(_, error)| match error {
+            ControlError::Overloaded { waiting } => {
+                SubmitError::Overloaded { depth: waiting, capacity: waiting }
+            }
+            _ => SubmitError::Closed { thread: slot.thread() },
+        })?;
+        return answer.wait().await;
+    }
+    slot.submit(|| message(world, submission, deadline))?.wait().await
+}
+
+/// What can be refused without asking the thread.
+fn check(world: &TurnWorld, submission: &Submission) -> Result<(), SubmitError> {
+    let max = world.limits.submission_bytes_max;
+    let got = match &submission.op {
+        Op::UserInput { input, .. } => input.preview().len(),
+        Op::AgentMessage { content, .. } => content.len(),
+        Op::Inject { items } => items.iter().map(|item| item.to_string().len()).sum(),
+        Op::UpdateConfig { settings } => settings.to_string().len(),
+        Op::Answer { answer, .. } => answer.to_string().len(),
+        _ => 0,
+    };
+    if got > max { Err(SubmitError::TooLarge { got, max }) } else { Ok(()) }
+}
+
+fn message(
+    world: &TurnWorld,
+    mut submission: Submission,
+    deadline: Deadline,
+) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
+    let chosen = submission.id.is_some();
+    let id = submission.id.take().unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
+    message_as(world, submission, id, chosen, deadline)
+}
+
+/// The message that carries a submission, and where its receipt arrives.
+pub(crate) fn message_as(
+    world: &TurnWorld,
+    submission: Submission,
+    id: SubmissionId,
+    chosen: bool,
+    deadline: Deadline,
+) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
+    let lease = world.leases.grant(LeaseKind::PendingReply);
+    let (reply, answer) = Reply::channel(deadline, Some(lease));
+    (ThreadMsg::Submit { submission, id, chosen, reply }, answer)
+}
+
+impl PartialEq for ThreadHandle {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot)
+    }
+}
+
+impl Eq for ThreadHandle {}
+
+impl fmt::Debug for ThreadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadHandle")
+            .field("thread", &self.id())
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! Which submissions are accepted, and what accepting them means.
+
+use coppicer_messages::{
+    Accepted, Delivery, Mail, MailId, NewRecord, Now, Op, Outcome, Phase, Reply, Submission,
+    SubmissionId, SubmissionState, SubmitError, ThreadEvent, TurnId,
+};
+
+use super::core::{ThreadCore, Waiting};
+use super::effect::Effect;
+use super::running::Stage;
+use crate::engine::TurnKind;
+use crate::history::Line;
+use crate::store::{Batch, MailTo, NewSubmission, digest};
+
+/// What accepting a submission means.
+pub(super) enum Acceptance {
+    /// It waits for its turn.
+    Queue,
+    /// It joins the running turn.
+    Steer(TurnId),
+    /// It goes into the mailbox.
+    Mail,
+    /// It is done with these records.
+    Write { records: Vec<NewRecord>, session_stale: bool },
+    /// It stops the running turn.
+    Interrupt,
+    /// It lets the actor go.
+    Hibernate,
+    /// It closes the thread.
+    Close,
+}
+
+/// Accepts, or refuses with a reason. Changes nothing.
+pub(super) fn decide(
+    core: &ThreadCore,
+    submission: &Submission,
+    at_ms: u64,
+) -> Result<Acceptance, SubmitError> {
+    if core.closing.is_some() {
+        return Err(SubmitError::Closed { thread: core.thread });
+    }
+    if core.phase == Phase::Parked && !matches!(submission.op, Op::Close) {
+        return Err(SubmitError::Parked { thread: core.thread });
+    }
+    let idle = || match core.turn.as_ref().map(|turn| &turn.id).or(core.asking.as_ref()) {
+        Some(turn) => Err(SubmitError::Busy { turn: turn.clone() }),
+        None => Ok(()),
+    };
+    match &submission.op {
+        Op::UserInput { input, .. } if input.is_empty() => Err(SubmitError::EmptyInput),
+        Op::UserInput { delivery, .. } => deliver(core, delivery),
+        Op::AgentMessage { content, .. } if content.trim().is_empty() => Err(SubmitError::EmptyInput),
+        Op::AgentMessage { .. } if core.mail.len() >= core.limits.mail_max => {
+            Err(SubmitError::Overloaded { depth: core.mail.len(), capacity: core.limits.mail_max })
+        }
+        Op::AgentMessage { .. } => Ok(Acceptance::Mail),
+        Op::Interrupt => Ok(Acceptance::Interrupt),
+        Op::Compact => Ok(Acceptance::Queue),
+        Op::Rollback { turns: 0 } => {
+            Err(SubmitError::BadRequest { field: "turns", reason: "must be at least 1".into() })
+        }
+        Op::Rollback { turns } => {
+            idle()?;
+            Ok(Acceptance::Write { records: vec![Line::rolled_back(at_ms, *turns)], session_stale: true })
+        }
+        Op::Inject { items } => {
+            idle()?;
+            Ok(Acceptance::Write { records: injected(core, items, at_ms)?, session_stale: true })
+        }
+        Op::UpdateConfig { settings } if !settings.is_object() => Err(SubmitError::BadRequest {
+            field: "settings",
+            reason: "must be a JSON object".into(),
+        }),
+        Op::UpdateConfig { settings } => {
+            let records = vec![Line::settings_applied(at_ms, core.thread, settings)];
+            Ok(Acceptance::Write { records, session_stale: false })
+        }
+        Op::Hibernate => {
+            idle()?;
+            core.queue.front().map_or(Ok(()), |waiting| {
+                Err(SubmitError::Busy { turn: TurnId::of_attempt(waiting.id(), 1) })
+            })?;
+            Ok(Acceptance::Hibernate)
+        }
+        Op::Close => Ok(Acceptance::Close),
+        op @ (Op::RefreshConfig | Op::Answer { .. }) => Err(SubmitError::Unsupported { op: op.name() }),
+        op => Err(SubmitError::Unsupported { op: op.name() }),
+    }
+}
+
+/// Whether input starts or awaits a turn, or joins the running one (REF 7.6).
+fn deliver(core: &ThreadCore, delivery: &Delivery) -> Result<Acceptance, SubmitError> {
+    let running = core.turn.as_ref().filter(|turn| turn.stage != Stage::Killed);
+    let steerable = |turn: &super::running::RunningTurn| {
+        turn.kind == TurnKind::Regular
+            && turn.cancelled.is_none()
+            && turn.steered.len() < core.limits.steered_max
+    };
+    match (delivery, running) {
+        (Delivery::Steer { .. }, None) => Err(SubmitError::NoActiveTurn),
+        (Delivery::Steer { expected }, Some(turn)) => {
+            if let Some(expected) = expected.as_ref().filter(|expected| **expected != turn.id) {
+                return Err(SubmitError::ExpectedTurnMismatch {
+                    expected: expected.clone(),
+                    actual: turn.id.clone(),
+                });
+            }
+            if turn.kind != TurnKind::Regular {
+                let kind = turn.kind.as_str();
+                return Err(SubmitError::NotSteerable { turn: turn.id.clone(), kind });
+            }
+            if !steerable(turn) {
+                return Err(SubmitError::Overloaded {
+                    depth: turn.steered.len(),
+                    capacity: core.limits.steered_max,
+                });
+            }
+            Ok(Acceptance::Steer(turn.id.clone()))
+        }
+        (Delivery::SteerOrQueue, Some(turn)) if steerable(turn) => {
+            Ok(Acceptance::Steer(turn.id.clone()))
+        }
+        (Delivery::Refuse, Some(turn)) => Err(SubmitError::Busy { turn: turn.id.clone() }),
+        _ => Ok(Acceptance::Queue),
+    }
+}
+
+fn injected(core: &ThreadCore, items: &[serde_json::Value], at_ms: u64) -> Result<Vec<NewRecord>, SubmitError> {
+    let bad = |reason: String| SubmitError::BadRequest { field: "items", reason };
+    if items.is_empty() {
+        return Err(bad("items must not be empty".into()));
+    }
+    if items.len() > core.limits.batch_records_max {
+        return Err(bad(format!("at most {} items at once", core.limits.batch_records_max)));
+    }
+    let record = |(index, item): (usize, &serde_json::Value)| {
+        Line::response_item(at_ms, item.to_string().as_bytes())
+            .map_err(|flaw| bad(format!("item {index}: {flaw}")))
+    };
+    items.iter().enumerate().map(record).collect()
+}
+
+/// Carries an acceptance out: all of it is in one write, and the receipt follows it.
+#[expect(clippy::too_many_arguments, reason = "the parts of one submission")]
+pub(super) fn carry(
+    core: &mut ThreadCore,
+    id: SubmissionId,
+    submission: Submission,
+    acceptance: Acceptance,
+    place: bool,
+    reply: Reply<Accepted, SubmitError>,
+    now: Now,
+    out: &mut Vec<Effect>,
+) {
+    let op = submission.op.name();
+    let body = serde_json::to_vec(&submission.op).unwrap_or_default();
+    let accepted = NewSubmission { id: id.clone(), digest: digest(&body), body: body.into() };
+    let mut receipt = Accepted::new(id.clone(), core.head);
+    let mut batch = Batch { accepted: vec![accepted], ..Batch::default() };
+    let ended = || SubmissionState::Ended(Outcome::Completed { message: None });
+    let at_once = !matches!(acceptance, Acceptance::Queue | Acceptance::Steer(_));
+    let mut after = Vec::new();
+    match acceptance {
+        Acceptance::Queue => core.queue.push_back(match submission.op {
+            Op::UserInput { input, .. } => {
+                Waiting::Input { id: id.clone(), input, attempt: 1, trace: submission.trace }
+            }
+            _ => Waiting::Compact { id: id.clone(), attempt: 1 },
+        }),
+        Acceptance::Steer(turn) => {
+            if let (Some(running), Op::UserInput { input, .. }) = (core.turn.as_mut(), submission.op) {
+                running.steered.push((id.clone(), input));
+            }
+            receipt.steered = Some(turn);
+            after.push(core.publish(ThreadEvent::Steered { submission: id.clone() }));
+        }
+        Acceptance::Mail => {
+            if let Op::AgentMessage { from, content, trigger } = submission.op {
+                let mail = Mail {
+                    id: MailId::from(id.as_str()),
+                    sender: None,
+                    author: from.to_string(),
+                    recipient: core.author.clone(),
+                    content,
+                    trigger,
+                };
+                batch.mail.push(MailTo { to: core.thread, mail: mail.clone() });
+                after.push(core.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));
+                core.mail.push_back(mail);
+            }
+        }
+        Acceptance::Write { records, session_stale } => {
+            batch.records = records;
+            if session_stale {
+                after.push(Effect::DropSession);
+            }
+        }
+        Acceptance::Interrupt => {
+            let until = now.instant + core.limits.interrupt_grace;
+            core.cancel(until, now, &mut after);
+        }
+        Acceptance::Hibernate => after.push(Effect::Sleep { reply: None }),
+        Acceptance::Close => after.push(Effect::AskClose),
+    }
+    if at_once {
+        batch.states.push((id.clone(), ended()));
+    }
+    out.push(core.write(batch));
+    out.push(Effect::Accept { reply, receipt });
+    let event = ThreadEvent::SubmissionAccepted { submission: id.clone(), op: op.to_owned() };
+    out.push(core.publish(event));
+    if at_once {
+        if place {
+            out.push(Effect::FreePlace);
+        }
+        let outcome = Outcome::Completed { message: None };
+        out.push(Effect::Settle { submission: id, outcome });
+    }
+    out.append(&mut after);
+    core.next(now, out);
+}

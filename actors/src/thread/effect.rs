@@ -1,0 +1,127 @@
+//! What a thread's core decides to have done.
+
+use std::sync::Arc;
+
+use coppicer_messages::{
+    Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, Reply, Seq,
+    SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TurnId, TurnItem,
+};
+use tokio::time::Instant;
+
+use crate::engine::TurnKind;
+use crate::store::Batch;
+
+/// Something to do. Effects are in the order in which they must happen.
+pub(crate) enum Effect {
+    /// Write. All of one wake-up go into one append.
+    Write(Batch),
+
+    // What tells others of a write waits until it is durable.
+    /// Tell the caller that it is accepted.
+    Accept { reply: Reply<Accepted, SubmitError>, receipt: Accepted },
+    /// Tell who waits for it.
+    Settle { submission: SubmissionId, outcome: Outcome },
+    /// Tell taps.
+    Publish { turn: Option<TurnId>, event: ThreadEvent },
+    /// Publish the view; `ended` if a turn ended: its error.
+    Show {
+        status: ThreadStatus,
+        phase: Phase,
+        turn: Option<TurnId>,
+        waiting_for_host: bool,
+        ended: Option<Option<String>>,
+    },
+    /// Run the turn.
+    Launch(Launch),
+    /// Give a turn what came for it.
+    GiveItems { reply: Reply<Vec<TurnItem>, ControlError>, items: Vec<TurnItem> },
+    /// Tell what an interrupt found.
+    AnswerInterrupt { reply: Reply<Interrupted, ControlError>, found: Interrupted },
+    /// Tell the durable head.
+    AnswerFlush { reply: Reply<Flushed, ControlError>, flushed: Flushed },
+    /// Tell that it is done.
+    Confirm { reply: Reply<(), ControlError> },
+    /// Tell another thread of mail in its mailbox.
+    Deliver { to: ThreadId, mail: Mail },
+    /// Give places of the emit window back.
+    FreeWindow { places: usize },
+    /// Refuse submissions until the thread is revived.
+    Park,
+    /// Take submissions again.
+    Unpark,
+    /// Ask the supervisor to close this thread.
+    AskClose,
+    /// Give up the actor until it is needed.
+    Sleep { reply: Option<Reply<(), ControlError>> },
+    /// End the actor.
+    End(Ended),
+
+    // These wait for nothing.
+    /// Tell the caller that it is refused.
+    Refuse { reply: Reply<Accepted, SubmitError>, refusal: SubmitError },
+    /// Ask for a turn permit.
+    AskPermit { turn: TurnId },
+    /// Cancel the turn's token.
+    Cancel { turn: TurnId },
+    /// Take every right from the turn and drop its future.
+    Kill { turn: TurnId },
+    /// Let go of a turn whose code does not stop, and count it.
+    Fence { turn: TurnId },
+    /// The turn is over: let go of it, and of the session unless it may go on.
+    TurnOver { turn: TurnId, keep_session: bool },
+    /// The engine's session does not know what was written: the next turn opens a new one.
+    DropSession,
+    /// Ask to be told of a time.
+    Arm { at: Instant, tick: ThreadTick },
+    /// Give one place of the inbox back.
+    FreePlace,
+    /// Refuse all that comes from now on, and what waits in the inbox.
+    Shut,
+}
+
+impl Effect {
+    /// Whether it may only follow the writes before it.
+    pub(crate) const fn waits_for_writes(&self) -> bool {
+        match self {
+            Self::Accept { .. }
+            | Self::Settle { .. }
+            | Self::Publish { .. }
+            | Self::Show { .. }
+            | Self::Launch(_)
+            | Self::GiveItems { .. }
+            | Self::AnswerInterrupt { .. }
+            | Self::AnswerFlush { .. }
+            | Self::Confirm { .. }
+            | Self::Deliver { .. }
+            | Self::FreeWindow { .. }
+            | Self::Park
+            | Self::Unpark
+            | Self::AskClose
+            | Self::Sleep { .. }
+            | Self::End(_) => true,
+            Self::Write(_)
+            | Self::Refuse { .. }
+            | Self::AskPermit { .. }
+            | Self::Cancel { .. }
+            | Self::Kill { .. }
+            | Self::Fence { .. }
+            | Self::TurnOver { .. }
+            | Self::DropSession
+            | Self::Arm { .. }
+            | Self::FreePlace
+            | Self::Shut => false,
+        }
+    }
+}
+
+/// One attempt at a turn.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) turn: TurnId,
+    pub(crate) attempt: u32,
+    pub(crate) kind: TurnKind,
+    pub(crate) items: Arc<[TurnItem]>,
+    pub(crate) trace: Option<String>,
+    /// The head when the attempt begins.
+    pub(crate) seq: Seq,
+}

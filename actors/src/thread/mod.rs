@@ -1,0 +1,269 @@
+//! One agent thread: owns its conversation, runs at most one turn at a time.
+//!
+//! - Inbox: [`ThreadMsg`], through its slot; the actor's own mailbox only wakes it.
+//! - Starts: one turn actor at a time, linked under it. Its sub-agents are linked under it too.
+//! - Publishes: [`ThreadEvent`], each after the write that it tells of.
+//! - Dies: when it is closed or gives up its actor; when its store refuses an append; with its
+//!   parent. The supervisor hears of each by [`SupervisorMsg::ThreadEnded`], exactly once.
+//!
+//! It runs no host code, so it does not crash with the agent.
+
+mod accept;
+mod core;
+#[cfg(test)]
+mod core_tests;
+mod effect;
+mod records;
+mod running;
+mod state;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use coppicer_messages::{
+    AgentPath, Ended, Epoch, Lease, LeaseKind, Mail, NewRecord, Op, Phase, Rung, Seq, StoreError,
+    SubmissionState, SupervisorMsg, ThreadConfig, ThreadId, ThreadMsg, ThreadStatus,
+};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::Semaphore;
+
+use crate::engine::{Engine, TurnWorld};
+use crate::restart::RestartTracker;
+use crate::slot::{Slot, Uplink};
+use crate::store::{Acquired, OpenSubmission};
+use core::{ThreadCore, Waiting};
+use state::ThreadState;
+
+/// The mailbox of a thread's actor: something waits in the slot.
+pub(crate) struct Wake;
+
+/// What a thread's actor lives on: one per runtime.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct ThreadWorld {
+    pub(crate) turns: TurnWorld,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+impl ThreadWorld {
+    /// Puts together what all threads of one runtime share.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one runtime")]
+    pub fn new(
+        clock: Arc<crate::clock::Clock>,
+        ids: Arc<crate::clock::IdSource>,
+        limits: Arc<coppicer_messages::Limits>,
+        leases: Arc<coppicer_messages::LeaseBook>,
+        hub: Arc<crate::taps::TapHub>,
+        store: Arc<dyn crate::store::ThreadStore>,
+        engine: Arc<dyn Engine>,
+        uplink: Uplink,
+        find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
+    ) -> Self {
+        let executing = limits.executing_max.min(Semaphore::MAX_PERMITS);
+        let turns = TurnWorld { clock, ids, limits, leases, hub, store, uplink, find };
+        Self { turns, engine, permits: Arc::new(Semaphore::new(executing)) }
+    }
+
+    /// What its turns, and handles to its threads, share.
+    pub fn turns(&self) -> &TurnWorld {
+        &self.turns
+    }
+}
+
+/// One incarnation to start.
+#[doc(hidden)]
+pub struct ThreadArgs {
+    pub world: ThreadWorld,
+    pub slot: Arc<Slot>,
+    pub acquired: Acquired,
+    /// Records that close what a dead incarnation left open.
+    pub recovery: Vec<NewRecord>,
+}
+
+/// A live actor, as its supervisor holds it.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct Incarnation {
+    actor: ActorRef<Wake>,
+}
+
+impl Incarnation {
+    /// The cell that children are linked under.
+    pub fn cell(&self) -> ActorCell {
+        self.actor.get_cell()
+    }
+
+    /// Ends it at once, without a word. For what does not answer.
+    pub fn kill(&self) {
+        self.actor.kill();
+    }
+}
+
+/// Starts an actor linked under `parent`. Does not wait: `pre_start` only puts its state together.
+///
+/// # Errors
+/// The parent is ending.
+#[doc(hidden)]
+pub fn start(args: ThreadArgs, parent: ActorCell) -> Result<Incarnation, StartError> {
+    use futures::FutureExt;
+    let spawning = ThreadActor::spawn_linked(None, ThreadActor, args, parent);
+    match spawning.now_or_never() {
+        Some(Ok((actor, _join))) => Ok(Incarnation { actor }),
+        Some(Err(error)) => Err(StartError { reason: describe(&error) }),
+        None => Err(StartError { reason: "the actor did not start at once".into() }),
+    }
+}
+
+fn describe(error: &SpawnErr) -> String {
+    match error {
+        SpawnErr::StartupFailed(inner) => inner.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Why an actor did not start.
+#[doc(hidden)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot start the thread's actor: {reason}")]
+pub struct StartError {
+    reason: String,
+}
+
+pub(crate) struct ThreadActor;
+
+impl Actor for ThreadActor {
+    type Msg = Wake;
+    type State = ThreadState;
+    type Arguments = ThreadArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Wake>,
+        args: ThreadArgs,
+    ) -> Result<ThreadState, ActorProcessingErr> {
+        Ok(ThreadState::assemble(args, myself))
+    }
+
+    async fn post_start(
+        &self,
+        _myself: ActorRef<Wake>,
+        state: &mut ThreadState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.guarded(ThreadState::begin)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Wake>,
+        _wake: Wake,
+        state: &mut ThreadState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.guarded(ThreadState::drain)
+    }
+
+    /// Turns end here. Sub-agents that end tell the supervisor themselves; ractor's default handler
+    /// would stop this thread whenever one of them ends.
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<Wake>,
+        event: SupervisionEvent,
+        state: &mut ThreadState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.guarded(|state| state.on_supervision(event))
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Wake>,
+        state: &mut ThreadState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.exit.tell();
+        Ok(())
+    }
+}
+
+/// Tells the supervisor, exactly once, that an incarnation is gone: at its stop, or wherever its
+/// state is dropped if it dies otherwise.
+pub(crate) struct ExitGuard {
+    pub(crate) thread: ThreadId,
+    pub(crate) epoch: Epoch,
+    pub(crate) how: Ended,
+    uplink: Option<Uplink>,
+    resident: Option<Lease>,
+}
+
+impl ExitGuard {
+    fn tell(&mut self) {
+        if let Some(uplink) = self.uplink.take() {
+            self.resident = None;
+            let how = self.how.clone();
+            uplink.send(SupervisorMsg::ThreadEnded { thread: self.thread, epoch: self.epoch, how });
+        }
+    }
+}
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// The submissions that wait in a thread that was acquired. One that cannot be read any more is
+/// told as such, not run.
+fn restore(open: Vec<OpenSubmission>) -> Vec<(Waiting, SubmissionState)> {
+    open.into_iter()
+        .map(|open| {
+            let attempt = match open.state {
+                SubmissionState::Running { attempt } => attempt + 1,
+                _ => 1,
+            };
+            let waiting = match serde_json::from_slice::<Op>(&open.body) {
+                Ok(Op::UserInput { input, .. }) => {
+                    Waiting::Input { id: open.id, input, attempt, trace: None }
+                }
+                _ => Waiting::Compact { id: open.id, attempt },
+            };
+            (waiting, open.state)
+        })
+        .collect()
+}
+
+/// A core before its first decision.
+fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCore {
+    let stored = &acquired.thread;
+    ThreadCore {
+        thread: stored.id,
+        epoch: acquired.fence.epoch,
+        parent: stored.parent.map(|(parent, _)| parent),
+        author: author.0.clone(),
+        config: Arc::new(stored.config.clone()),
+        limits: world.limits.clone(),
+        head: stored.head,
+        phase: Phase::Starting,
+        status: stored.status.clone(),
+        turn: None,
+        asking: None,
+        queue: VecDeque::new(),
+        mail: acquired.mail.iter().cloned().collect(),
+        mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect(),
+        questions: HashMap::new(),
+        closing: None,
+        rung: Rung::Drained,
+        tracker: RestartTracker::default(),
+        crashes: 0,
+        mail_turns: 0,
+    }
+}
+
+/// How a thread signs its mail: its path, or its id.
+struct Author(String);
+
+impl Author {
+    fn of(thread: ThreadId, path: Option<&AgentPath>) -> Self {
+        Self(path.map_or_else(|| thread.to_string(), ToString::to_string))
+    }
+}
+
+
+

@@ -1,0 +1,157 @@
+//! One turn: runs the engine's future, linked under its thread.
+//!
+//! - Inbox: nothing. It works in `post_start` and stops itself.
+//! - Reports: exactly once, by the supervision event of its end, which carries its state: the result
+//!   and the engine's session. A panic is an `ActorFailed`; a kill comes back without a state.
+//! - Dies: when it is done, panics, or is killed. A kill drops the future at its next await.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use coppicer_messages::{Placement, ThreadConfig, ThreadMsg, TurnId};
+use futures::FutureExt;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use crate::engine::{
+    Engine, EngineError, EngineSession, OpenContext, TurnContext, TurnInput, TurnOutput,
+};
+use crate::slot::Slot;
+
+pub(crate) struct TurnActor;
+
+/// What a turn runs on.
+pub(crate) struct TurnArgs {
+    pub(crate) cx: TurnContext,
+    pub(crate) input: TurnInput,
+    pub(crate) engine: Arc<dyn Engine>,
+    /// The open session; none before the first turn and after a crash.
+    pub(crate) session: Option<Box<dyn EngineSession>>,
+    pub(crate) config: Arc<ThreadConfig>,
+}
+
+/// What comes back.
+pub(crate) struct TurnReport {
+    pub(crate) result: Result<TurnOutput, EngineError>,
+    pub(crate) session: Option<Box<dyn EngineSession>>,
+}
+
+pub(crate) struct TurnState {
+    args: Option<TurnArgs>,
+    pub(crate) report: Option<TurnReport>,
+}
+
+impl Actor for TurnActor {
+    type Msg = ();
+    type State = TurnState;
+    type Arguments = TurnArgs;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<()>,
+        args: TurnArgs,
+    ) -> Result<TurnState, ActorProcessingErr> {
+        Ok(TurnState { args: Some(args), report: None })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<()>,
+        state: &mut TurnState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(args) = state.args.take() {
+            state.report = Some(run(args).await);
+        }
+        myself.stop(None);
+        Ok(())
+    }
+}
+
+async fn run(args: TurnArgs) -> TurnReport {
+    let TurnArgs { cx, input, engine, session, config } = args;
+    let mut session = match session {
+        Some(session) => session,
+        None => match open(&cx, &*engine, &config).await {
+            Ok(session) => session,
+            Err(error) => return TurnReport { result: Err(error), session: None },
+        },
+    };
+    match session.placement().unwrap_or(config.placement) {
+        Placement::Shared => {
+            let result = session.run_turn(&cx, input).await;
+            TurnReport { result, session: Some(session) }
+        }
+        Placement::Dedicated => dedicated(cx, input, session).await,
+    }
+}
+
+async fn open(
+    cx: &TurnContext,
+    engine: &dyn Engine,
+    config: &ThreadConfig,
+) -> Result<Box<dyn EngineSession>, EngineError> {
+    let history = cx.world.store.read(cx.thread(), Some(cx.seq)).await;
+    let history = history.map_err(|error| EngineError::fatal(format!("cannot read the history: {error}")))?;
+    let open = OpenContext {
+        thread: cx.thread(),
+        epoch: cx.epoch,
+        path: cx.slot.about().path.clone(),
+        config: config.clone(),
+        history,
+    };
+    engine.open(open).await
+}
+
+/// Tells the thread that the code of a dedicated turn is gone, however that came about.
+struct Gone {
+    slot: Arc<Slot>,
+    turn: TurnId,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.slot.notice(ThreadMsg::TurnGone { turn: self.turn.clone() });
+    }
+}
+
+/// Runs the turn on an OS thread of its own, where code that blocks holds up nobody else. Killed, it
+/// drops the future at its next await; until then the thread counts as a zombie.
+async fn dedicated(
+    cx: TurnContext,
+    input: TurnInput,
+    mut session: Box<dyn EngineSession>,
+) -> TurnReport {
+    type Ended = Result<TurnReport, Box<dyn Any + Send>>;
+    let (to, from) = oneshot::channel::<Ended>();
+    let runtime = tokio::runtime::Handle::current();
+    let gone = Gone { slot: cx.slot.clone(), turn: cx.turn().clone() };
+    let work = move || {
+        let _gone = gone;
+        let turn = async move {
+            let result = tokio::select! {
+                biased;
+                () = cx.link.revoked() => None,
+                result = session.run_turn(&cx, input) => Some(result),
+            };
+            result.map(|result| TurnReport { result, session: Some(session) })
+        };
+        let ended = runtime.block_on(AssertUnwindSafe(turn).catch_unwind());
+        if let Some(ended) = ended.transpose() {
+            drop(to.send(ended));
+        }
+    };
+    let spawned = std::thread::Builder::new().name("coppicer-turn".into()).spawn(work);
+    if let Err(error) = spawned {
+        let error = EngineError::Transient {
+            message: format!("cannot start a thread for the turn: {error}"),
+            retry_after: None,
+        };
+        return TurnReport { result: Err(error), session: None };
+    }
+    match from.await {
+        Ok(Ok(report)) => report,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(_) => TurnReport { result: Err(EngineError::Stopped), session: None },
+    }
+}

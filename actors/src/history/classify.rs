@@ -217,11 +217,12 @@ fn item_class(item: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
         "function_call" => needed(&tool(ToolKind::Function)),
         "local_shell_call" => optional(&tool(ToolKind::Function)),
         "custom_tool_call" => needed(&tool(ToolKind::Custom)),
-        "tool_search_call" if server_side(item) => Ok(RecordClass::OtherItem),
+        "tool_search_call" | "tool_search_output" if server_side(item) => {
+            Ok(RecordClass::OtherItem)
+        }
         "tool_search_call" => optional(&tool(ToolKind::Search)),
         "function_call_output" | "mcp_tool_call_output" => needed(&output(ToolKind::Function)),
         "custom_tool_call_output" => needed(&output(ToolKind::Custom)),
-        "tool_search_output" if server_side(item) => Ok(RecordClass::OtherItem),
         "tool_search_output" => optional(&output(ToolKind::Search)),
         "web_search_call"
         | "image_generation_call"
@@ -282,7 +283,7 @@ fn mail_trigger(phase: MessagePhase, content: &[Part<'_>]) -> Option<bool> {
                 },
             ],
         ) => first_text_object(text)
-            .filter(|mail| mail.is_sound())
+            .filter(super::scan::MailFields::is_sound)
             .map(|mail| mail.trigger),
         _ => None,
     }

@@ -7,24 +7,39 @@
 
 mod classify;
 mod clock;
+mod fork;
 mod fragments;
 mod json;
+mod keep;
 mod meta;
+mod recorded;
+mod replay;
 mod scan;
+mod text;
 mod tree;
+mod turns;
 mod valid;
 mod write;
 
 use std::sync::Arc;
 
-use coppicer_messages::{NewRecord, Record, Seq};
+use coppicer_messages::{NewRecord, Record, RecordClass, Seq};
 
 pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
+pub use fork::{ForkOptions, ForkPlan, ForkRefusal, Kept, KeptRecord, plan_fork};
+pub use keep::KeepRules;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
-pub use valid::{OpenCall, close_open_calls, open_calls};
+pub use recorded::{RecordedTurn, recorded_turns};
+pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
+pub use text::text_of;
+pub use turns::{
+    Outline, RecordedOutcome, Turn, TurnState, before_nth_user_message, fork_turn_positions,
+    turn_state, user_positions,
+};
+pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
 pub use write::{ABORTED_OUTPUT, Line, Mail, MarkerKind, TokenCounts};
 
-use tree::{SEGMENT_RECORDS, Segment, Tree};
+use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
 
 /// The records of one thread.
 ///
@@ -179,6 +194,38 @@ impl History {
         (shared * SEGMENT_RECORDS) as u64
     }
 
+    /// Whether any record rolls turns back.
+    pub(crate) fn has_rollbacks(&self) -> bool {
+        self.sealed.summary().plus(self.tail_summary()).rollbacks > 0
+    }
+
+    /// How many user messages it has, rolled back or not.
+    pub(crate) fn user_messages(&self) -> u64 {
+        self.sealed
+            .summary()
+            .plus(self.tail_summary())
+            .user_messages
+    }
+
+    /// The record of user message number `nth` (from 0), rolled back or not.
+    pub(crate) fn user_message(&self, nth: u64) -> Option<Seq> {
+        let sealed = self.sealed.summary().user_messages;
+        let (from, skip) = if nth < sealed {
+            let (segment, before) = self.sealed.user_message(nth)?;
+            ((segment * SEGMENT_RECORDS) as u64, nth - before)
+        } else {
+            (self.sealed_len(), nth - sealed)
+        };
+        self.iter_from(Seq(from))
+            .filter(|record| record.class == RecordClass::UserMessage)
+            .nth(usize::try_from(skip).ok()?)
+            .map(|record| record.seq)
+    }
+
+    fn tail_summary(&self) -> Summary {
+        Summary::sum(&self.tail.records()[..self.tail_len])
+    }
+
     fn sealed_len(&self) -> u64 {
         (self.sealed.len() * SEGMENT_RECORDS) as u64
     }
@@ -287,7 +334,6 @@ impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 mod tests {
-    use coppicer_messages::RecordClass;
     use proptest::prelude::*;
 
     use super::*;

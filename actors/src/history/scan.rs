@@ -96,12 +96,12 @@ impl MailFields {
 
 pub(super) fn scan_line(text: &str) -> Result<ScannedLine<'_>, LineFlaw> {
     check_surrogates(text)?;
-    serde_json::from_str(text).map_err(flaw)
+    serde_json::from_str(text).map_err(|error| flaw(&error))
 }
 
 pub(super) fn scan_payload(text: &str) -> Result<Payload<'_>, LineFlaw> {
     check_surrogates(text)?;
-    serde_json::from_str(text).map_err(flaw)
+    serde_json::from_str(text).map_err(|error| flaw(&error))
 }
 
 /// The mail that is written as JSON in a text; none if the text is something else.
@@ -119,13 +119,13 @@ fn check_surrogates(text: &str) -> Result<(), LineFlaw> {
     if text.contains("\\ud") || text.contains("\\uD") {
         serde_json::from_str::<ReadInFull>(text)
             .map(drop)
-            .map_err(flaw)
+            .map_err(|error| flaw(&error))
     } else {
         Ok(())
     }
 }
 
-fn flaw(error: serde_json::Error) -> LineFlaw {
+fn flaw(error: &serde_json::Error) -> LineFlaw {
     let mut what = error.to_string();
     // The line is one line: only the column helps.
     if let Some(at) = what.find(" at line 1 column") {
@@ -299,16 +299,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
                         PayloadKey::Cause => value(&mut map, &mut to.cause, "cause")?,
                         PayloadKey::NumTurns => value(&mut map, &mut to.num_turns, "num_turns")?,
                         PayloadKey::TriggerTurn => {
-                            value(&mut map, &mut to.trigger_turn, "trigger_turn")?
+                            value(&mut map, &mut to.trigger_turn, "trigger_turn")?;
                         }
                         PayloadKey::Error => value(&mut map, &mut to.error, "error")?,
                         PayloadKey::ErrorInfo => {
-                            value(&mut map, &mut to.error_info, "codex_error_info")?
+                            value(&mut map, &mut to.error_info, "codex_error_info")?;
                         }
                         PayloadKey::Item => {
                             once(&mut map, &mut item, Option::is_none, "item", |map| {
                                 map.next_value::<Kinded<'de>>().map(Some)
-                            })?
+                            })?;
                         }
                         PayloadKey::ReplacementHistory => {
                             value(&mut map, &mut history, "replacement_history")?;
@@ -316,7 +316,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
                         PayloadKey::Content => {
                             once(&mut map, &mut content, Option::is_none, "content", |map| {
                                 map.next_value::<Parts<'de>>().map(Some)
-                            })?
+                            })?;
                         }
                         PayloadKey::Unknown => {
                             map.next_value::<IgnoredAny>()?;
@@ -471,7 +471,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Part<'a> {
                         PartKey::Text => {
                             once(&mut map, &mut text, Option::is_none, "text", |map| {
                                 map.next_value::<&'de RawValue>().map(Some)
-                            })?
+                            })?;
                         }
                         PartKey::Unknown => {
                             map.next_value::<IgnoredAny>()?;

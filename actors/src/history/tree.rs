@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use coppicer_messages::Record;
+use coppicer_messages::{Record, RecordClass};
 
 /// Records of a full segment. Small enough that copying a shared tail costs about a microsecond,
 /// large enough that the tree above stays below one pointer in sixty records.
@@ -12,6 +12,36 @@ pub(super) const SEGMENT_RECORDS: usize = 64;
 
 const FAN_OUT: usize = 32;
 const FAN_OUT_BITS: u32 = 5;
+
+/// What a stretch of records holds, so that planning need not look at each of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) user_messages: u64,
+    pub(super) rollbacks: u64,
+}
+
+impl Summary {
+    fn of(record: &Record) -> Self {
+        Self {
+            user_messages: u64::from(record.class == RecordClass::UserMessage),
+            rollbacks: u64::from(matches!(record.class, RecordClass::RolledBack { .. })),
+        }
+    }
+
+    #[must_use]
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            user_messages: self.user_messages + other.user_messages,
+            rollbacks: self.rollbacks + other.rollbacks,
+        }
+    }
+
+    pub(super) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        records
+            .into_iter()
+            .fold(Self::default(), |sum, record| sum.plus(Self::of(record)))
+    }
+}
 
 /// A run of at most [`SEGMENT_RECORDS`] records.
 #[derive(Debug, Clone, Default)]
@@ -49,9 +79,34 @@ impl Segment {
 }
 
 #[derive(Debug, Clone)]
-enum Node {
-    Leaf(Vec<Arc<Segment>>),
-    Branch(Vec<Arc<Node>>),
+struct Node {
+    summary: Summary,
+    children: Children,
+}
+
+#[derive(Debug, Clone)]
+enum Children {
+    Segments(Vec<Arc<Segment>>),
+    Nodes(Vec<Arc<Node>>),
+}
+
+impl Node {
+    fn leaf() -> Self {
+        Self {
+            summary: Summary::default(),
+            children: Children::Segments(Vec::new()),
+        }
+    }
+
+    fn branch(nodes: Vec<Arc<Self>>) -> Self {
+        let summary = nodes
+            .iter()
+            .fold(Summary::default(), |sum, node| sum.plus(node.summary));
+        Self {
+            summary,
+            children: Children::Nodes(nodes),
+        }
+    }
 }
 
 /// Full segments, in order.
@@ -76,27 +131,58 @@ impl Tree {
         let mut node = self.root.as_deref()?;
         let mut level = self.height;
         loop {
-            match node {
-                Node::Branch(children) => {
-                    node = children.get(slot(at, level))?;
+            match &node.children {
+                Children::Nodes(nodes) => {
+                    node = nodes.get(slot(at, level))?;
                     level -= 1;
                 }
-                Node::Leaf(segments) => return segments.get(slot(at, 0)),
+                Children::Segments(segments) => return segments.get(slot(at, 0)),
             }
         }
     }
 
-    pub(super) fn push(&mut self, segment: Arc<Segment>) {
-        if self.len == capacity(self.height) {
-            if let Some(root) = self.root.take() {
-                self.root = Some(Arc::new(Node::Branch(vec![root])));
-                self.height += 1;
-            }
+    pub(super) fn summary(&self) -> Summary {
+        self.root
+            .as_deref()
+            .map_or_else(Summary::default, |root| root.summary)
+    }
+
+    /// The segment with user message number `nth` (from 0), and how many come before the segment.
+    pub(super) fn user_message(&self, nth: u64) -> Option<(usize, u64)> {
+        let mut node = self.root.as_deref()?;
+        let (mut level, mut segment, mut before) = (self.height, 0, 0);
+        loop {
+            let (slot, counted) = match &node.children {
+                Children::Nodes(nodes) => {
+                    let counts = nodes.iter().map(|node| node.summary.user_messages);
+                    let (slot, counted) = find(counts, nth - before)?;
+                    node = &nodes[slot];
+                    (slot, counted)
+                }
+                Children::Segments(segments) => {
+                    let counts = segments
+                        .iter()
+                        .map(|s| Summary::sum(s.records()).user_messages);
+                    let (slot, counted) = find(counts, nth - before)?;
+                    return Some((segment + slot, before + counted));
+                }
+            };
+            before += counted;
+            segment += slot << (FAN_OUT_BITS * level);
+            level -= 1;
         }
-        let root = self
-            .root
-            .get_or_insert_with(|| Arc::new(Node::Leaf(Vec::new())));
-        push_under(root, self.height, self.len, segment);
+    }
+
+    pub(super) fn push(&mut self, segment: Arc<Segment>) {
+        if self.len == capacity(self.height)
+            && let Some(root) = self.root.take()
+        {
+            self.root = Some(Arc::new(Node::branch(vec![root])));
+            self.height += 1;
+        }
+        let root = self.root.get_or_insert_with(|| Arc::new(Node::leaf()));
+        let summary = Summary::sum(segment.records());
+        push_under(root, self.height, self.len, segment, summary);
         self.len += 1;
     }
 
@@ -113,7 +199,10 @@ impl Tree {
         // A tree of a shorter length may need fewer levels.
         while height > 0 && len <= capacity(height - 1) {
             root = match root.as_deref() {
-                Some(Node::Branch(children)) => children.first().cloned(),
+                Some(Node {
+                    children: Children::Nodes(nodes),
+                    ..
+                }) => nodes.first().cloned(),
                 _ => root,
             };
             height -= 1;
@@ -137,9 +226,9 @@ impl Tree {
         while low < high {
             let middle = low + (high - low) / 2;
             if same(middle) {
-                low = middle + 1
+                low = middle + 1;
             } else {
-                high = middle
+                high = middle;
             }
         }
         low
@@ -156,34 +245,61 @@ fn capacity(height: u32) -> usize {
     FAN_OUT.saturating_pow(height + 1)
 }
 
-fn push_under(node: &mut Arc<Node>, level: u32, at: usize, segment: Arc<Segment>) {
-    match Arc::make_mut(node) {
-        Node::Leaf(segments) => segments.push(segment),
-        Node::Branch(children) => {
+/// The place of item `nth` among stretches with these counts, and how many come before the place.
+fn find(counts: impl Iterator<Item = u64>, nth: u64) -> Option<(usize, u64)> {
+    let mut before = 0;
+    for (place, count) in counts.enumerate() {
+        if nth < before + count {
+            return Some((place, before));
+        }
+        before += count;
+    }
+    None
+}
+
+fn push_under(
+    node: &mut Arc<Node>,
+    level: u32,
+    at: usize,
+    segment: Arc<Segment>,
+    summary: Summary,
+) {
+    let node = Arc::make_mut(node);
+    node.summary = node.summary.plus(summary);
+    match &mut node.children {
+        Children::Segments(segments) => segments.push(segment),
+        Children::Nodes(nodes) => {
             let slot = slot(at, level);
-            if slot == children.len() {
+            if slot == nodes.len() {
                 let empty = if level == 1 {
-                    Node::Leaf(Vec::new())
+                    Node::leaf()
                 } else {
-                    Node::Branch(Vec::new())
+                    Node::branch(Vec::new())
                 };
-                children.push(Arc::new(empty));
+                nodes.push(Arc::new(empty));
             }
-            push_under(&mut children[slot], level - 1, at, segment);
+            push_under(&mut nodes[slot], level - 1, at, segment, summary);
         }
     }
 }
 
 fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
     let slot = slot(last, level);
-    Arc::new(match &**node {
-        Node::Leaf(segments) => Node::Leaf(segments[..=slot].to_vec()),
-        Node::Branch(children) => {
-            let mut kept = children[..=slot].to_vec();
+    Arc::new(match &node.children {
+        Children::Segments(segments) => {
+            let kept = segments[..=slot].to_vec();
+            let records = kept.iter().flat_map(|segment| segment.records());
+            Node {
+                summary: Summary::sum(records),
+                children: Children::Segments(kept),
+            }
+        }
+        Children::Nodes(nodes) => {
+            let mut kept = nodes[..=slot].to_vec();
             if let Some(way) = kept.last_mut() {
                 *way = cut_after(way, level - 1, last);
             }
-            Node::Branch(kept)
+            Node::branch(kept)
         }
     })
 }

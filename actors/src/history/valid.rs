@@ -1,31 +1,116 @@
 //! What makes a history valid for a model, and the records that make it so (P9).
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use coppicer_messages::{CallId, NewRecord, RecordClass, Seq, ToolKind};
+use coppicer_messages::{AbortReason, CallId, NewRecord, RecordClass, Seq, ToolKind};
 
-use super::{History, Line};
+use super::replay::ViewItem;
+use super::turns::{TurnState, turn_state};
+use super::{History, Line, MarkerKind};
 
-/// The calls of a history that have no output yet, oldest first.
-pub fn open_calls(history: &History) -> Vec<OpenCall> {
-    let mut open: HashMap<(CallId, ToolKind), Seq> = HashMap::new();
-    for record in history {
-        match &record.class {
-            RecordClass::ToolCall { call, kind } => {
-                open.insert((call.clone(), *kind), record.seq);
-            }
+/// Why a list of items is not valid for a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// A call without an output.
+    #[error("item {at}: the call `{call}` has no output")]
+    OpenCall {
+        /// The place in the list.
+        at: usize,
+        /// The call.
+        call: CallId,
+    },
+    /// An output whose call does not come before it, or that has one already.
+    #[error("item {at}: an output of `{call}`, which is no open call")]
+    StrayOutput {
+        /// The place in the list.
+        at: usize,
+        /// The call that it names.
+        call: CallId,
+    },
+    /// The same interruption is told twice.
+    #[error("item {at}: a second marker of the same interruption")]
+    SecondMarker {
+        /// The place in the list.
+        at: usize,
+    },
+    /// Something that is no response item.
+    #[error("item {at}: a {kind} is nothing that a model is shown")]
+    NoItem {
+        /// The place in the list.
+        at: usize,
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
+/// Checks that a model can be shown `items`: each call has exactly one output, after it; each
+/// output has a call; an interruption is told once.
+///
+/// # Errors
+/// The first flaw from the front; open calls come last.
+pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
+    let mut open: Vec<(usize, &CallId, ToolKind)> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        match &item.class {
+            RecordClass::ToolCall { call, kind } => open.push((at, call, *kind)),
             RecordClass::ToolOutput { call, kind } => {
-                open.remove(&(call.clone(), *kind));
+                let place = open
+                    .iter()
+                    .rposition(|&(_, id, tool)| id == call && tool == *kind);
+                match place {
+                    Some(place) => drop(open.remove(place)),
+                    None => {
+                        return Err(Flaw::StrayOutput {
+                            at,
+                            call: call.clone(),
+                        });
+                    }
+                }
+            }
+            RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage
+                if at > 0 && is_marker(item) && is_marker(&items[at - 1]) =>
+            {
+                return Err(Flaw::SecondMarker { at });
+            }
+            class if !class.is_item() => {
+                return Err(Flaw::NoItem {
+                    at,
+                    kind: class.name(),
+                });
             }
             _ => {}
         }
     }
-    let mut open: Vec<_> = open
-        .into_iter()
-        .map(|((call, kind), seq)| OpenCall { seq, call, kind })
-        .collect();
-    open.sort_by_key(|call| call.seq);
-    open
+    match open.first() {
+        Some(&(at, call, _)) => Err(Flaw::OpenCall {
+            at,
+            call: call.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn is_marker(item: &ViewItem) -> bool {
+    says_interrupted(&item.class, item.payload())
+}
+
+fn says_interrupted(class: &RecordClass, json: &[u8]) -> bool {
+    matches!(
+        class,
+        RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage
+    ) && contains(json, b"\"<turn_aborted>")
+}
+
+/// Whether the model was told already: a writer may have been cut off between the marker and the
+/// event.
+fn ends_with_marker(history: &History) -> bool {
+    let newest = history.iter().rev().find(|record| record.class.is_item());
+    newest.is_some_and(|record| says_interrupted(&record.class, &record.raw))
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
 }
 
 /// A tool call without an output.
@@ -39,10 +124,102 @@ pub struct OpenCall {
     pub kind: ToolKind,
 }
 
-/// The outputs that close the open calls of `history`, in the order of the calls.
+/// The calls of the newest turn that have no output, oldest first.
+///
+/// Calls of older turns that were never closed (the files of a crashed REF have such) are not
+/// among them: an output that is appended now would stand far behind its call.
+/// [`model_view`](super::model_view) closes those in their place.
+pub fn open_calls(history: &History) -> Vec<OpenCall> {
+    let mut outputs: HashSet<(&CallId, ToolKind)> = HashSet::new();
+    let mut open = Vec::new();
+    for record in history.iter().rev() {
+        match &record.class {
+            RecordClass::ToolOutput { call, kind } => {
+                outputs.insert((call, *kind));
+            }
+            RecordClass::ToolCall { call, kind } if !outputs.remove(&(call, *kind)) => {
+                open.push(OpenCall {
+                    seq: record.seq,
+                    call: call.clone(),
+                    kind: *kind,
+                });
+            }
+            RecordClass::TurnStarted { .. }
+            | RecordClass::RolledBack { turns: 1.. }
+            | RecordClass::Compaction { .. } => break,
+            _ => {}
+        }
+    }
+    open.reverse();
+    open
+}
+
+/// The outputs that close the open calls of the newest turn, in the order of the calls.
 pub fn close_open_calls(history: &History, now_ms: u64) -> Vec<NewRecord> {
     open_calls(history)
         .iter()
         .map(|open| Line::aborted_output(now_ms, &open.call, open.kind))
         .collect()
+}
+
+/// What ends the unfinished turn of a history, if there is one: outputs for its open calls, the
+/// marker that tells the model (only if the turn had an input: otherwise there is nothing to
+/// tell), and the event. The marker is written for every reason that cuts a turn short against
+/// its will; not for a turn that another one replaced.
+///
+/// Empty if the history ends at a boundary. Appended, it makes the history end at one.
+pub fn close_turn(
+    history: &History,
+    reason: AbortReason,
+    marker: MarkerKind,
+    now_ms: u64,
+) -> Vec<NewRecord> {
+    close_turn_in_state(history, &turn_state(history), reason, marker, now_ms)
+}
+
+pub(super) fn close_turn_in_state(
+    history: &History,
+    state: &TurnState,
+    reason: AbortReason,
+    marker: MarkerKind,
+    now_ms: u64,
+) -> Vec<NewRecord> {
+    let mut closing = close_open_calls(history, now_ms);
+    if !state.mid_turn {
+        return closing;
+    }
+    let told = matches!(
+        reason,
+        AbortReason::Interrupted
+            | AbortReason::Crashed
+            | AbortReason::Failed
+            | AbortReason::BudgetLimited
+    );
+    if told && has_input(history, state) && !ends_with_marker(history) {
+        closing.extend(Line::interrupted_marker(now_ms, marker));
+    }
+    closing.push(Line::turn_aborted(
+        now_ms,
+        state.turn.as_deref(),
+        reason,
+        None,
+    ));
+    closing
+}
+
+/// Whether the unfinished turn has anything that a model would wonder about: its user's message,
+/// mail, or something that the agent did.
+pub(super) fn has_input(history: &History, state: &TurnState) -> bool {
+    let Some(start) = state.start else {
+        return true;
+    };
+    history.iter_from(start).any(|record| {
+        record.class.is_item()
+            && !matches!(
+                record.class,
+                RecordClass::DeveloperMessage
+                    | RecordClass::ContextualUserMessage
+                    | RecordClass::OtherItem
+            )
+    })
 }

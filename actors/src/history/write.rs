@@ -75,7 +75,7 @@ impl Line {
     /// The line that opens a file and says whose it is.
     pub fn session_meta(at_ms: u64, meta: &SessionMeta) -> NewRecord {
         line(at_ms, "session_meta", RecordClass::Meta, |payload| {
-            write_meta(payload, at_ms, meta)
+            write_meta(payload, at_ms, meta);
         })
     }
 
@@ -236,7 +236,7 @@ impl Line {
             kind,
         };
         line(at_ms, "response_item", class, |payload| {
-            aborted_output(payload, call, kind)
+            aborted_output(payload, call, kind);
         })
     }
 
@@ -437,7 +437,7 @@ fn message(
     class: RecordClass,
 ) -> NewRecord {
     line(at_ms, "response_item", class, |payload| {
-        message_item(payload, role, part, text, phase)
+        message_item(payload, role, part, text, phase);
     })
 }
 
@@ -534,10 +534,10 @@ fn write_source(payload: &mut Object<'_>, source: &SessionSource) {
         SessionSource::Mcp => payload.text("source", "mcp"),
         SessionSource::Named(name) => payload.text("source", name),
         SessionSource::Custom(name) => {
-            payload.object("source", |object| object.text("custom", name))
+            payload.object("source", |object| object.text("custom", name));
         }
         SessionSource::Internal(name) => {
-            payload.object("source", |object| object.text("internal", name))
+            payload.object("source", |object| object.text("internal", name));
         }
         SessionSource::SubAgent(name) => payload.object("source", |object| match name.as_str() {
             "review" | "compact" => object.text("subagent", name),

@@ -1,0 +1,326 @@
+//! Planning a fork: what it keeps of its source, and what closes it.
+//!
+//! Pure: a plan is made on a snapshot and says what to do. The source is never written.
+
+use coppicer_messages::{AbortReason, ForkPoint, NewRecord, RecordClass, Seq, TurnRef};
+
+use super::keep::KeepRules;
+use super::turns::{Outline, TurnState, fork_turn_positions, nth_user_position, turn_state};
+use super::valid::{close_open_calls, close_turn_in_state, has_input};
+use super::{History, MarkerKind};
+
+/// How a fork is made.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ForkOptions {
+    /// The time of the records that close the fork, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// What a fork of an unfinished turn tells the model.
+    pub marker: MarkerKind,
+    /// What a sub-agent does not inherit; none for an ordinary fork.
+    pub keep: Option<KeepRules>,
+}
+
+impl ForkOptions {
+    /// An ordinary fork, closed at this time.
+    pub fn at(now_ms: u64) -> Self {
+        Self {
+            now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// The same with this kind of marker.
+    #[must_use]
+    pub fn with_marker(mut self, marker: MarkerKind) -> Self {
+        self.marker = marker;
+        self
+    }
+
+    /// The same for a sub-agent.
+    #[must_use]
+    pub fn with_keep(mut self, keep: KeepRules) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+}
+
+/// What a fork consists of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForkPlan {
+    /// What it keeps of its source.
+    pub kept: Kept,
+    /// What follows: outputs for open calls, the marker, the end of the turn.
+    pub closing: Vec<NewRecord>,
+}
+
+/// What a fork keeps of its source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kept {
+    /// The records before `cut`: a store keeps a pointer.
+    Prefix {
+        /// How many records.
+        cut: u64,
+    },
+    /// Some of the records, which a store has to copy.
+    Selected(Vec<KeptRecord>),
+}
+
+/// A record that a fork keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptRecord {
+    /// As it is.
+    Same(Seq),
+    /// Without a part that the fork must not have.
+    Rewritten {
+        /// The record in the source.
+        of: Seq,
+        /// What the fork has in its place.
+        record: NewRecord,
+    },
+}
+
+impl ForkPlan {
+    /// The history of the fork, without a session meta of its own. Shares what it keeps.
+    pub fn history(&self, source: &History) -> History {
+        let mut fork = match &self.kept {
+            Kept::Prefix { cut } => source.prefix(*cut),
+            Kept::Selected(records) => records
+                .iter()
+                .filter_map(|record| record.in_source(source))
+                .collect(),
+        };
+        fork.extend(self.closing.iter().cloned());
+        fork
+    }
+}
+
+impl KeptRecord {
+    /// The record that the fork gets; none if the source has no such record.
+    pub fn in_source(&self, source: &History) -> Option<NewRecord> {
+        match self {
+            Self::Same(seq) => source.get(*seq).cloned().map(NewRecord::from),
+            Self::Rewritten { record, .. } => Some(record.clone()),
+        }
+    }
+}
+
+/// Why a fork was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForkRefusal {
+    /// The history has no turn with this id.
+    #[error("there is no turn {turn}")]
+    UnknownTurn {
+        /// The id.
+        turn: TurnRef,
+    },
+    /// The turn was rolled back.
+    #[error("turn {turn} was rolled back")]
+    RolledBack {
+        /// The turn.
+        turn: TurnRef,
+    },
+    /// The turn is still running.
+    #[error("turn {turn} is in progress: fork before it, or with `interrupted` or `next stable`")]
+    InProgress {
+        /// The turn.
+        turn: TurnRef,
+    },
+    /// The next boundary is not there yet: ask again when the running turn has ended.
+    #[error("the running turn has not ended yet")]
+    NotYet {
+        /// The running turn, if the history names it.
+        turn: Option<TurnRef>,
+    },
+    /// There is no such record.
+    #[error("there is no record {at}: the history has {len}")]
+    PastEnd {
+        /// The number that was asked for.
+        at: Seq,
+        /// How many records there are.
+        len: u64,
+    },
+    /// A kind of fork point that this version does not know.
+    #[error("this fork point is not supported")]
+    Unsupported,
+}
+
+/// Decides what a fork of `source` at `point` consists of.
+///
+/// Whatever the point, the fork has no open call, and it ends in the middle of a turn only where
+/// REF has it so: before a user message whose turn has begun already with its context. That turn
+/// has nothing in it yet; [`close_turn`](super::close_turn) ends it without a word to the model.
+///
+/// # Errors
+/// See [`ForkRefusal`].
+pub fn plan_fork(
+    source: &History,
+    point: &ForkPoint,
+    options: &ForkOptions,
+) -> Result<ForkPlan, ForkRefusal> {
+    if let ForkPoint::LastTurns(turns) = point {
+        return Ok(last_turns(source, *turns as usize, options));
+    }
+    let cut = cut_of(source, point)?;
+    let prefix = source.prefix(cut);
+    let closing = closing(&prefix, point, options);
+    match &options.keep {
+        None => Ok(ForkPlan {
+            kept: Kept::Prefix { cut },
+            closing,
+        }),
+        Some(rules) => Ok(selected(
+            &prefix,
+            Seq(0),
+            closing,
+            rules,
+            options.now_ms,
+            true,
+        )),
+    }
+}
+
+fn closing(prefix: &History, point: &ForkPoint, options: &ForkOptions) -> Vec<NewRecord> {
+    let state = turn_state(prefix);
+    let ends_turn = match point {
+        ForkPoint::Interrupted | ForkPoint::At(_) => true,
+        // A plain cut (REF 2.4). It may stand behind the start of the turn it leaves out, or
+        // inside a turn that was steered; only the latter has something to close.
+        _ => state.start.is_some() && has_input(prefix, &state),
+    };
+    if ends_turn {
+        let (marker, now_ms) = (options.marker, options.now_ms);
+        close_turn_in_state(prefix, &state, AbortReason::Interrupted, marker, now_ms)
+    } else {
+        close_open_calls(prefix, options.now_ms)
+    }
+}
+
+/// How many records of the source come before the point.
+fn cut_of(source: &History, point: &ForkPoint) -> Result<u64, ForkRefusal> {
+    match point {
+        ForkPoint::BeforeUserMessage(nth) => Ok(before_user_message(source, *nth)),
+        ForkPoint::Interrupted => Ok(source.len()),
+        ForkPoint::At(seq) if seq.0 <= source.len() => Ok(seq.0),
+        ForkPoint::At(seq) => Err(ForkRefusal::PastEnd {
+            at: *seq,
+            len: source.len(),
+        }),
+        ForkPoint::LastStable => Ok(stable_cut(source, &turn_state(source))),
+        ForkPoint::NextStable => match turn_state(source) {
+            TurnState {
+                mid_turn: false, ..
+            } => Ok(source.len()),
+            TurnState { turn, .. } => Err(ForkRefusal::NotYet { turn }),
+        },
+        ForkPoint::After(turn) => after_turn(source, turn),
+        ForkPoint::Before(turn) => find_turn(source, turn).map(|start| start.0),
+        _ => Err(ForkRefusal::Unsupported),
+    }
+}
+
+/// REF 2.6: past the last message, everything but an unfinished turn.
+fn before_user_message(source: &History, nth: usize) -> u64 {
+    match nth_user_position(source, nth).0 {
+        Some(seq) => seq.0,
+        None => stable_cut(source, &turn_state(source)),
+    }
+}
+
+fn stable_cut(source: &History, state: &TurnState) -> u64 {
+    if !state.mid_turn {
+        return source.len();
+    }
+    let last_position = || {
+        let (_, count) = nth_user_position(source, usize::MAX);
+        nth_user_position(source, count.checked_sub(1)?).0
+    };
+    state
+        .start
+        .or_else(last_position)
+        .map_or(source.len(), |start| start.0)
+}
+
+/// The start of a turn that still counts. Looks from the newest record back.
+fn find_turn(source: &History, turn: &TurnRef) -> Result<Seq, ForkRefusal> {
+    let mut rolled_back = false;
+    let found = source.iter().rev().find(|record| match &record.class {
+        RecordClass::TurnStarted { turn: Some(id) } => id == turn,
+        RecordClass::RolledBack { turns: 1.. } => {
+            rolled_back = true;
+            false
+        }
+        _ => false,
+    });
+    let Some(start) = found.map(|record| record.seq) else {
+        return Err(ForkRefusal::UnknownTurn { turn: turn.clone() });
+    };
+    let still_counts = || {
+        Outline::of(source)
+            .turns()
+            .iter()
+            .any(|counted| counted.start == start && counted.explicit)
+    };
+    if rolled_back && !still_counts() {
+        return Err(ForkRefusal::RolledBack { turn: turn.clone() });
+    }
+    Ok(start)
+}
+
+/// Everything up to the next turn's start, so that what was recorded between the turns stays.
+fn after_turn(source: &History, turn: &TurnRef) -> Result<u64, ForkRefusal> {
+    let start = find_turn(source, turn)?;
+    let next = source
+        .iter_from(start.next())
+        .find(|record| matches!(record.class, RecordClass::TurnStarted { .. }))
+        .map(|record| record.seq);
+    if next.is_none() {
+        let state = turn_state(source);
+        if state.mid_turn && state.start == Some(start) {
+            return Err(ForkRefusal::InProgress { turn: turn.clone() });
+        }
+    }
+    Ok(next.map_or(source.len(), |next| next.0))
+}
+
+/// REF 2.9: the suffix from the n-th last fork position; from the first if there are fewer.
+fn last_turns(source: &History, turns: usize, options: &ForkOptions) -> ForkPlan {
+    let positions = fork_turn_positions(source);
+    let from = match positions.len().checked_sub(turns) {
+        _ if turns == 0 || positions.is_empty() => source.next_seq(),
+        Some(at) => positions[at],
+        None => positions[0],
+    };
+    let closing = if from < source.next_seq() {
+        closing(source, &ForkPoint::Interrupted, options)
+    } else {
+        Vec::new()
+    };
+    let everything = KeepRules::everything();
+    let rules = options.keep.as_ref().unwrap_or(&everything);
+    selected(source, from, closing, rules, options.now_ms, false)
+}
+
+/// The records from `from` on that still count and that the rules let through.
+fn selected(
+    source: &History,
+    from: Seq,
+    mut closing: Vec<NewRecord>,
+    rules: &KeepRules,
+    now_ms: u64,
+    whole: bool,
+) -> ForkPlan {
+    let outline = Outline::of(source);
+    let kept = source
+        .iter_from(from)
+        .filter(|record| outline.counts(record.seq))
+        .filter_map(|record| rules.keep(record, whole))
+        .collect();
+    closing.retain(|record| rules.closes_with(&record.class));
+    closing.extend(rules.hint(whole, now_ms));
+    ForkPlan {
+        kept: Kept::Selected(kept),
+        closing,
+    }
+}

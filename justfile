@@ -1,0 +1,46 @@
+# Run `just` for this list.
+
+[private]
+default:
+    @just --list --unsorted
+
+# Type check everything, tests, benches and examples too.
+check:
+    cargo check --workspace --all-targets --all-features
+
+# Run the tests; `just test a_name` runs those whose name contains it.
+test *args:
+    cargo test --workspace --all-features {{ args }}
+
+# Run tests again and again until one fails: `just loop 200 a_stale_turn_notice`.
+loop times *args:
+    for i in $(seq {{ times }}); do echo "run $i"; cargo test -q --workspace --all-features {{ args }} || exit 1; done
+
+# Check the format and the lints.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# Build the documentation of our crates, links checked.
+doc *args:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features {{ args }}
+
+# Run the command: `just run check examples/sessions`.
+run *args:
+    cargo run --release -- {{ args }}
+
+# Run the benchmarks; `just bench spawn` runs those whose name contains it.
+bench *args:
+    cargo bench --workspace --all-features -- {{ args }}
+
+# Check licences, bans, sources and advisories (needs cargo-deny, and a download for the last).
+deny:
+    cargo deny check
+
+# Run the commands of the README.
+readme:
+    .ci/readme-commands
+
+# Do what CI does.
+ci:
+    CI=true .ci/run

@@ -169,10 +169,9 @@ impl ThreadHandle {
                 SubmissionState::Ended(outcome) => Ok(outcome),
                 _ => waiting.wait().await,
             },
-            Ok(None) => Err(OutcomeError::Unknown {
-                thread: self.id(),
-                submission: submission.clone(),
-            }),
+            Ok(None) => {
+                Err(OutcomeError::Unknown { thread: self.id(), submission: submission.clone() })
+            }
             Err(error) => Err(OutcomeError::Store(error)),
         }
     }

@@ -1,19 +1,58 @@
-//! The actors of Coppicer.
+//! The actors of Coppicer: threads and turns, and what they work with: engines, histories, rollouts,
+//! the store, and taps.
+//!
+//! Hosts use them through the facade crate `coppicer`. What is `#[doc(hidden)]` here is for
+//! `coppicer-supervisor` alone.
 
+mod clock;
+mod engine;
+mod handle;
 mod history;
+mod lineage;
+mod restart;
 mod rollout;
+mod slot;
+mod store;
+mod taps;
+mod thread;
+mod turn;
 
+pub use clock::{Clock, IdSource};
+#[doc(hidden)]
+pub use engine::TurnWorld;
+pub use engine::{
+    EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,
+    ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
+    TurnStopped, Wait, Waited,
+};
+pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
-    ABORTED_OUTPUT, Classified, Flaw, ForkOptions, ForkPlan, ForkRefusal, History, HistoryBase,
-    HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
-    Mail, MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
+    ABORTED_OUTPUT, Classified, Flaw, ForkOptions, ForkPlan, History, HistoryBase, HistoryMode,
+    Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw, Mail,
+    MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
     SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn, TokenCounts, Turn,
     TurnState, ViewItem, before_nth_user_message, classify, classify_item, close_open_calls,
     close_turn, fork_turn_positions, model_view, open_calls, plan_fork, record_of, recorded_turns,
     text_of, turn_state, user_positions, wire_validity,
 };
+pub use lineage::Lineage;
+pub use restart::{Decision, RestartTracker};
 pub use rollout::{
     BASES_MAX, Damage, DamageReason, FILES_MAX, LINE_BYTES_MAX, ReadError, ResolveError,
     RolloutLine, RolloutReader, SessionFile, SessionSet, read_session, read_session_from,
     resolve_history, write_flattened, write_history,
 };
+pub use slot::ThreadView;
+#[doc(hidden)]
+pub use slot::{Door, Slot, Uplink};
+pub use store::{
+    Acquired, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore, NewSubmission,
+    NewThread, OpenSubmission, StoredThread, ThreadStore, descend, digest,
+};
+#[cfg(any(test, feature = "testing"))]
+pub use store::{contract, faulty};
+#[doc(hidden)]
+pub use taps::About;
+pub use taps::{Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions};
+#[doc(hidden)]
+pub use thread::{Incarnation, StartError, ThreadArgs, ThreadWorld, start};

@@ -24,7 +24,8 @@ impl Lineage {
 
     /// The ancestors, nearest first.
     pub fn iter(&self) -> impl Iterator<Item = ThreadId> {
-        std::iter::successors(self.0.as_deref(), |link| link.above.0.as_deref()).map(|link| link.parent)
+        std::iter::successors(self.0.as_deref(), |link| link.above.0.as_deref())
+            .map(|link| link.parent)
     }
 
     /// Whether `thread` is above.

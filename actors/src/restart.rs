@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(tracker.crashed(&policy(), start, 0.0), Decision::Park);
         let later = start + Duration::from_secs(11);
         assert_eq!(tracker.left(&policy(), later), 3);
-        assert!(matches!(tracker.crashed(&policy(), later, 0.0), Decision::Again { restart: 1, .. }));
+        assert!(matches!(
+            tracker.crashed(&policy(), later, 0.0),
+            Decision::Again { restart: 1, .. }
+        ));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, Answer, ControlError, Deadline, Epoch, LeaseBook, LeaseKind, Outcome,
-    OutcomeError, Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+    Accepted, Answer, ControlError, Deadline, Epoch, LeaseBook, LeaseKind, Outcome, OutcomeError,
+    Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use parking_lot::Mutex;
 use ractor::ActorRef;
@@ -21,7 +21,6 @@ use tokio::sync::{Notify, oneshot};
 use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{Lanes, Place};
-pub(crate) use view::ViewChange;
 pub use view::ThreadView;
 
 /// The way up to the supervisor. False if it is gone.
@@ -373,8 +372,9 @@ impl Slot {
             if lanes.waiters.is_empty() {
                 return;
             }
-            let (told, rest) =
-                std::mem::take(&mut lanes.waiters).into_iter().partition(|(id, _)| id == submission);
+            let (told, rest) = std::mem::take(&mut lanes.waiters)
+                .into_iter()
+                .partition(|(id, _)| id == submission);
             lanes.waiters = rest;
             let told: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)> = told;
             told
@@ -419,7 +419,9 @@ pub(crate) fn refuse_closed(msg: ThreadMsg, thread: ThreadId) {
     match msg {
         ThreadMsg::Submit { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
         ThreadMsg::Answer { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
-        ThreadMsg::Interrupt { reply } => reply.tell(Ok(coppicer_messages::Interrupted::NothingRan)),
+        ThreadMsg::Interrupt { reply } => {
+            reply.tell(Ok(coppicer_messages::Interrupted::NothingRan))
+        }
         ThreadMsg::Revive { reply } | ThreadMsg::Hibernate { reply } => {
             reply.tell(Err(ControlError::WrongPhase { thread, phase: "closed" }));
         }

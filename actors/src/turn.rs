@@ -92,7 +92,8 @@ async fn open(
     config: &ThreadConfig,
 ) -> Result<Box<dyn EngineSession>, EngineError> {
     let history = cx.world.store.read(cx.thread(), Some(cx.seq)).await;
-    let history = history.map_err(|error| EngineError::fatal(format!("cannot read the history: {error}")))?;
+    let history =
+        history.map_err(|error| EngineError::fatal(format!("cannot read the history: {error}")))?;
     let open = OpenContext {
         thread: cx.thread(),
         epoch: cx.epoch,

@@ -1,6 +1,5 @@
 //! Recorded sessions: what we show a model of them is what the reference system showed it.
 
-
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 use std::path::{Path, PathBuf};
 
@@ -26,10 +25,7 @@ fn all_files() -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 below(&path, files);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "jsonl")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
                 files.push(path);
             }
         }
@@ -55,10 +51,7 @@ fn cut(text: &str) -> String {
 fn text(item: &Value) -> String {
     let parts = item["content"].as_array().into_iter().flatten();
     let texts = parts.map(|part| {
-        part["text"]
-            .as_str()
-            .or(part["encrypted_content"].as_str())
-            .unwrap_or_default()
+        part["text"].as_str().or(part["encrypted_content"].as_str()).unwrap_or_default()
     });
     texts.collect::<Vec<_>>().concat()
 }
@@ -110,19 +103,9 @@ fn check(label: &str, file: &SessionFile, history: &History, input: &Value) {
     let shown = shown(history);
     let first = &shown[..wanted.len().min(shown.len())];
     for (at, (shown, wanted)) in first.iter().zip(&wanted).enumerate() {
-        assert_eq!(
-            shown,
-            wanted,
-            "{label}: item {at} of {}",
-            file.path.display()
-        );
+        assert_eq!(shown, wanted, "{label}: item {at} of {}", file.path.display());
     }
-    assert_eq!(
-        first.len(),
-        wanted.len(),
-        "{label}: {}",
-        file.path.display()
-    );
+    assert_eq!(first.len(), wanted.len(), "{label}: {}", file.path.display());
 }
 
 /// The file in which a scenario ends: the newest segment, or the last one.
@@ -135,9 +118,7 @@ fn newest(folder: &Path, scenario: &Value) -> Option<PathBuf> {
         .iter()
         .map(|file| folder.join(file.as_str().unwrap()))
         .collect();
-    let segment = files
-        .iter()
-        .find(|file| read_session(file).unwrap().segment().is_some());
+    let segment = files.iter().find(|file| read_session(file).unwrap().segment().is_some());
     segment.or(files.last()).cloned()
 }
 
@@ -162,15 +143,12 @@ fn a_model_is_shown_what_the_reference_showed_it() {
                 check(&label, &file, &history, &fork["model_input_next_turn"]);
                 checked += 1;
             }
-            for (thread, input) in scenario["model_input_children"]
-                .as_object()
-                .into_iter()
-                .flatten()
+            for (thread, input) in
+                scenario["model_input_children"].as_object().into_iter().flatten()
             {
                 let files = scenario["files"].as_array().unwrap();
-                let file = files
-                    .iter()
-                    .find(|file| file.as_str().unwrap().contains(thread.as_str()));
+                let file =
+                    files.iter().find(|file| file.as_str().unwrap().contains(thread.as_str()));
                 let (file, history) = read(&folder.join(file.unwrap().as_str().unwrap()));
                 check(label, &file, &history, input);
                 checked += 1;
@@ -231,18 +209,13 @@ fn points(history: &History) -> Vec<ForkPoint> {
         ForkPoint::NextStable,
         ForkPoint::BeforeUserMessage(usize::MAX),
     ];
-    let users = history
-        .iter()
-        .filter(|record| record.class == RecordClass::UserMessage)
-        .count();
+    let users = history.iter().filter(|record| record.class == RecordClass::UserMessage).count();
     points.extend((0..=users.min(12)).map(ForkPoint::from));
     points.extend((0..4).map(ForkPoint::LastTurns));
     // A long history is cut in steps, and everywhere near its end.
     let (len, step) = (history.len(), history.len() / 60 + 1);
     points.extend(
-        (0..=len)
-            .filter(|at| at % step == 0 || at + 20 > len)
-            .map(|at| ForkPoint::At(Seq(at))),
+        (0..=len).filter(|at| at % step == 0 || at + 20 > len).map(|at| ForkPoint::At(Seq(at))),
     );
     for record in history.iter().rev() {
         if let RecordClass::TurnStarted { turn: Some(turn) } = &record.class {
@@ -319,10 +292,7 @@ fn a_history_that_was_made_to_stand_alone_shows_the_same() {
         assert_eq!(meta.id, file.meta.id);
         assert_eq!(meta.source, file.meta.source);
         assert_eq!(meta.history_base, None);
-        let metas = alone
-            .history
-            .iter()
-            .filter(|record| record.class == RecordClass::Meta);
+        let metas = alone.history.iter().filter(|record| record.class == RecordClass::Meta);
         assert_eq!(metas.count(), 1);
         assert_eq!(shown(&alone.history), shown(&history), "{}", path.display());
         if out.starts_with(b"{\"ordinal\"") {
@@ -338,22 +308,14 @@ fn recorded_turns_are_the_ones_that_the_reference_lists() {
     let folder = sessions();
     let mut checked = 0;
     for (label, scenario) in manifest(&folder)["scenarios"].as_object().unwrap() {
-        let Some(api) = scenario["api"]
-            .as_array()
-            .or(scenario["api_after"].as_array())
-        else {
+        let Some(api) = scenario["api"].as_array().or(scenario["api_after"].as_array()) else {
             continue;
         };
         let (_, history) = read(&newest(&folder, scenario).unwrap());
         let turns = recorded_turns(&history);
-        let ids: Vec<_> = turns
-            .iter()
-            .map(|turn| turn.turn.as_deref().unwrap_or_default())
-            .collect();
-        let wanted: Vec<_> = api
-            .iter()
-            .map(|turn| turn["id"].as_str().unwrap())
-            .collect();
+        let ids: Vec<_> =
+            turns.iter().map(|turn| turn.turn.as_deref().unwrap_or_default()).collect();
+        let wanted: Vec<_> = api.iter().map(|turn| turn["id"].as_str().unwrap()).collect();
         assert_eq!(ids, wanted, "{label}");
         for (turn, api) in turns.iter().zip(api) {
             let input = turn.user_input.as_deref().unwrap_or_default();

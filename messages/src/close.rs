@@ -48,12 +48,7 @@ pub struct ThreadClosed {
 impl ThreadClosed {
     /// A row of the report.
     pub const fn new(thread: ThreadId, rung: Rung, took: Duration, left: Option<String>) -> Self {
-        Self {
-            thread,
-            rung,
-            took,
-            left,
-        }
+        Self { thread, rung, took, left }
     }
 }
 
@@ -74,10 +69,7 @@ pub struct CloseReport {
 impl CloseReport {
     /// The rung that `thread` reached, if it was part of the close.
     pub fn rung(&self, thread: ThreadId) -> Option<Rung> {
-        self.threads
-            .iter()
-            .find(|row| row.thread == thread)
-            .map(|row| row.rung)
+        self.threads.iter().find(|row| row.thread == thread).map(|row| row.rung)
     }
 
     /// How many threads reached `rung`.

@@ -101,9 +101,7 @@ pub enum CodecError {
 
 impl CodecError {
     fn malformed(source: impl Error + Send + Sync + 'static) -> Self {
-        Self::Malformed {
-            source: Box::new(source),
-        }
+        Self::Malformed { source: Box::new(source) }
     }
 }
 
@@ -123,9 +121,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let length = u32::try_from(bytes)
         .ok()
         .filter(|_| bytes <= PAYLOAD_BYTES_MAX as u64)
-        .ok_or(CodecError::TooLarge {
-            bytes: bytes.saturating_add(FRAME_BYTES_OVERHEAD as u64),
-        })?;
+        .ok_or(CodecError::TooLarge { bytes: bytes.saturating_add(FRAME_BYTES_OVERHEAD as u64) })?;
     frame[1..HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
     let checksum = crc32c::crc32c(&frame);
     frame.extend_from_slice(&checksum.to_le_bytes());
@@ -147,19 +143,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecErro
         return Err(CodecError::UnknownVersion { found });
     }
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(CodecError::Truncated {
-            need: FRAME_BYTES_OVERHEAD,
-            have,
-        });
+        return Err(CodecError::Truncated { need: FRAME_BYTES_OVERHEAD, have });
     };
     let [_, length @ ..] = *header;
     let length = u32::from_le_bytes(length);
     let length = usize::try_from(length)
         .ok()
         .filter(|&length| length <= PAYLOAD_BYTES_MAX)
-        .ok_or(CodecError::TooLarge {
-            bytes: u64::from(length) + FRAME_BYTES_OVERHEAD as u64,
-        })?;
+        .ok_or(CodecError::TooLarge { bytes: u64::from(length) + FRAME_BYTES_OVERHEAD as u64 })?;
     let need = length + FRAME_BYTES_OVERHEAD;
     let Some((payload, stored)) = rest
         .split_at_checked(length)
@@ -182,15 +173,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecErro
 
 /// The one configuration of this crate's payloads. Its limit holds for decoding; when encoding,
 /// [`BoundedPayload`] keeps it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that sets the limit"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that sets the limit")]
 fn config() -> impl Config {
-    standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<PAYLOAD_BYTES_MAX>()
+    standard().with_little_endian().with_fixed_int_encoding().with_limit::<PAYLOAD_BYTES_MAX>()
 }
 
 /// Takes a payload up to its limit; past that it only counts, so that a refusal can say how long
@@ -233,12 +218,7 @@ mod tests {
     }
 
     fn note() -> Note {
-        Note {
-            seq: 258,
-            kind: Kind::Counted { n: 7 },
-            text: "hé".into(),
-            parent: Some(1),
-        }
+        Note { seq: 258, kind: Kind::Counted { n: 7 }, text: "hé".into(), parent: Some(1) }
     }
 
     /// Layout of [`note`]; a change here is a change of [`FRAME_VERSION`].
@@ -270,18 +250,12 @@ mod tests {
 
     #[test]
     fn a_frame_written_by_this_version_is_read() {
-        assert_eq!(
-            decode::<Note>(&NOTE_FRAME).unwrap(),
-            (note(), NOTE_FRAME.len())
-        );
+        assert_eq!(decode::<Note>(&NOTE_FRAME).unwrap(), (note(), NOTE_FRAME.len()));
     }
 
     #[test]
     fn an_empty_payload_has_these_bytes() {
-        assert_eq!(
-            encode(&()).unwrap(),
-            [0xC1, 0, 0, 0, 0, 0x6B, 0xA6, 0x90, 0x24]
-        );
+        assert_eq!(encode(&()).unwrap(), [0xC1, 0, 0, 0, 0, 0x6B, 0xA6, 0x90, 0x24]);
     }
 
     #[test]
@@ -306,34 +280,21 @@ mod tests {
                 assert_malformed(&decode::<Vec<u8>>(&frame), length);
                 assert_malformed(&decode::<String>(&frame), length);
                 assert_malformed(&decode::<Vec<u64>>(&frame), length);
-                assert_malformed(
-                    &decode::<std::collections::HashMap<u64, u64>>(&frame),
-                    length,
-                );
-                assert!(
-                    decode::<Vec<u8>>(&payload).is_err(),
-                    "bare, length {length}"
-                );
+                assert_malformed(&decode::<std::collections::HashMap<u64, u64>>(&frame), length);
+                assert!(decode::<Vec<u8>>(&payload).is_err(), "bare, length {length}");
             }
         }
     }
 
     fn assert_malformed<T: std::fmt::Debug>(result: &Result<(T, usize), CodecError>, length: u64) {
-        assert!(
-            matches!(result, Err(CodecError::Malformed { .. })),
-            "length {length}: {result:?}"
-        );
+        assert!(matches!(result, Err(CodecError::Malformed { .. })), "length {length}: {result:?}");
     }
 
     #[test]
     fn a_cut_at_any_byte_is_truncated() {
         for have in 0..NOTE_FRAME.len() {
             let cut = decode::<Note>(&NOTE_FRAME[..have]);
-            let need = if have < HEADER_BYTES {
-                FRAME_BYTES_OVERHEAD
-            } else {
-                NOTE_FRAME.len()
-            };
+            let need = if have < HEADER_BYTES { FRAME_BYTES_OVERHEAD } else { NOTE_FRAME.len() };
             assert!(
                 matches!(cut, Err(CodecError::Truncated { need: n, have: h }) if (n, h) == (need, have)),
                 "cut after {have}: {cut:?}"
@@ -373,10 +334,7 @@ mod tests {
         let text = "x".repeat(PAYLOAD_BYTES_MAX - size_of::<u64>());
         let frame = encode(&text).unwrap();
         assert_eq!(frame.len(), FRAME_BYTES_MAX);
-        assert_eq!(
-            decode::<String>(&frame).unwrap(),
-            (text.clone(), FRAME_BYTES_MAX)
-        );
+        assert_eq!(decode::<String>(&frame).unwrap(), (text.clone(), FRAME_BYTES_MAX));
 
         let over = encode(&(text + "x"));
         let bytes = FRAME_BYTES_MAX as u64 + 1;
@@ -401,11 +359,7 @@ mod tests {
 
     #[test]
     fn text_and_zeroes_are_no_frames() {
-        for (bytes, first) in [
-            (&b"{\"a\":1}"[..], b'{'),
-            (&[0; 64], 0),
-            (&[0xC2; 64], 0xC2),
-        ] {
+        for (bytes, first) in [(&b"{\"a\":1}"[..], b'{'), (&[0; 64], 0), (&[0xC2; 64], 0xC2)] {
             let refused = decode::<Note>(bytes);
             assert!(matches!(refused, Err(CodecError::UnknownVersion { found }) if found == first));
         }
@@ -414,40 +368,22 @@ mod tests {
     #[test]
     fn a_frame_of_another_type_is_noticed() {
         let shorter = decode::<u64>(&NOTE_FRAME);
-        assert!(
-            matches!(shorter, Err(CodecError::TrailingBytes { extra: 22 })),
-            "{shorter:?}"
-        );
+        assert!(matches!(shorter, Err(CodecError::TrailingBytes { extra: 22 })), "{shorter:?}");
         let longer = decode::<(Note, u64)>(&NOTE_FRAME);
-        assert!(
-            matches!(longer, Err(CodecError::Malformed { .. })),
-            "{longer:?}"
-        );
+        assert!(matches!(longer, Err(CodecError::Malformed { .. })), "{longer:?}");
     }
 
     #[test]
     fn a_cause_is_the_source_and_not_in_the_text() {
         let error = decode::<Note>(&frame_of(&[0xFF; 12])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the payload of the frame does not fit its type"
-        );
+        assert_eq!(error.to_string(), "the payload of the frame does not fit its type");
         assert!(error.source().is_some());
     }
 
     fn any_note() -> impl Strategy<Value = Note> {
-        let kind = prop_oneof![
-            Just(Kind::Plain),
-            any::<u32>().prop_map(|n| Kind::Counted { n })
-        ];
-        (any::<u64>(), kind, ".{0,40}", any::<Option<u16>>()).prop_map(
-            |(seq, kind, text, parent)| Note {
-                seq,
-                kind,
-                text,
-                parent,
-            },
-        )
+        let kind = prop_oneof![Just(Kind::Plain), any::<u32>().prop_map(|n| Kind::Counted { n })];
+        (any::<u64>(), kind, ".{0,40}", any::<Option<u16>>())
+            .prop_map(|(seq, kind, text, parent)| Note { seq, kind, text, parent })
     }
 
     proptest! {

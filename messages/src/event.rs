@@ -32,8 +32,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// A fact of the runtime as a whole, not yet numbered.
-    pub const fn of_runtime(fact: RuntimeEvent) -> Self {
+    /// A fact that is not numbered yet and of nobody in particular.
+    pub const fn new(fact: Fact) -> Self {
         Self {
             seq: 0,
             at_ms: 0,
@@ -42,7 +42,7 @@ impl Event {
             path: None,
             epoch: Epoch(0),
             turn: None,
-            fact: Fact::Runtime(fact),
+            fact,
         }
     }
 }
@@ -288,13 +288,11 @@ impl Usage {
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, more: Self) {
         self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
-        self.cached_input_tokens = self
-            .cached_input_tokens
-            .saturating_add(more.cached_input_tokens);
+        self.cached_input_tokens =
+            self.cached_input_tokens.saturating_add(more.cached_input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
-        self.reasoning_output_tokens = self
-            .reasoning_output_tokens
-            .saturating_add(more.reasoning_output_tokens);
+        self.reasoning_output_tokens =
+            self.reasoning_output_tokens.saturating_add(more.reasoning_output_tokens);
         self.cost_micros = self.cost_micros.saturating_add(more.cost_micros);
     }
 }

@@ -36,11 +36,43 @@ impl From<usize> for ForkPoint {
     }
 }
 
-/// Why a fork was refused.
+/// Why a fork was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForkRefusal {
-    /// placeholder
-    #[error("no such turn")]
-    UnknownTurn,
+    /// The history has no turn with this id.
+    #[error("there is no turn {turn}")]
+    UnknownTurn {
+        /// The id.
+        turn: TurnRef,
+    },
+    /// The turn was rolled back.
+    #[error("turn {turn} was rolled back")]
+    RolledBack {
+        /// The turn.
+        turn: TurnRef,
+    },
+    /// The turn is still running.
+    #[error("turn {turn} is in progress: fork before it, or with `interrupted` or `next stable`")]
+    InProgress {
+        /// The turn.
+        turn: TurnRef,
+    },
+    /// The next boundary is not there yet: ask again when the running turn has ended.
+    #[error("the running turn has not ended yet")]
+    NotYet {
+        /// The running turn, if the history names it.
+        turn: Option<TurnRef>,
+    },
+    /// There is no such record.
+    #[error("there is no record {at}: the history has {len}")]
+    PastEnd {
+        /// The number that was asked for.
+        at: Seq,
+        /// How many records there are.
+        len: u64,
+    },
+    /// A kind of fork point that this version does not know.
+    #[error("this fork point is not supported")]
+    Unsupported,
 }

@@ -70,9 +70,7 @@ impl FromStr for ThreadId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Uuid::parse_str(text)
-            .map(Self)
-            .map_err(|_| IdError::NotUuid { text: cut(text) })
+        Uuid::parse_str(text).map(Self).map_err(|_| IdError::NotUuid { text: cut(text) })
     }
 }
 
@@ -220,10 +218,7 @@ mod tests {
         let id: ThreadId = "0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d".parse().unwrap();
         assert_eq!(id.to_string(), "0197f0a2-4c11-7d3e-9a55-0c6f3a1b2c3d");
         let error = "not-a-uuid".parse::<ThreadId>().unwrap_err();
-        assert!(
-            error.to_string().contains("`not-a-uuid` is no thread id"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("`not-a-uuid` is no thread id"), "{error}");
     }
 
     #[test]
@@ -238,13 +233,7 @@ mod tests {
     #[test]
     fn submission_ids_are_bounded_at_128_plain_characters() {
         assert!(SubmissionId::new("a".repeat(128)).is_ok());
-        for bad in [
-            String::new(),
-            "a".repeat(129),
-            "a b".into(),
-            "a/b".into(),
-            "é".into(),
-        ] {
+        for bad in [String::new(), "a".repeat(129), "a b".into(), "a/b".into(), "é".into()] {
             assert!(SubmissionId::new(&bad).is_err(), "{bad:?}");
             assert!(serde_json::from_value::<SubmissionId>(bad.into()).is_err());
         }

@@ -64,10 +64,7 @@ impl LeaseBook {
     /// Grants one lease of `kind`.
     pub fn grant(self: &Arc<Self>, kind: LeaseKind) -> Lease {
         self.note_granted(kind);
-        Lease {
-            book: self.clone(),
-            kind,
-        }
+        Lease { book: self.clone(), kind }
     }
 
     /// Notes a grant whose owner keeps count itself (inbox permits) and will call
@@ -144,10 +141,7 @@ mod tests {
         let first = book.grant(LeaseKind::Tap);
         let second = book.grant(LeaseKind::Tap);
         drop(first);
-        assert_eq!(
-            (book.granted(LeaseKind::Tap), book.returned(LeaseKind::Tap)),
-            (2, 1)
-        );
+        assert_eq!((book.granted(LeaseKind::Tap), book.returned(LeaseKind::Tap)), (2, 1));
         assert_eq!(book.live(LeaseKind::Tap), 1);
         drop(second);
         assert_eq!(book.live(LeaseKind::Tap), 0);

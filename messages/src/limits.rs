@@ -118,10 +118,7 @@ mod tests {
     fn each_bound_has_a_unit_a_default_and_a_reason() {
         for row in Limits::table() {
             assert!(!row.unit.is_empty() && !row.default.is_empty(), "{row:?}");
-            assert!(
-                row.reason.ends_with('.') && row.reason.len() > 20,
-                "{row:?}"
-            );
+            assert!(row.reason.ends_with('.') && row.reason.len() > 20, "{row:?}");
         }
     }
 }

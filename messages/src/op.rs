@@ -119,9 +119,7 @@ impl UserInput {
 
 impl<T: Into<String>> From<T> for UserInput {
     fn from(text: T) -> Self {
-        Self {
-            parts: vec![InputPart::Text { text: text.into() }],
-        }
+        Self { parts: vec![InputPart::Text { text: text.into() }] }
     }
 }
 
@@ -181,19 +179,12 @@ pub struct Submission {
 impl Submission {
     /// Asks for `op`, under an id that is made for it.
     pub const fn new(op: Op) -> Self {
-        Self {
-            id: None,
-            op,
-            trace: None,
-        }
+        Self { id: None, op, trace: None }
     }
 
     /// Input of a user that waits for its own turn.
     pub fn input(input: impl Into<UserInput>) -> Self {
-        Self::new(Op::UserInput {
-            input: input.into(),
-            delivery: Delivery::Queue,
-        })
+        Self::new(Op::UserInput { input: input.into(), delivery: Delivery::Queue })
     }
 
     /// Names it: sent again under the same id it runs nothing twice (P3).
@@ -264,10 +255,8 @@ mod tests {
 
     #[test]
     fn an_op_keeps_its_form_on_the_way_through_json() {
-        let op = Op::UserInput {
-            input: "ping-1".into(),
-            delivery: Delivery::Steer { expected: None },
-        };
+        let op =
+            Op::UserInput { input: "ping-1".into(), delivery: Delivery::Steer { expected: None } };
         let json = serde_json::to_string(&op).unwrap();
         assert_eq!(
             json,
@@ -279,9 +268,7 @@ mod tests {
     #[test]
     fn input_of_blanks_is_empty_and_an_image_is_not() {
         assert!(UserInput::from("  \n").is_empty());
-        let image = UserInput {
-            parts: vec![InputPart::Image { url: "x".into() }],
-        };
+        let image = UserInput { parts: vec![InputPart::Image { url: "x".into() }] };
         assert!(!image.is_empty());
         assert_eq!(image.preview(), "[image]");
     }

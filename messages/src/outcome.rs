@@ -87,12 +87,7 @@ pub struct Accepted {
 impl Accepted {
     /// A receipt.
     pub const fn new(submission: SubmissionId, seq: Seq) -> Self {
-        Self {
-            submission,
-            seq,
-            duplicate: false,
-            steered: None,
-        }
+        Self { submission, seq, duplicate: false, steered: None }
     }
 }
 

@@ -92,20 +92,14 @@ impl AgentPath {
             return reference.parse();
         }
         if reference.ends_with('/') {
-            return Err(PathError::TrailingSlash {
-                path: reference.to_owned(),
-            });
+            return Err(PathError::TrailingSlash { path: reference.to_owned() });
         }
-        reference
-            .split('/')
-            .try_fold(self.clone(), |at, segment| at.join(segment))
+        reference.split('/').try_fold(self.clone(), |at, segment| at.join(segment))
     }
 
     /// Whether `self` is `other` or below it.
     pub fn is_within(&self, other: &Self) -> bool {
-        self.0
-            .strip_prefix(&*other.0)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The text of the path.
@@ -115,10 +109,7 @@ impl AgentPath {
 
     fn checked(path: String) -> Result<Self, PathError> {
         if path.len() > Self::BYTES_MAX {
-            return Err(PathError::TooLong {
-                max: Self::BYTES_MAX,
-                got: path.len(),
-            });
+            return Err(PathError::TooLong { max: Self::BYTES_MAX, got: path.len() });
         }
         Ok(Self(Arc::from(path)))
     }
@@ -129,20 +120,10 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
         return Err(PathError::Empty);
     }
     if matches!(segment, "root" | "." | "..") {
-        return Err(PathError::Reserved {
-            segment: segment.to_owned(),
-        });
+        return Err(PathError::Reserved { segment: segment.to_owned() });
     }
-    let sound = segment
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if sound {
-        Ok(())
-    } else {
-        Err(PathError::BadCharacters {
-            segment: segment.to_owned(),
-        })
-    }
+    let sound = segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if sound { Ok(()) } else { Err(PathError::BadCharacters { segment: segment.to_owned() }) }
 }
 
 impl FromStr for AgentPath {
@@ -156,22 +137,16 @@ impl FromStr for AgentPath {
             return Ok(Self(Arc::from(path)));
         }
         if path.len() > 1 && path.ends_with('/') {
-            return Err(PathError::TrailingSlash {
-                path: path.to_owned(),
-            });
+            return Err(PathError::TrailingSlash { path: path.to_owned() });
         }
         let Some(rest) = path.strip_prefix("/root") else {
-            return Err(PathError::BadStart {
-                path: path.to_owned(),
-            });
+            return Err(PathError::BadStart { path: path.to_owned() });
         };
         if rest.is_empty() {
             return Ok(Self::root());
         }
         let Some(rest) = rest.strip_prefix('/') else {
-            return Err(PathError::BadStart {
-                path: path.to_owned(),
-            });
+            return Err(PathError::BadStart { path: path.to_owned() });
         };
         rest.split('/').try_for_each(check_segment)?;
         Self::checked(path.to_owned())
@@ -207,34 +182,15 @@ mod tests {
         assert_eq!(root.name(), "root");
         let researcher = root.join("researcher").unwrap();
         assert_eq!(researcher.as_str(), "/root/researcher");
-        assert_eq!(
-            researcher.resolve("worker").unwrap().as_str(),
-            "/root/researcher/worker"
-        );
-        assert_eq!(
-            researcher.resolve("/root/other").unwrap().as_str(),
-            "/root/other"
-        );
-        let bad = |error| {
-            assert!(
-                matches!(error, Err(PathError::BadCharacters { .. })),
-                "{error:?}"
-            )
-        };
+        assert_eq!(researcher.resolve("worker").unwrap().as_str(), "/root/researcher/worker");
+        assert_eq!(researcher.resolve("/root/other").unwrap().as_str(), "/root/other");
+        let bad =
+            |error| assert!(matches!(error, Err(PathError::BadCharacters { .. })), "{error:?}");
         bad(root.join("BadName"));
-        assert!(matches!(
-            "/not-root".parse::<AgentPath>(),
-            Err(PathError::BadStart { .. })
-        ));
-        assert!(matches!(
-            root.resolve("../sibling"),
-            Err(PathError::Reserved { .. })
-        ));
+        assert!(matches!("/not-root".parse::<AgentPath>(), Err(PathError::BadStart { .. })));
+        assert!(matches!(root.resolve("../sibling"), Err(PathError::Reserved { .. })));
         assert!(matches!(root.resolve(""), Err(PathError::Empty)));
-        assert!(matches!(
-            root.resolve("a/"),
-            Err(PathError::TrailingSlash { .. })
-        ));
+        assert!(matches!(root.resolve("a/"), Err(PathError::TrailingSlash { .. })));
     }
 
     #[test]

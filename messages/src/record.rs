@@ -40,22 +40,13 @@ pub struct NewRecord {
 impl NewRecord {
     /// The record at place `seq`.
     pub fn at(self, seq: Seq) -> Record {
-        Record {
-            seq,
-            at_ms: self.at_ms,
-            class: self.class,
-            raw: self.raw,
-        }
+        Record { seq, at_ms: self.at_ms, class: self.class, raw: self.raw }
     }
 }
 
 impl From<Record> for NewRecord {
     fn from(record: Record) -> Self {
-        Self {
-            at_ms: record.at_ms,
-            class: record.class,
-            raw: record.raw,
-        }
+        Self { at_ms: record.at_ms, class: record.class, raw: record.raw }
     }
 }
 

@@ -425,9 +425,6 @@ impl From<NoAnswer> for SubmitError {
 
 impl From<IdError> for SubmitError {
     fn from(error: IdError) -> Self {
-        Self::BadRequest {
-            field: "id",
-            reason: error.to_string(),
-        }
+        Self::BadRequest { field: "id", reason: error.to_string() }
     }
 }

@@ -19,14 +19,7 @@ impl<T, E> Reply<T, E> {
     /// caller stops waiting.
     pub fn channel(deadline: Deadline, lease: Option<Lease>) -> (Self, Answer<T, E>) {
         let (to, from) = oneshot::channel();
-        (
-            Self {
-                deadline,
-                to,
-                _lease: lease,
-            },
-            Answer { deadline, from },
-        )
+        (Self { deadline, to }, Answer { deadline, from, _lease: lease })
     }
 
     /// By when the caller wants its answer.

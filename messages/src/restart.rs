@@ -70,10 +70,7 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
             restart: Restart::Transient,
-            limit: RestartLimit {
-                count: 5,
-                period: Duration::from_secs(60),
-            },
+            limit: RestartLimit { count: 5, period: Duration::from_secs(60) },
             backoff: Backoff {
                 initial: Duration::from_millis(100),
                 factor: 2.0,

@@ -64,26 +64,17 @@ impl SpawnThread {
 
     /// A thread that is in the store, without what is below it.
     pub fn resume(thread: ThreadId) -> Self {
-        Self::from_origin(Origin::Resume {
-            thread,
-            subtree: false,
-        })
+        Self::from_origin(Origin::Resume { thread, subtree: false })
     }
 
     /// A thread that is in the store, and everything below it over open edges.
     pub fn resume_subtree(thread: ThreadId) -> Self {
-        Self::from_origin(Origin::Resume {
-            thread,
-            subtree: true,
-        })
+        Self::from_origin(Origin::Resume { thread, subtree: true })
     }
 
     /// A fork of `from`, cut at `at`.
     pub fn fork(from: ThreadId, at: impl Into<ForkPoint>) -> Self {
-        Self::from_origin(Origin::Fork {
-            from,
-            at: at.into(),
-        })
+        Self::from_origin(Origin::Fork { from, at: at.into() })
     }
 
     /// Sets the id of a new thread or fork.

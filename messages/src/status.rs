@@ -132,21 +132,9 @@ mod tests {
         let done = Some("done".to_owned());
         let cases = [
             ("AC-04", StatusFact::TurnStarted, ThreadStatus::Running),
-            (
-                "AC-05",
-                StatusFact::TurnCompleted(done.clone()),
-                ThreadStatus::Completed(done),
-            ),
-            (
-                "AC-06",
-                StatusFact::TurnFailed("boom".into()),
-                ThreadStatus::Errored("boom".into()),
-            ),
-            (
-                "AC-07",
-                StatusFact::TurnAborted(AbortReason::Interrupted),
-                ThreadStatus::Interrupted,
-            ),
+            ("AC-05", StatusFact::TurnCompleted(done.clone()), ThreadStatus::Completed(done)),
+            ("AC-06", StatusFact::TurnFailed("boom".into()), ThreadStatus::Errored("boom".into())),
+            ("AC-07", StatusFact::TurnAborted(AbortReason::Interrupted), ThreadStatus::Interrupted),
             ("AC-08", StatusFact::Closed, ThreadStatus::Shutdown),
         ];
         for (case, fact, status) in cases {
@@ -154,14 +142,8 @@ mod tests {
         }
         for (reason, status) in [
             (AbortReason::BudgetLimited, ThreadStatus::Interrupted),
-            (
-                AbortReason::Replaced,
-                ThreadStatus::Errored("replaced".into()),
-            ),
-            (
-                AbortReason::ReviewEnded,
-                ThreadStatus::Errored("review_ended".into()),
-            ),
+            (AbortReason::Replaced, ThreadStatus::Errored("replaced".into())),
+            (AbortReason::ReviewEnded, ThreadStatus::Errored("review_ended".into())),
         ] {
             assert_eq!(status_after(StatusFact::TurnAborted(reason)), status);
         }
@@ -172,15 +154,9 @@ mod tests {
         for (status, json) in [
             (ThreadStatus::PendingInit, r#""pending_init""#),
             (ThreadStatus::NotFound, r#""not_found""#),
-            (
-                ThreadStatus::Completed(Some("text".into())),
-                r#"{"completed":"text"}"#,
-            ),
+            (ThreadStatus::Completed(Some("text".into())), r#"{"completed":"text"}"#),
             (ThreadStatus::Completed(None), r#"{"completed":null}"#),
-            (
-                ThreadStatus::Errored("text".into()),
-                r#"{"errored":"text"}"#,
-            ),
+            (ThreadStatus::Errored("text".into()), r#"{"errored":"text"}"#),
             (ThreadStatus::Dormant, r#""dormant""#),
         ] {
             assert_eq!(serde_json::to_string(&status).unwrap(), json);

@@ -184,10 +184,7 @@ pub struct TurnPermit {
 impl TurnPermit {
     /// Ties the place to the books.
     pub const fn new(permit: tokio::sync::OwnedSemaphorePermit, lease: Lease) -> Self {
-        Self {
-            _permit: permit,
-            _lease: lease,
-        }
+        Self { _permit: permit, _lease: lease }
     }
 }
 

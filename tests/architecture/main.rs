@@ -19,18 +19,8 @@ use crate::surface::surface;
 const CORE: [(&str, &[&str]); 4] = [
     ("coppicer-messages", &[]),
     ("coppicer-actors", &["coppicer-messages"]),
-    (
-        "coppicer-supervisor",
-        &["coppicer-messages", "coppicer-actors"],
-    ),
-    (
-        "coppicer",
-        &[
-            "coppicer-messages",
-            "coppicer-actors",
-            "coppicer-supervisor",
-        ],
-    ),
+    ("coppicer-supervisor", &["coppicer-messages", "coppicer-actors"]),
+    ("coppicer", &["coppicer-messages", "coppicer-actors", "coppicer-supervisor"]),
 ];
 
 /// What only an adapter may bring in: hosts pin different majors of each.
@@ -76,20 +66,14 @@ fn dependencies_point_down() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "these dependencies point the wrong way: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "these dependencies point the wrong way: {wrong:#?}");
 }
 
 #[test]
 fn messages_knows_no_actors() {
     let metadata = metadata();
     let below = dependencies_below(&metadata, "coppicer-messages");
-    assert!(
-        !below.contains("ractor"),
-        "coppicer-messages is data only, and depends on ractor"
-    );
+    assert!(!below.contains("ractor"), "coppicer-messages is data only, and depends on ractor");
 }
 
 #[test]
@@ -98,17 +82,9 @@ fn the_core_brings_in_no_adapted_crate() {
     let mut wrong = Vec::new();
     for (name, _) in CORE {
         let below = dependencies_below(&metadata, name);
-        wrong.extend(
-            ADAPTED
-                .iter()
-                .filter(|&&it| below.contains(it))
-                .map(|it| (name, it)),
-        );
+        wrong.extend(ADAPTED.iter().filter(|&&it| below.contains(it)).map(|it| (name, it)));
     }
-    assert!(
-        wrong.is_empty(),
-        "these belong to a crate beside the core: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "these belong to a crate beside the core: {wrong:#?}");
 }
 
 #[test]
@@ -123,18 +99,10 @@ fn no_public_signature_of_the_core_names_a_foreign_type() {
         let src = folder(package).join("src");
         let read = |file: &str| fs::read_to_string(src.join(file)).ok();
         let found = surface(&name.replace('-', "_"), &read, &forbidden);
-        wrong.extend(
-            found
-                .violations
-                .into_iter()
-                .map(|line| format!("{name}: {line}")),
-        );
+        wrong.extend(found.violations.into_iter().map(|line| format!("{name}: {line}")));
         hidden.extend(found.hidden);
     }
-    assert!(
-        wrong.is_empty(),
-        "keep these behind types of our own: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "keep these behind types of our own: {wrong:#?}");
 }
 
 #[test]
@@ -142,25 +110,10 @@ fn the_surface_of_messages_is_seen() {
     let metadata = metadata();
     let src = folder(package(&metadata, "coppicer-messages")).join("src");
     let read = |file: &str| fs::read_to_string(src.join(file)).ok();
-    let found = surface(
-        "coppicer_messages",
-        &read,
-        &BTreeSet::from(["uuid".to_owned()]),
-    );
-    assert!(
-        found.public.contains("coppicer_messages::ThreadId"),
-        "{:#?}",
-        found.public
-    );
-    let as_uuid = found
-        .violations
-        .iter()
-        .any(|line| line.contains("`as_uuid` names uuid::Uuid"));
-    assert!(
-        as_uuid,
-        "a known use of a foreign type is not seen: {:#?}",
-        found.violations
-    );
+    let found = surface("coppicer_messages", &read, &BTreeSet::from(["uuid".to_owned()]));
+    assert!(found.public.contains("coppicer_messages::ThreadId"), "{:#?}", found.public);
+    let as_uuid = found.violations.iter().any(|line| line.contains("`as_uuid` names uuid::Uuid"));
+    assert!(as_uuid, "a known use of a foreign type is not seen: {:#?}", found.violations);
 }
 
 #[test]
@@ -175,10 +128,7 @@ fn every_file_is_short() {
             }
         }
     }
-    assert!(
-        long.is_empty(),
-        "split these, {FILE_LINES_MAX} lines are too many: {long:#?}"
-    );
+    assert!(long.is_empty(), "split these, {FILE_LINES_MAX} lines are too many: {long:#?}");
 }
 
 #[test]
@@ -217,12 +167,7 @@ fn what_is_unfinished_is_found() {
     finder.visit_file(&syn::parse_file(source).unwrap());
     assert_eq!(
         finder.found,
-        [
-            "a doc test that is ignored",
-            "#[ignore]",
-            "todo!",
-            "unimplemented!"
-        ],
+        ["a doc test that is ignored", "#[ignore]", "todo!", "unimplemented!"],
     );
 }
 
@@ -231,18 +176,11 @@ fn unsafe_code_is_forbidden_in_every_crate() {
     let metadata = metadata();
     let root = read(metadata.workspace_root.join("Cargo.toml").as_std_path());
     let lints = section(&root, "workspace.lints.rust");
-    assert!(
-        lints.contains(&"unsafe_code = \"forbid\""),
-        "the workspace allows unsafe code"
-    );
+    assert!(lints.contains(&"unsafe_code = \"forbid\""), "the workspace allows unsafe code");
     for package in metadata.workspace_packages() {
         let manifest = read(package.manifest_path.as_std_path());
         let inherits = section(&manifest, "lints").contains(&"workspace = true");
-        assert!(
-            inherits,
-            "{} does not take the lints of the workspace",
-            package.name
-        );
+        assert!(inherits, "{} does not take the lints of the workspace", package.name);
     }
 }
 
@@ -268,10 +206,7 @@ impl<'ast> Visit<'ast> for Unfinished {
         }
         if let syn::Meta::NameValue(doc) = &attr.meta
             && doc.path.is_ident("doc")
-            && let syn::Expr::Lit(syn::ExprLit {
-                lit: syn::Lit::Str(line),
-                ..
-            }) = &doc.value
+            && let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(line), .. }) = &doc.value
             && line.value().trim().starts_with("```ignore")
         {
             self.found.push("a doc test that is ignored".to_owned());
@@ -281,15 +216,11 @@ impl<'ast> Visit<'ast> for Unfinished {
 
 /// The workspace with every feature, for this platform: what others need is not downloaded.
 fn metadata() -> Metadata {
-    let rustc = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .expect("cargo runs us, so rustc is there");
+    let rustc =
+        Command::new("rustc").arg("-vV").output().expect("cargo runs us, so rustc is there");
     let rustc = String::from_utf8(rustc.stdout).expect("rustc writes UTF-8");
-    let host = rustc
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .expect("rustc has a host");
+    let host =
+        rustc.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc has a host");
     MetadataCommand::new()
         .manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .features(cargo_metadata::CargoOpt::AllFeatures)
@@ -300,59 +231,35 @@ fn metadata() -> Metadata {
 
 fn package<'m>(metadata: &'m Metadata, name: &str) -> &'m Package {
     let mut packages = metadata.workspace_packages().into_iter();
-    packages
-        .find(|package| package.name == name)
-        .expect("the core is in the workspace")
+    packages.find(|package| package.name == name).expect("the core is in the workspace")
 }
 
 fn folder(package: &Package) -> PathBuf {
-    let folder = package
-        .manifest_path
-        .parent()
-        .expect("a manifest lies in a folder");
+    let folder = package.manifest_path.parent().expect("a manifest lies in a folder");
     folder.as_std_path().to_owned()
 }
 
 /// Names of all packages that `name` needs, itself or through others, outside of tests.
 fn dependencies_below(metadata: &Metadata, name: &str) -> BTreeSet<String> {
-    let graph = metadata
-        .resolve
-        .as_ref()
-        .expect("asked for with dependencies");
+    let graph = metadata.resolve.as_ref().expect("asked for with dependencies");
     let nodes: BTreeMap<&PackageId, _> = graph.nodes.iter().map(|node| (&node.id, node)).collect();
     let mut below = BTreeSet::new();
     let mut queue = vec![&package(metadata, name).id];
     while let Some(id) = queue.pop() {
         let needed = nodes[id].deps.iter().filter(|dependency| {
-            dependency
-                .dep_kinds
-                .iter()
-                .any(|kind| kind.kind != DependencyKind::Development)
+            dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
         });
-        queue.extend(
-            needed
-                .map(|needed| &needed.pkg)
-                .filter(|&id| below.insert(id)),
-        );
+        queue.extend(needed.map(|needed| &needed.pkg).filter(|&id| below.insert(id)));
     }
-    below
-        .into_iter()
-        .map(|id| metadata[id].name.to_string())
-        .collect()
+    below.into_iter().map(|id| metadata[id].name.to_string()).collect()
 }
 
 /// The crates that `package` may not show, by the names it has for them.
 fn forbidden_in(package: &Package) -> BTreeSet<String> {
     let forbidden = || ADAPTED.iter().chain(&PRIVATE).copied();
-    let renamed = package
-        .dependencies
-        .iter()
-        .filter(|it| forbidden().any(|name| it.name == name));
+    let renamed = package.dependencies.iter().filter(|it| forbidden().any(|name| it.name == name));
     let renamed = renamed.filter_map(|dependency| dependency.rename.as_deref());
-    forbidden()
-        .chain(renamed)
-        .map(|name| name.replace('-', "_"))
-        .collect()
+    forbidden().chain(renamed).map(|name| name.replace('-', "_")).collect()
 }
 
 fn sources_under(folder: &Path) -> Vec<PathBuf> {
@@ -361,9 +268,7 @@ fn sources_under(folder: &Path) -> Vec<PathBuf> {
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry
-            .expect("a folder of the workspace can be listed")
-            .path();
+        let path = entry.expect("a folder of the workspace can be listed").path();
         if path.is_dir() {
             files.extend(sources_under(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -379,19 +284,12 @@ fn read(file: &Path) -> String {
 }
 
 fn shown(metadata: &Metadata, file: &Path) -> String {
-    file.strip_prefix(&metadata.workspace_root)
-        .unwrap_or(file)
-        .display()
-        .to_string()
+    file.strip_prefix(&metadata.workspace_root).unwrap_or(file).display().to_string()
 }
 
 /// The lines of one table of a manifest.
 fn section<'t>(manifest: &'t str, name: &str) -> Vec<&'t str> {
     let head = format!("[{name}]");
-    let lines = manifest
-        .lines()
-        .map(str::trim)
-        .skip_while(|&line| line != head)
-        .skip(1);
+    let lines = manifest.lines().map(str::trim).skip_while(|&line| line != head).skip(1);
     lines.take_while(|line| !line.starts_with('[')).collect()
 }

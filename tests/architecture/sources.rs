@@ -58,8 +58,7 @@ impl Sources {
             Ok(parsed) if only_for_tests(&parsed.attrs) => None,
             Ok(parsed) => Some(self.load(file, folder, parent, parsed.items, read)),
             Err(error) => {
-                self.problems
-                    .push(format!("{file}: is no Rust source: {error}"));
+                self.problems.push(format!("{file}: is no Rust source: {error}"));
                 None
             }
         }
@@ -74,10 +73,8 @@ impl Sources {
         read: &dyn Fn(&str) -> Option<String>,
     ) -> usize {
         let me = self.modules.len();
-        let items: Vec<Item> = items
-            .into_iter()
-            .filter(|item| !only_for_tests(attrs(item)))
-            .collect();
+        let items: Vec<Item> =
+            items.into_iter().filter(|item| !only_for_tests(attrs(item))).collect();
         self.modules.push(Module {
             file: file.to_owned(),
             parent,
@@ -99,8 +96,7 @@ impl Sources {
                         };
                         let found = candidates.iter().find(|file| read(file).is_some());
                         if found.is_none() {
-                            self.problems
-                                .push(format!("{file}: no file for `mod {name}`"));
+                            self.problems.push(format!("{file}: no file for `mod {name}`"));
                         }
                         found.and_then(|found| self.load_file(found, &under, Some(me), read))
                     };
@@ -118,14 +114,9 @@ impl Sources {
                     }
                 }
                 Item::ExternCrate(item) => {
-                    let name = item
-                        .rename
-                        .as_ref()
-                        .map_or(plain(&item.ident), |(_, name)| plain(name));
-                    let path = UsePath {
-                        segments: vec![plain(&item.ident)],
-                        absolute: true,
-                    };
+                    let name =
+                        item.rename.as_ref().map_or(plain(&item.ident), |(_, name)| plain(name));
+                    let path = UsePath { segments: vec![plain(&item.ident)], absolute: true };
                     self.bind(me, name, Binding::Use(path));
                 }
                 item => {
@@ -139,11 +130,7 @@ impl Sources {
     }
 
     fn bind(&mut self, module: usize, name: String, binding: Binding) {
-        self.modules[module]
-            .names
-            .entry(name)
-            .or_default()
-            .push(binding);
+        self.modules[module].names.entry(name).or_default().push(binding);
     }
 
     pub(crate) fn resolve(&self, module: usize, path: &UsePath) -> Vec<Def> {
@@ -164,30 +151,20 @@ impl Sources {
             _ if path.absolute => vec![Def::Foreign(first.clone())],
             "crate" => vec![Def::Module(0)],
             "self" => vec![Def::Module(module)],
-            "super" => self.modules[module]
-                .parent
-                .map(Def::Module)
-                .into_iter()
-                .collect(),
+            "super" => self.modules[module].parent.map(Def::Module).into_iter().collect(),
             "Self" => return Vec::new(),
             name => {
                 let local = self.look_up(module, name, open);
-                if local.is_empty() {
-                    vec![Def::Foreign(first.clone())]
-                } else {
-                    local
-                }
+                if local.is_empty() { vec![Def::Foreign(first.clone())] } else { local }
             }
         };
         for segment in rest {
             defs = defs
                 .into_iter()
                 .flat_map(|def| match def {
-                    Def::Module(inner) if segment == "super" => self.modules[inner]
-                        .parent
-                        .map(Def::Module)
-                        .into_iter()
-                        .collect(),
+                    Def::Module(inner) if segment == "super" => {
+                        self.modules[inner].parent.map(Def::Module).into_iter().collect()
+                    }
                     Def::Module(inner) => self.look_up(inner, segment, open),
                     // A variant or an associated item: the item stands for it.
                     Def::Item(..) => vec![def],
@@ -234,10 +211,7 @@ pub(crate) fn branches(tree: &UseTree, absolute: bool) -> Vec<(Option<String>, U
         let with = |name: String| above.iter().cloned().chain([name]).collect::<Vec<_>>();
         match tree {
             UseTree::Path(path) => grow(&path.tree, &with(plain(&path.ident)), leaves),
-            UseTree::Group(group) => group
-                .items
-                .iter()
-                .for_each(|tree| grow(tree, above, leaves)),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| grow(tree, above, leaves)),
             UseTree::Glob(_) => leaves.push((None, above.to_vec())),
             UseTree::Name(name) if name.ident == "self" => {
                 leaves.push((above.last().cloned(), above.to_vec()));
@@ -246,21 +220,15 @@ pub(crate) fn branches(tree: &UseTree, absolute: bool) -> Vec<(Option<String>, U
                 leaves.push((Some(plain(&name.ident)), with(plain(&name.ident))));
             }
             UseTree::Rename(name) => {
-                let path = if name.ident == "self" {
-                    above.to_vec()
-                } else {
-                    with(plain(&name.ident))
-                };
+                let path =
+                    if name.ident == "self" { above.to_vec() } else { with(plain(&name.ident)) };
                 leaves.push((Some(plain(&name.rename)), path));
             }
         }
     }
     let mut leaves = Vec::new();
     grow(tree, &[], &mut leaves);
-    leaves
-        .into_iter()
-        .map(|(name, segments)| (name, UsePath { segments, absolute }))
-        .collect()
+    leaves.into_iter().map(|(name, segments)| (name, UsePath { segments, absolute })).collect()
 }
 
 pub(crate) fn plain(ident: &syn::Ident) -> String {
@@ -311,10 +279,7 @@ pub(crate) fn attrs(item: &Item) -> &[Attribute] {
 fn path_attribute(attrs: &[Attribute]) -> Option<String> {
     attrs.iter().find_map(|attr| match &attr.meta {
         Meta::NameValue(meta) if meta.path.is_ident("path") => match &meta.value {
-            syn::Expr::Lit(syn::ExprLit {
-                lit: syn::Lit::Str(path),
-                ..
-            }) => Some(path.value()),
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) => Some(path.value()),
             _ => None,
         },
         _ => None,
@@ -323,8 +288,7 @@ fn path_attribute(attrs: &[Attribute]) -> Option<String> {
 
 pub(crate) fn only_for_tests(attrs: &[Attribute]) -> bool {
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-    cfgs.filter_map(|attr| attr.parse_args::<Meta>().ok())
-        .any(|cfg| holds(&cfg) == Some(false))
+    cfgs.filter_map(|attr| attr.parse_args::<Meta>().ok()).any(|cfg| holds(&cfg) == Some(false))
 }
 
 /// Whether a `cfg` holds outside of tests; none if that hangs on features or the platform.
@@ -334,12 +298,7 @@ fn holds(cfg: &Meta) -> Option<bool> {
     }
     let Meta::List(list) = cfg else { return None };
     let inner = Punctuated::<Meta, Token![,]>::parse_terminated;
-    let inner: Vec<_> = list
-        .parse_args_with(inner)
-        .ok()?
-        .iter()
-        .map(holds)
-        .collect();
+    let inner: Vec<_> = list.parse_args_with(inner).ok()?.iter().map(holds).collect();
     if list.path.is_ident("not") {
         return inner.first().copied().flatten().map(|holds| !holds);
     }

@@ -54,10 +54,7 @@ pub(crate) fn surface(
     let mut walk = Walk {
         sources: &sources,
         forbidden,
-        surface: Surface {
-            violations: sources.problems.clone(),
-            ..Surface::default()
-        },
+        surface: Surface { violations: sources.problems.clone(), ..Surface::default() },
         reached: HashSet::new(),
         queue: Vec::new(),
         walked: HashSet::new(),
@@ -135,12 +132,7 @@ impl<'a> Walk<'a> {
                 Item::Mod(child) if is_public(&child.vis) => {
                     let name = plain(&child.ident);
                     let hidden = is_hidden(&child.attrs);
-                    for binding in sources.modules[module]
-                        .names
-                        .get(&name)
-                        .into_iter()
-                        .flatten()
-                    {
+                    for binding in sources.modules[module].names.get(&name).into_iter().flatten() {
                         if let Binding::Module(inner) = binding {
                             let def = Def::Module(*inner);
                             self.public_def(&format!("{path}::{name}"), def, hidden, module);
@@ -194,9 +186,8 @@ impl<'a> Walk<'a> {
             while let Some((module, place)) = self.queue.pop() {
                 self.item(module, &sources.modules[module].items[place]);
             }
-            let (ready, waiting): (Vec<_>, Vec<_>) = impls
-                .into_iter()
-                .partition(|&(module, item)| self.is_reached(module, item));
+            let (ready, waiting): (Vec<_>, Vec<_>) =
+                impls.into_iter().partition(|&(module, item)| self.is_reached(module, item));
             if ready.is_empty() {
                 return;
             }
@@ -209,11 +200,7 @@ impl<'a> Walk<'a> {
 
     /// Whether users can see that `item` exists: they know each type and trait in its head.
     fn is_reached(&self, module: usize, item: &syn::ItemImpl) -> bool {
-        let mut head = Names {
-            sources: self.sources,
-            module,
-            found: Vec::new(),
-        };
+        let mut head = Names { sources: self.sources, module, found: Vec::new() };
         head.visit_type(&item.self_ty);
         if let Some((_, of, _)) = &item.trait_ {
             head.visit_path(of);
@@ -229,10 +216,7 @@ impl<'a> Walk<'a> {
 
     fn item(&mut self, module: usize, item: &Item) {
         let what = format!("`{}`", item_name(item).unwrap_or_default());
-        for attr in attrs(item)
-            .iter()
-            .filter(|attr| attr.path().is_ident("derive"))
-        {
+        for attr in attrs(item).iter().filter(|attr| attr.path().is_ident("derive")) {
             let list = Punctuated::<syn::Path, Token![,]>::parse_terminated;
             for path in attr.parse_args_with(list).into_iter().flatten() {
                 self.named(module, &format!("a derive of {what}"), |names| {
@@ -244,19 +228,11 @@ impl<'a> Walk<'a> {
             Item::Fn(item) => self.named(module, &what, |names| names.visit_signature(&item.sig)),
             Item::Struct(item) => {
                 self.named(module, &what, |names| names.visit_generics(&item.generics));
-                self.fields(
-                    module,
-                    &what,
-                    item.fields.iter().filter(|f| is_public(&f.vis)),
-                );
+                self.fields(module, &what, item.fields.iter().filter(|f| is_public(&f.vis)));
             }
             Item::Union(item) => {
                 self.named(module, &what, |names| names.visit_generics(&item.generics));
-                self.fields(
-                    module,
-                    &what,
-                    item.fields.named.iter().filter(|f| is_public(&f.vis)),
-                );
+                self.fields(module, &what, item.fields.named.iter().filter(|f| is_public(&f.vis)));
             }
             Item::Enum(item) => {
                 self.named(module, &what, |names| names.visit_generics(&item.generics));
@@ -268,9 +244,7 @@ impl<'a> Walk<'a> {
             Item::Trait(item) => {
                 self.named(module, &what, |names| {
                     names.visit_generics(&item.generics);
-                    item.supertraits
-                        .iter()
-                        .for_each(|bound| names.visit_type_param_bound(bound));
+                    item.supertraits.iter().for_each(|bound| names.visit_type_param_bound(bound));
                 });
                 for member in &item.items {
                     self.trait_item(module, &what, member);
@@ -349,11 +323,7 @@ impl<'a> Walk<'a> {
     }
 
     fn named(&mut self, module: usize, what: &str, look: impl FnOnce(&mut Names<'a>)) {
-        let mut names = Names {
-            sources: self.sources,
-            module,
-            found: Vec::new(),
-        };
+        let mut names = Names { sources: self.sources, module, found: Vec::new() };
         look(&mut names);
         let found = names.found;
         self.judge(module, what, &found);
@@ -376,9 +346,7 @@ impl<'a> Walk<'a> {
                     };
                     if self.forbidden.iter().any(starts) {
                         let file = &self.sources.modules[module].file;
-                        self.surface
-                            .violations
-                            .push(format!("{file}: {what} names {path}"));
+                        self.surface.violations.push(format!("{file}: {what} names {path}"));
                     }
                 }
             }
@@ -395,17 +363,9 @@ struct Names<'a> {
 
 impl<'ast> Visit<'ast> for Names<'_> {
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments = path
-            .segments
-            .iter()
-            .map(|segment| plain(&segment.ident))
-            .collect();
-        let path_of = UsePath {
-            segments,
-            absolute: path.leading_colon.is_some(),
-        };
-        self.found
-            .extend(self.sources.resolve(self.module, &path_of));
+        let segments = path.segments.iter().map(|segment| plain(&segment.ident)).collect();
+        let path_of = UsePath { segments, absolute: path.leading_colon.is_some() };
+        self.found.extend(self.sources.resolve(self.module, &path_of));
         visit::visit_path(self, path);
     }
 
@@ -414,15 +374,9 @@ impl<'ast> Visit<'ast> for Names<'_> {
     fn visit_macro(&mut self, mac: &'ast syn::Macro) {
         let text = mac.tokens.to_string();
         for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-            let path = UsePath {
-                segments: vec![word.to_owned()],
-                absolute: false,
-            };
+            let path = UsePath { segments: vec![word.to_owned()], absolute: false };
             let defs = self.sources.resolve(self.module, &path);
-            self.found.extend(
-                defs.into_iter()
-                    .filter(|def| matches!(def, Def::Foreign(_))),
-            );
+            self.found.extend(defs.into_iter().filter(|def| matches!(def, Def::Foreign(_))));
         }
     }
 
@@ -460,8 +414,6 @@ fn shown(attrs: &[Attribute]) -> bool {
 fn is_hidden(attrs: &[Attribute]) -> bool {
     let list = Punctuated::<Meta, Token![,]>::parse_terminated;
     let docs = attrs.iter().filter(|attr| attr.path().is_ident("doc"));
-    let mut said = docs
-        .filter_map(|attr| attr.parse_args_with(list).ok())
-        .flatten();
+    let mut said = docs.filter_map(|attr| attr.parse_args_with(list).ok()).flatten();
     said.any(|meta| meta.path().is_ident("hidden"))
 }

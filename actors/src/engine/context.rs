@@ -169,7 +169,9 @@ impl TurnContext {
             Item::ToolCall { call, name, arguments } => {
                 vec![Line::function_call(at_ms, &call, &name, &arguments)]
             }
-            Item::ToolOutput { call, output } => vec![Line::function_call_output(at_ms, &call, &output)],
+            Item::ToolOutput { call, output } => {
+                vec![Line::function_call_output(at_ms, &call, &output)]
+            }
             Item::Line(raw) => vec![sound_line(&raw)?],
         };
         self.emit_records(records, said).await
@@ -204,7 +206,13 @@ impl TurnContext {
         if !self.link.is_revoked() {
             let fact = || Fact::Thread(ThreadEvent::Delta { text: text.into() });
             let about = Some(&**self.slot.about());
-            self.world.hub.publish(about, self.epoch, Some(&self.link.turn), EventKind::Delta, fact);
+            self.world.hub.publish(
+                about,
+                self.epoch,
+                Some(&self.link.turn),
+                EventKind::Delta,
+                fact,
+            );
         }
     }
 
@@ -245,7 +253,8 @@ impl TurnContext {
     /// The turn was stopped.
     pub async fn steered(&self) -> Result<Vec<TurnItem>, ControlError> {
         self.alive()?;
-        let (reply, answer) = self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        let (reply, answer) =
+            self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
         self.slot.notice(ThreadMsg::TakeSteered { turn: self.link.turn.clone(), reply });
         self.unless_stopped(answer.wait()).await?
     }
@@ -256,7 +265,8 @@ impl TurnContext {
     /// The turn was stopped; the store cannot be read.
     pub async fn history(&self) -> Result<History, HistoryError> {
         self.alive()?;
-        let (reply, answer) = self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        let (reply, answer) =
+            self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
         self.slot.notice(ThreadMsg::Flush { reply });
         let flushed = self.unless_stopped(answer.wait()).await??;
         Ok(self.world.store.read(self.thread(), Some(flushed.head)).await?)
@@ -313,7 +323,8 @@ impl TurnContext {
         content: impl Into<String>,
         trigger: bool,
     ) -> Result<Accepted, SubmitError> {
-        let from = self.slot.about().path.clone().unwrap_or_else(coppicer_messages::AgentPath::root);
+        let from =
+            self.slot.about().path.clone().unwrap_or_else(coppicer_messages::AgentPath::root);
         self.send(to, Op::AgentMessage { from, content: content.into(), trigger }).await
     }
 
@@ -351,8 +362,11 @@ impl TurnContext {
         };
         let waiting = async {
             loop {
-                let changes: futures::stream::FuturesUnordered<_> =
-                    slots.iter().filter_map(|(_, slot)| slot.as_ref()).map(|slot| slot.changed()).collect();
+                let changes: futures::stream::FuturesUnordered<_> = slots
+                    .iter()
+                    .filter_map(|(_, slot)| slot.as_ref())
+                    .map(|slot| slot.changed())
+                    .collect();
                 let mut changes = Box::pin(changes);
                 // Registered before looking, so that no change falls in between.
                 drop(futures::poll!(futures::StreamExt::next(&mut changes)));
@@ -377,7 +391,11 @@ impl TurnContext {
     /// As [`Runtime::close`]; a thread that is not below this one is not found.
     ///
     /// [`Runtime::close`]: https://docs.rs/coppicer
-    pub async fn close(&self, thread: ThreadId, budget: Duration) -> Result<CloseReport, CloseError> {
+    pub async fn close(
+        &self,
+        thread: ThreadId,
+        budget: Duration,
+    ) -> Result<CloseReport, CloseError> {
         let below = (self.world.find)(thread)
             .is_none_or(|slot| slot.about().lineage.contains(self.thread()));
         if self.link.is_revoked() || !below {
@@ -436,7 +454,9 @@ pub enum EmitError {
     #[error(transparent)]
     Stopped(#[from] TurnStopped),
     /// The record is too large.
-    #[error("the record has {got} bytes, more than the limit of {max}; put it into a file and name that")]
+    #[error(
+        "the record has {got} bytes, more than the limit of {max}; put it into a file and name that"
+    )]
     TooLarge {
         /// How large it is.
         got: usize,

@@ -14,10 +14,12 @@ use futures::future::BoxFuture;
 
 use crate::history::History;
 
-pub use context::{TurnContext, TurnStopped, Wait, Waited};
-pub(crate) use context::{TurnLink, TurnWorld};
+pub(crate) use context::TurnLink;
+#[doc(hidden)]
+pub use context::TurnWorld;
+pub use context::{EmitError, HistoryError, TurnContext, TurnStopped, Wait, Waited};
 pub use replay::ReplayEngine;
-pub use scripted::{Script, ScriptedEngine, Step};
+pub use scripted::{Gate, Script, ScriptedEngine, Step};
 
 /// Runs the turns of threads: a model loop, an external agent process, a script.
 pub trait Engine: Send + Sync + 'static {

@@ -74,19 +74,10 @@ pub fn classify(line: &[u8]) -> Classified {
         Ok(scanned) => scanned,
         Err(flaw) => return opaque(0, None, flaw),
     };
-    let at_ms = scanned
-        .timestamp
-        .as_deref()
-        .and_then(parse_timestamp)
-        .unwrap_or(0);
+    let at_ms = scanned.timestamp.as_deref().and_then(parse_timestamp).unwrap_or(0);
     let ordinal = scanned.ordinal;
     match line_class(&scanned) {
-        Ok(class) => Classified {
-            class,
-            at_ms,
-            ordinal,
-            flaw: None,
-        },
+        Ok(class) => Classified { class, at_ms, ordinal, flaw: None },
         Err(flaw) => opaque(at_ms, ordinal, flaw),
     }
 }
@@ -94,11 +85,7 @@ pub fn classify(line: &[u8]) -> Classified {
 /// The record that this line is.
 pub fn record_of(line: &[u8]) -> NewRecord {
     let Classified { class, at_ms, .. } = classify(line);
-    NewRecord {
-        at_ms,
-        class,
-        raw: Arc::from(line),
-    }
+    NewRecord { at_ms, class, raw: Arc::from(line) }
 }
 
 /// Finds the class of one response item, given as its JSON object alone (as in the `payload` of a
@@ -111,19 +98,13 @@ pub fn classify_item(item: &[u8]) -> Result<RecordClass, LineFlaw> {
 }
 
 fn opaque(at_ms: u64, ordinal: Option<u64>, flaw: LineFlaw) -> Classified {
-    Classified {
-        class: RecordClass::Opaque,
-        at_ms,
-        ordinal,
-        flaw: Some(flaw),
-    }
+    Classified { class: RecordClass::Opaque, at_ms, ordinal, flaw: Some(flaw) }
 }
 
 /// The line as text that every JSON reader can take: UTF-8, not too deep.
 fn sound_text(line: &[u8]) -> Result<&str, LineFlaw> {
-    let text = std::str::from_utf8(line).map_err(|error| LineFlaw::NotUtf8 {
-        at: error.valid_up_to(),
-    })?;
+    let text =
+        std::str::from_utf8(line).map_err(|error| LineFlaw::NotUtf8 { at: error.valid_up_to() })?;
     // `[` and `{` differ in one bit. Few lines have so many of them that they could be too deep.
     let openings = line.iter().filter(|&&byte| byte | 0x20 == b'{').count();
     if openings > LINE_DEPTH_MAX && depth(line) > LINE_DEPTH_MAX {
@@ -153,66 +134,42 @@ fn depth(line: &[u8]) -> usize {
 
 fn line_class(line: &ScannedLine<'_>) -> Result<RecordClass, LineFlaw> {
     let Some(kind) = line.kind.as_deref() else {
-        return Err(LineFlaw::Missing {
-            kind: "line".into(),
-            field: "type",
-        });
+        return Err(LineFlaw::Missing { kind: "line".into(), field: "type" });
     };
     let Some(payload) = &line.payload else {
-        return Err(LineFlaw::Missing {
-            kind: kind.into(),
-            field: "payload",
-        });
+        return Err(LineFlaw::Missing { kind: kind.into(), field: "payload" });
     };
     match kind {
         "response_item" => item_class(payload),
         "event_msg" => event_class(payload),
         "session_meta" if payload.has_id => Ok(RecordClass::Meta),
-        "session_meta" => Err(LineFlaw::Missing {
-            kind: kind.into(),
-            field: "id",
-        }),
-        "turn_context" => Ok(RecordClass::TurnContext {
-            turn: shared(&payload.turn_id),
-        }),
-        "compacted" => Ok(RecordClass::Compaction {
-            replaced: payload.replaced,
-        }),
-        "inter_agent_communication" => Ok(RecordClass::Envelope {
-            trigger: matches!(payload.trigger_turn, Value::Flag(true)),
-        }),
+        "session_meta" => Err(LineFlaw::Missing { kind: kind.into(), field: "id" }),
+        "turn_context" => Ok(RecordClass::TurnContext { turn: shared(&payload.turn_id) }),
+        "compacted" => Ok(RecordClass::Compaction { replaced: payload.replaced }),
+        "inter_agent_communication" => {
+            Ok(RecordClass::Envelope { trigger: matches!(payload.trigger_turn, Value::Flag(true)) })
+        }
         _ => Ok(RecordClass::Other),
     }
 }
 
 fn item_class(item: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
     let Some(kind) = item.kind.text() else {
-        return Err(LineFlaw::Missing {
-            kind: "response_item".into(),
-            field: "type",
-        });
+        return Err(LineFlaw::Missing { kind: "response_item".into(), field: "type" });
     };
     let tool = |kind| move |call| RecordClass::ToolCall { call, kind };
     let output = |kind| move |call| RecordClass::ToolOutput { call, kind };
     // A call that needs an output must say its id; the others may.
     let needed = |class: &dyn Fn(Arc<str>) -> RecordClass| match item.call_id.text() {
         Some(call) => Ok(class(Arc::from(call))),
-        None => Err(LineFlaw::Missing {
-            kind: kind.into(),
-            field: "call_id",
-        }),
+        None => Err(LineFlaw::Missing { kind: kind.into(), field: "call_id" }),
     };
     let optional = |class: &dyn Fn(Arc<str>) -> RecordClass| {
-        Ok(item
-            .call_id
-            .text()
-            .map_or(RecordClass::OtherItem, |call| class(Arc::from(call))))
+        Ok(item.call_id.text().map_or(RecordClass::OtherItem, |call| class(Arc::from(call))))
     };
     match kind {
         "message" => message_class(item),
-        "agent_message" => Ok(RecordClass::Envelope {
-            trigger: starts_task(&item.content),
-        }),
+        "agent_message" => Ok(RecordClass::Envelope { trigger: starts_task(&item.content) }),
         "reasoning" => Ok(RecordClass::Reasoning),
         "function_call" => needed(&tool(ToolKind::Function)),
         "local_shell_call" => optional(&tool(ToolKind::Function)),
@@ -242,10 +199,7 @@ fn server_side(item: &Payload<'_>) -> bool {
 
 fn message_class(item: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
     let Some(role) = item.role.text() else {
-        return Err(LineFlaw::Missing {
-            kind: "message".into(),
-            field: "role",
-        });
+        return Err(LineFlaw::Missing { kind: "message".into(), field: "role" });
     };
     Ok(match role {
         "user" if item.content.iter().any(is_contextual_part) => RecordClass::ContextualUserMessage,
@@ -276,12 +230,7 @@ fn mail_trigger(phase: MessagePhase, content: &[Part<'_>]) -> Option<bool> {
     match (phase, content) {
         (
             MessagePhase::Commentary,
-            [
-                Part {
-                    kind: PartKind::InputText | PartKind::OutputText,
-                    text: Some(text),
-                },
-            ],
+            [Part { kind: PartKind::InputText | PartKind::OutputText, text: Some(text) }],
         ) => first_text_object(text)
             .filter(super::scan::MailFields::is_sound)
             .map(|mail| mail.trigger),
@@ -299,18 +248,14 @@ fn starts_task(content: &[Part<'_>]) -> bool {
 
 fn event_class(event: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
     let Some(kind) = event.kind.text() else {
-        return Err(LineFlaw::Missing {
-            kind: "event_msg".into(),
-            field: "type",
-        });
+        return Err(LineFlaw::Missing { kind: "event_msg".into(), field: "type" });
     };
     let turn = || shared(&event.turn_id);
     Ok(match kind {
         "task_started" | "turn_started" => RecordClass::TurnStarted { turn: turn() },
-        "task_complete" | "turn_complete" => RecordClass::TurnCompleted {
-            turn: turn(),
-            failed: event.error.is_present(),
-        },
+        "task_complete" | "turn_complete" => {
+            RecordClass::TurnCompleted { turn: turn(), failed: event.error.is_present() }
+        }
         "turn_aborted" => RecordClass::TurnAborted {
             turn: turn(),
             reason: event
@@ -320,14 +265,11 @@ fn event_class(event: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
                 .map_or(AbortReason::Other, AbortReason::from_name),
         },
         "thread_rolled_back" => match event.num_turns {
-            Value::Count(turns) => RecordClass::RolledBack {
-                turns: u32::try_from(turns).unwrap_or(u32::MAX),
-            },
+            Value::Count(turns) => {
+                RecordClass::RolledBack { turns: u32::try_from(turns).unwrap_or(u32::MAX) }
+            }
             _ => {
-                return Err(LineFlaw::Missing {
-                    kind: kind.into(),
-                    field: "num_turns",
-                });
+                return Err(LineFlaw::Missing { kind: kind.into(), field: "num_turns" });
             }
         },
         "user_message" => RecordClass::UserEvent,

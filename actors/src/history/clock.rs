@@ -36,23 +36,14 @@ pub(crate) fn timestamp(at_ms: u64) -> String {
 pub(crate) fn parse_timestamp(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();
     let sound = bytes.len() >= 20
-        && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')]
-            .iter()
-            .all(|&(at, c)| bytes[at] == c)
+        && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().all(|&(at, c)| bytes[at] == c)
         && matches!(bytes[10], b'T' | b't' | b' ');
     if !sound {
         return None;
     }
-    let (year, month, day) = (
-        number(bytes, 0..4)?,
-        number(bytes, 5..7)?,
-        number(bytes, 8..10)?,
-    );
-    let (hour, minute, second) = (
-        number(bytes, 11..13)?,
-        number(bytes, 14..16)?,
-        number(bytes, 17..19)?,
-    );
+    let (year, month, day) = (number(bytes, 0..4)?, number(bytes, 5..7)?, number(bytes, 8..10)?);
+    let (hour, minute, second) =
+        (number(bytes, 11..13)?, number(bytes, 14..16)?, number(bytes, 17..19)?);
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
@@ -90,10 +81,10 @@ fn digits(out: &mut Vec<u8>, number: u64, count: u32) {
 }
 
 fn number(bytes: &[u8], range: std::ops::Range<usize>) -> Option<u64> {
-    bytes.get(range)?.iter().try_fold(0, |sum, &byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u64::from(byte - b'0'))
-    })
+    bytes
+        .get(range)?
+        .iter()
+        .try_fold(0, |sum, &byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
 }
 
 /// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Counts eras of 400
@@ -105,11 +96,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -140,14 +127,8 @@ mod tests {
             assert_eq!(timestamp(at_ms), text);
             assert_eq!(parse_timestamp(text), Some(at_ms));
         }
-        assert_eq!(
-            parse_timestamp("2026-11-22T14:14:14.2857+02:00"),
-            Some(1_795_349_654_285)
-        );
-        assert_eq!(
-            parse_timestamp("2026-11-22T12:14:14Z"),
-            Some(1_795_349_654_000)
-        );
+        assert_eq!(parse_timestamp("2026-11-22T14:14:14.2857+02:00"), Some(1_795_349_654_285));
+        assert_eq!(parse_timestamp("2026-11-22T12:14:14Z"), Some(1_795_349_654_000));
         for bad in [
             "",
             "2026",

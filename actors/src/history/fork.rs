@@ -2,7 +2,9 @@
 //!
 //! Pure: a plan is made on a snapshot and says what to do. The source is never written.
 
-use coppicer_messages::{AbortReason, ForkPoint, NewRecord, RecordClass, Seq, TurnRef};
+use coppicer_messages::{
+    AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, TurnRef,
+};
 
 use super::keep::KeepRules;
 use super::turns::{Outline, TurnState, fork_turn_positions, nth_user_position, turn_state};
@@ -24,10 +26,7 @@ pub struct ForkOptions {
 impl ForkOptions {
     /// An ordinary fork, closed at this time.
     pub fn at(now_ms: u64) -> Self {
-        Self {
-            now_ms,
-            ..Self::default()
-        }
+        Self { now_ms, ..Self::default() }
     }
 
     /// The same with this kind of marker.
@@ -85,10 +84,9 @@ impl ForkPlan {
     pub fn history(&self, source: &History) -> History {
         let mut fork = match &self.kept {
             Kept::Prefix { cut } => source.prefix(*cut),
-            Kept::Selected(records) => records
-                .iter()
-                .filter_map(|record| record.in_source(source))
-                .collect(),
+            Kept::Selected(records) => {
+                records.iter().filter_map(|record| record.in_source(source)).collect()
+            }
         };
         fork.extend(self.closing.iter().cloned());
         fork
@@ -103,47 +101,6 @@ impl KeptRecord {
             Self::Rewritten { record, .. } => Some(record.clone()),
         }
     }
-}
-
-/// Why a fork was refused. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForkRefusal {
-    /// The history has no turn with this id.
-    #[error("there is no turn {turn}")]
-    UnknownTurn {
-        /// The id.
-        turn: TurnRef,
-    },
-    /// The turn was rolled back.
-    #[error("turn {turn} was rolled back")]
-    RolledBack {
-        /// The turn.
-        turn: TurnRef,
-    },
-    /// The turn is still running.
-    #[error("turn {turn} is in progress: fork before it, or with `interrupted` or `next stable`")]
-    InProgress {
-        /// The turn.
-        turn: TurnRef,
-    },
-    /// The next boundary is not there yet: ask again when the running turn has ended.
-    #[error("the running turn has not ended yet")]
-    NotYet {
-        /// The running turn, if the history names it.
-        turn: Option<TurnRef>,
-    },
-    /// There is no such record.
-    #[error("there is no record {at}: the history has {len}")]
-    PastEnd {
-        /// The number that was asked for.
-        at: Seq,
-        /// How many records there are.
-        len: u64,
-    },
-    /// A kind of fork point that this version does not know.
-    #[error("this fork point is not supported")]
-    Unsupported,
 }
 
 /// Decides what a fork of `source` at `point` consists of.
@@ -166,18 +123,8 @@ pub fn plan_fork(
     let prefix = source.prefix(cut);
     let closing = closing(&prefix, point, options);
     match &options.keep {
-        None => Ok(ForkPlan {
-            kept: Kept::Prefix { cut },
-            closing,
-        }),
-        Some(rules) => Ok(selected(
-            &prefix,
-            Seq(0),
-            closing,
-            rules,
-            options.now_ms,
-            true,
-        )),
+        None => Ok(ForkPlan { kept: Kept::Prefix { cut }, closing }),
+        Some(rules) => Ok(selected(&prefix, Seq(0), closing, rules, options.now_ms, true)),
     }
 }
 
@@ -203,15 +150,10 @@ fn cut_of(source: &History, point: &ForkPoint) -> Result<u64, ForkRefusal> {
         ForkPoint::BeforeUserMessage(nth) => Ok(before_user_message(source, *nth)),
         ForkPoint::Interrupted => Ok(source.len()),
         ForkPoint::At(seq) if seq.0 <= source.len() => Ok(seq.0),
-        ForkPoint::At(seq) => Err(ForkRefusal::PastEnd {
-            at: *seq,
-            len: source.len(),
-        }),
+        ForkPoint::At(seq) => Err(ForkRefusal::PastEnd { at: *seq, len: source.len() }),
         ForkPoint::LastStable => Ok(stable_cut(source, &turn_state(source))),
         ForkPoint::NextStable => match turn_state(source) {
-            TurnState {
-                mid_turn: false, ..
-            } => Ok(source.len()),
+            TurnState { mid_turn: false, .. } => Ok(source.len()),
             TurnState { turn, .. } => Err(ForkRefusal::NotYet { turn }),
         },
         ForkPoint::After(turn) => after_turn(source, turn),
@@ -236,10 +178,7 @@ fn stable_cut(source: &History, state: &TurnState) -> u64 {
         let (_, count) = nth_user_position(source, usize::MAX);
         nth_user_position(source, count.checked_sub(1)?).0
     };
-    state
-        .start
-        .or_else(last_position)
-        .map_or(source.len(), |start| start.0)
+    state.start.or_else(last_position).map_or(source.len(), |start| start.0)
 }
 
 /// The start of a turn that still counts. Looks from the newest record back.
@@ -257,10 +196,7 @@ fn find_turn(source: &History, turn: &TurnRef) -> Result<Seq, ForkRefusal> {
         return Err(ForkRefusal::UnknownTurn { turn: turn.clone() });
     };
     let still_counts = || {
-        Outline::of(source)
-            .turns()
-            .iter()
-            .any(|counted| counted.start == start && counted.explicit)
+        Outline::of(source).turns().iter().any(|counted| counted.start == start && counted.explicit)
     };
     if rolled_back && !still_counts() {
         return Err(ForkRefusal::RolledBack { turn: turn.clone() });
@@ -319,8 +255,5 @@ fn selected(
         .collect();
     closing.retain(|record| rules.closes_with(&record.class));
     closing.extend(rules.hint(whole, now_ms));
-    ForkPlan {
-        kept: Kept::Selected(kept),
-        closing,
-    }
+    ForkPlan { kept: Kept::Selected(kept), closing }
 }

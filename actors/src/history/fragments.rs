@@ -77,10 +77,7 @@ fn is_keyed_element(text: &str) -> bool {
     }
     let attribute = |key: &str| {
         let (_, value) = attributes.split_once(key)?;
-        value
-            .strip_prefix("=\"")?
-            .split_once('"')
-            .map(|(value, _)| value)
+        value.strip_prefix("=\"")?.split_once('"').map(|(value, _)| value)
     };
     if name.len() > "external_".len() && name.starts_with("external_") {
         return attributes.is_empty();

@@ -32,10 +32,7 @@ impl KeepRules {
 
     /// No rule but the rollbacks.
     pub(super) fn everything() -> Self {
-        Self {
-            all: true,
-            ..Self::default()
-        }
+        Self { all: true, ..Self::default() }
     }
 
     /// Leaves out developer messages whose only text is one of these: the parent's usage hints.
@@ -77,9 +74,7 @@ impl KeepRules {
                 let is_hint = payload_of(&record.raw).is_some_and(|item| self.is_hint(item));
                 (!is_hint).then_some(same)
             }
-            RecordClass::AssistantMessage {
-                phase: MessagePhase::Final,
-            }
+            RecordClass::AssistantMessage { phase: MessagePhase::Final }
             | RecordClass::UserMessage
             | RecordClass::ContextualUserMessage
             | RecordClass::TurnStarted { .. }
@@ -122,11 +117,8 @@ impl KeepRules {
         let compacted: Compacted<'_> = serde_json::from_str(payload_of(&record.raw)?.get()).ok()?;
         let list = compacted.replacement_history.get();
         let items: Vec<&RawValue> = serde_json::from_str(list).ok()?;
-        let kept: Vec<&str> = items
-            .iter()
-            .filter(|item| !self.is_hint(item))
-            .map(|item| item.get())
-            .collect();
+        let kept: Vec<&str> =
+            items.iter().filter(|item| !self.is_hint(item)).map(|item| item.get()).collect();
         if kept.len() == items.len() {
             return None;
         }
@@ -137,14 +129,8 @@ impl KeepRules {
         raw.extend_from_slice(kept.join(",").as_bytes());
         raw.push(b']');
         raw.extend_from_slice(&record.raw[start + list.len()..]);
-        let record_without = NewRecord {
-            at_ms: record.at_ms,
-            class: record.class.clone(),
-            raw: Arc::from(raw),
-        };
-        Some(KeptRecord::Rewritten {
-            of: record.seq,
-            record: record_without,
-        })
+        let record_without =
+            NewRecord { at_ms: record.at_ms, class: record.class.clone(), raw: Arc::from(raw) };
+        Some(KeptRecord::Rewritten { of: record.seq, record: record_without })
     }
 }

@@ -97,35 +97,22 @@ impl SessionMeta {
     /// # Errors
     /// If the line is no session meta, or its id is no UUID.
     pub fn parse(line: &[u8]) -> Result<Self, MetaError> {
-        let line: MetaLine<'_> =
-            serde_json::from_slice(line).map_err(|error| MetaError::Malformed {
-                what: error.to_string(),
-            })?;
+        let line: MetaLine<'_> = serde_json::from_slice(line)
+            .map_err(|error| MetaError::Malformed { what: error.to_string() })?;
         if line.kind != "session_meta" {
-            return Err(MetaError::Malformed {
-                what: format!("a line of kind `{}`", line.kind),
-            });
+            return Err(MetaError::Malformed { what: format!("a line of kind `{}`", line.kind) });
         }
-        let mut fields: Fields =
-            serde_json::from_str(line.payload.get()).map_err(|error| MetaError::Malformed {
-                what: error.to_string(),
-            })?;
+        let mut fields: Fields = serde_json::from_str(line.payload.get())
+            .map_err(|error| MetaError::Malformed { what: error.to_string() })?;
         let id = fields.id.take().ok_or(MetaError::NoId)?;
-        let id = id
-            .parse()
-            .map_err(|_| MetaError::BadId { text: cut(&id) })?;
+        let id = id.parse().map_err(|_| MetaError::BadId { text: cut(&id) })?;
         let thread = |field: &'static str, text: Option<String>| {
             text.map(|text| {
-                text.parse().map_err(|_| MetaError::BadReference {
-                    field,
-                    text: cut(&text),
-                })
+                text.parse().map_err(|_| MetaError::BadReference { field, text: cut(&text) })
             })
             .transpose()
         };
-        let source = fields
-            .source
-            .map_or(Ok(SessionSource::VsCode), SourceField::into_source)?;
+        let source = fields.source.map_or(Ok(SessionSource::VsCode), SourceField::into_source)?;
         let spawn = match &source {
             SessionSource::ThreadSpawn(spawn) => Some(spawn.clone()),
             _ => None,
@@ -146,12 +133,8 @@ impl SessionMeta {
             agent_nickname: fields
                 .agent_nickname
                 .or_else(|| spawned(|spawn| spawn.agent_nickname.clone())),
-            agent_role: fields
-                .agent_role
-                .or_else(|| spawned(|spawn| spawn.agent_role.clone())),
-            agent_path: fields
-                .agent_path
-                .or_else(|| spawned(|spawn| spawn.agent_path.clone())),
+            agent_role: fields.agent_role.or_else(|| spawned(|spawn| spawn.agent_role.clone())),
+            agent_path: fields.agent_path.or_else(|| spawned(|spawn| spawn.agent_path.clone())),
             source,
             model_provider: fields.model_provider,
             base_instructions: fields.base_instructions.and_then(|base| base.text),
@@ -354,20 +337,12 @@ impl SourceField {
             ("subagent", SubSource::Name(name) | SubSource::Other { other: name }) => {
                 SessionSource::SubAgent(name)
             }
-            (
-                "subagent",
-                SubSource::Spawn {
-                    thread_spawn: spawn,
-                },
-            ) => {
+            ("subagent", SubSource::Spawn { thread_spawn: spawn }) => {
                 let parent =
-                    spawn
-                        .parent_thread_id
-                        .parse()
-                        .map_err(|_| MetaError::BadReference {
-                            field: "parent_thread_id",
-                            text: cut(&spawn.parent_thread_id),
-                        })?;
+                    spawn.parent_thread_id.parse().map_err(|_| MetaError::BadReference {
+                        field: "parent_thread_id",
+                        text: cut(&spawn.parent_thread_id),
+                    })?;
                 SessionSource::ThreadSpawn(ThreadSpawn {
                     parent,
                     depth: spawn.depth,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use coppicer_messages::{NewRecord, Record, RecordClass, Seq};
 
 pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
-pub use fork::{ForkOptions, ForkPlan, ForkRefusal, Kept, KeptRecord, plan_fork};
+pub use fork::{ForkOptions, ForkPlan, Kept, KeptRecord, plan_fork};
 pub use keep::KeepRules;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
 pub use recorded::{RecordedTurn, recorded_turns};
@@ -85,11 +85,7 @@ impl History {
     /// If its number is not [`next_seq`](History::next_seq): a gap would make every later decision
     /// about this history wrong.
     pub fn push(&mut self, record: Record) {
-        assert_eq!(
-            record.seq,
-            self.next_seq(),
-            "the records of a history have no gaps"
-        );
+        assert_eq!(record.seq, self.next_seq(), "the records of a history have no gaps");
         if self.tail_len < self.tail.len() {
             self.tail = Arc::new(self.tail.first(self.tail_len));
         }
@@ -113,17 +109,10 @@ impl History {
         let sealed = self.sealed_len();
         if seq.0 < sealed {
             let at = seq.0 as usize;
-            return self
-                .sealed
-                .get(at / SEGMENT_RECORDS)?
-                .get(at % SEGMENT_RECORDS);
+            return self.sealed.get(at / SEGMENT_RECORDS)?.get(at % SEGMENT_RECORDS);
         }
         let at = (seq.0 - sealed) as usize;
-        if at < self.tail_len {
-            self.tail.get(at)
-        } else {
-            None
-        }
+        if at < self.tail_len { self.tail.get(at) } else { None }
     }
 
     /// The newest record.
@@ -144,12 +133,7 @@ impl History {
     /// The records with numbers in `from..to`, as far as there are any.
     pub fn range(&self, from: Seq, to: Seq) -> Iter<'_> {
         let to = to.0.min(self.len());
-        Iter {
-            history: self,
-            from: from.0.min(to),
-            to,
-            front: &[],
-        }
+        Iter { history: self, from: from.0.min(to), to, front: &[] }
     }
 
     /// The first `cut` records, shared with this history; all of it if it has fewer.
@@ -160,24 +144,14 @@ impl History {
             return self.clone();
         }
         if cut >= sealed {
-            return Self {
-                tail_len: (cut - sealed) as usize,
-                ..self.clone()
-            };
+            return Self { tail_len: (cut - sealed) as usize, ..self.clone() };
         }
-        let (segments, rest) = (
-            cut as usize / SEGMENT_RECORDS,
-            cut as usize % SEGMENT_RECORDS,
-        );
+        let (segments, rest) = (cut as usize / SEGMENT_RECORDS, cut as usize % SEGMENT_RECORDS);
         let tail = match (rest, self.sealed.get(segments)) {
             (1.., Some(segment)) => segment.clone(),
             _ => Arc::default(),
         };
-        Self {
-            sealed: self.sealed.prefix(segments),
-            tail,
-            tail_len: rest,
-        }
+        Self { sealed: self.sealed.prefix(segments), tail, tail_len: rest }
     }
 
     /// The history as it is now. Later appends to either do not show in the other.
@@ -201,10 +175,7 @@ impl History {
 
     /// How many user messages it has, rolled back or not.
     pub(crate) fn user_messages(&self) -> u64 {
-        self.sealed
-            .summary()
-            .plus(self.tail_summary())
-            .user_messages
+        self.sealed.summary().plus(self.tail_summary()).user_messages
     }
 
     /// The record of user message number `nth` (from 0), rolled back or not.
@@ -234,11 +205,7 @@ impl History {
     fn run(&self, at: u64) -> &[Record] {
         let sealed = self.sealed_len();
         if at >= sealed {
-            return self
-                .tail
-                .records()
-                .get((at - sealed) as usize..self.tail_len)
-                .unwrap_or(&[]);
+            return self.tail.records().get((at - sealed) as usize..self.tail_len).unwrap_or(&[]);
         }
         let at = at as usize;
         match self.sealed.get(at / SEGMENT_RECORDS) {
@@ -250,9 +217,7 @@ impl History {
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("History").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

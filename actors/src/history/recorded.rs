@@ -59,10 +59,7 @@ pub fn recorded_turns(history: &History) -> Vec<RecordedTurn> {
             }
         }
         recorded.input = recorded.input.or(mail);
-        recorded.user_input = recorded
-            .input
-            .and_then(|seq| history.get(seq))
-            .and_then(text_of);
+        recorded.user_input = recorded.input.and_then(|seq| history.get(seq)).and_then(text_of);
         recorded
     });
     turns.collect()

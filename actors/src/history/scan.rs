@@ -117,9 +117,7 @@ pub(super) fn first_text_object(raw: &RawValue) -> Option<MailFields> {
 /// refuse the whole line, so a line that has any is read in full once.
 fn check_surrogates(text: &str) -> Result<(), LineFlaw> {
     if text.contains("\\ud") || text.contains("\\uD") {
-        serde_json::from_str::<ReadInFull>(text)
-            .map(drop)
-            .map_err(|error| flaw(&error))
+        serde_json::from_str::<ReadInFull>(text).map(drop).map_err(|error| flaw(&error))
     } else {
         Ok(())
     }
@@ -134,11 +132,7 @@ fn flaw(error: &serde_json::Error) -> LineFlaw {
         what.push_str(" at");
         what.push_str(&column);
     }
-    if error.is_data() {
-        LineFlaw::Malformed { what }
-    } else {
-        LineFlaw::NotJson { what }
-    }
+    if error.is_data() { LineFlaw::Malformed { what } } else { LineFlaw::NotJson { what } }
 }
 
 /// Reads one field, refusing a second one of the same name.
@@ -220,13 +214,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for ScannedLine<'a> {
                         LineKey::Ordinal => value(&mut map, &mut ordinal, "ordinal")?,
                         LineKey::Kind => value(&mut map, &mut kind, "type")?,
                         LineKey::Payload => {
-                            once(
-                                &mut map,
-                                &mut line.payload,
-                                Option::is_none,
-                                "payload",
-                                |map| map.next_value().map(Some),
-                            )?;
+                            once(&mut map, &mut line.payload, Option::is_none, "payload", |map| {
+                                map.next_value().map(Some)
+                            })?;
                         }
                         LineKey::Unknown => {
                             map.next_value::<IgnoredAny>()?;
@@ -235,11 +225,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for ScannedLine<'a> {
                 }
                 line.timestamp = into_text(timestamp);
                 line.kind = into_text(kind);
-                line.ordinal = if let Value::Count(ordinal) = ordinal {
-                    Some(ordinal)
-                } else {
-                    None
-                };
+                line.ordinal =
+                    if let Value::Count(ordinal) = ordinal { Some(ordinal) } else { None };
                 Ok(line)
             }
         }
@@ -248,11 +235,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ScannedLine<'a> {
 }
 
 fn into_text(value: Value<'_>) -> Option<Cow<'_, str>> {
-    if let Value::Text(text) = value {
-        Some(text)
-    } else {
-        None
-    }
+    if let Value::Text(text) = value { Some(text) } else { None }
 }
 
 fn value<'de, A: MapAccess<'de>>(
@@ -260,13 +243,7 @@ fn value<'de, A: MapAccess<'de>>(
     slot: &mut Value<'de>,
     name: &'static str,
 ) -> Result<(), A::Error> {
-    once(
-        map,
-        slot,
-        |slot| matches!(slot, Value::Missing),
-        name,
-        MapAccess::next_value,
-    )
+    once(map, slot, |slot| matches!(slot, Value::Missing), name, MapAccess::next_value)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {

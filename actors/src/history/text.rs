@@ -35,18 +35,11 @@ struct Part<'a> {
 /// parts.
 pub(super) fn message_text_of(item: &[u8]) -> Option<MessageText> {
     let message: Message<'_> = serde_json::from_slice(item).ok()?;
-    let texts = message
-        .content
-        .iter()
-        .filter_map(|part| part.text.as_deref());
+    let texts = message.content.iter().filter_map(|part| part.text.as_deref());
     Some(MessageText {
         text: texts.collect::<Vec<_>>().concat(),
         role: message.role.into_owned(),
-        input_texts: message
-            .content
-            .iter()
-            .filter(|part| part.kind == "input_text")
-            .count(),
+        input_texts: message.content.iter().filter(|part| part.kind == "input_text").count(),
         parts: message.content.len(),
     })
 }

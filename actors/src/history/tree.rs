@@ -37,9 +37,7 @@ impl Summary {
     }
 
     pub(super) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
-        records
-            .into_iter()
-            .fold(Self::default(), |sum, record| sum.plus(Self::of(record)))
+        records.into_iter().fold(Self::default(), |sum, record| sum.plus(Self::of(record)))
     }
 }
 
@@ -63,9 +61,7 @@ impl Segment {
     }
 
     pub(super) fn first(&self, count: usize) -> Self {
-        Self {
-            records: self.records[..count].to_vec(),
-        }
+        Self { records: self.records[..count].to_vec() }
     }
 
     pub(super) fn push(&mut self, record: Record) {
@@ -92,20 +88,12 @@ enum Children {
 
 impl Node {
     fn leaf() -> Self {
-        Self {
-            summary: Summary::default(),
-            children: Children::Segments(Vec::new()),
-        }
+        Self { summary: Summary::default(), children: Children::Segments(Vec::new()) }
     }
 
     fn branch(nodes: Vec<Arc<Self>>) -> Self {
-        let summary = nodes
-            .iter()
-            .fold(Summary::default(), |sum, node| sum.plus(node.summary));
-        Self {
-            summary,
-            children: Children::Nodes(nodes),
-        }
+        let summary = nodes.iter().fold(Summary::default(), |sum, node| sum.plus(node.summary));
+        Self { summary, children: Children::Nodes(nodes) }
     }
 }
 
@@ -142,9 +130,7 @@ impl Tree {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        self.root
-            .as_deref()
-            .map_or_else(Summary::default, |root| root.summary)
+        self.root.as_deref().map_or_else(Summary::default, |root| root.summary)
     }
 
     /// The segment with user message number `nth` (from 0), and how many come before the segment.
@@ -160,9 +146,7 @@ impl Tree {
                     (slot, counted)
                 }
                 Children::Segments(segments) => {
-                    let counts = segments
-                        .iter()
-                        .map(|s| Summary::sum(s.records()).user_messages);
+                    let counts = segments.iter().map(|s| Summary::sum(s.records()).user_messages);
                     let (slot, counted) = find(counts, nth - before)?;
                     return Some((segment + slot, before + counted));
                 }
@@ -199,19 +183,12 @@ impl Tree {
         // A tree of a shorter length may need fewer levels.
         while height > 0 && len <= capacity(height - 1) {
             root = match root.as_deref() {
-                Some(Node {
-                    children: Children::Nodes(nodes),
-                    ..
-                }) => nodes.first().cloned(),
+                Some(Node { children: Children::Nodes(nodes), .. }) => nodes.first().cloned(),
                 _ => root,
             };
             height -= 1;
         }
-        Self {
-            root: root.map(|root| cut_after(&root, height, last)),
-            len,
-            height,
-        }
+        Self { root: root.map(|root| cut_after(&root, height, last)), len, height }
     }
 
     /// How many segments at the front are the same in memory.
@@ -271,11 +248,7 @@ fn push_under(
         Children::Nodes(nodes) => {
             let slot = slot(at, level);
             if slot == nodes.len() {
-                let empty = if level == 1 {
-                    Node::leaf()
-                } else {
-                    Node::branch(Vec::new())
-                };
+                let empty = if level == 1 { Node::leaf() } else { Node::branch(Vec::new()) };
                 nodes.push(Arc::new(empty));
             }
             push_under(&mut nodes[slot], level - 1, at, segment, summary);
@@ -289,10 +262,7 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
         Children::Segments(segments) => {
             let kept = segments[..=slot].to_vec();
             let records = kept.iter().flat_map(|segment| segment.records());
-            Node {
-                summary: Summary::sum(records),
-                children: Children::Segments(kept),
-            }
+            Node { summary: Summary::sum(records), children: Children::Segments(kept) }
         }
         Children::Nodes(nodes) => {
             let mut kept = nodes[..=slot].to_vec();

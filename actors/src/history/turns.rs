@@ -80,9 +80,7 @@ impl Outline {
     /// Whether this record still counts.
     pub fn counts(&self, seq: Seq) -> bool {
         let after = self.dropped.partition_point(|&(from, _)| from <= seq);
-        after
-            .checked_sub(1)
-            .is_none_or(|at| seq >= self.dropped[at].1)
+        after.checked_sub(1).is_none_or(|at| seq >= self.dropped[at].1)
     }
 }
 
@@ -107,11 +105,8 @@ impl OutlineReader {
         match &record.class {
             RecordClass::TurnStarted { turn } => self.open(seq, turn.clone(), true),
             RecordClass::TurnCompleted { turn, failed } => {
-                let outcome = if *failed {
-                    RecordedOutcome::Failed
-                } else {
-                    RecordedOutcome::Completed
-                };
+                let outcome =
+                    if *failed { RecordedOutcome::Failed } else { RecordedOutcome::Completed };
                 self.end_turn(seq, turn.as_ref(), outcome);
             }
             RecordClass::TurnAborted { turn, reason } => {
@@ -133,10 +128,8 @@ impl OutlineReader {
                 }
             }
             RecordClass::UserEvent => {
-                let joins = self.open
-                    && self
-                        .newest()
-                        .is_some_and(|turn| turn.explicit || !self.has_event);
+                let joins =
+                    self.open && self.newest().is_some_and(|turn| turn.explicit || !self.has_event);
                 if !joins {
                     self.open(self.context_run.unwrap_or(seq), None, false);
                 }
@@ -246,12 +239,7 @@ impl OutlineReader {
             Some(boundary) if is_first => boundary,
             _ => lowest.start,
         };
-        while self
-            .outline
-            .dropped
-            .last()
-            .is_some_and(|&(earlier, _)| earlier >= from)
-        {
+        while self.outline.dropped.last().is_some_and(|&(earlier, _)| earlier >= from) {
             self.outline.dropped.pop();
         }
         self.outline.dropped.push((from, seq.next()));
@@ -277,10 +265,7 @@ pub fn user_positions(history: &History) -> Vec<Seq> {
 /// turn.
 pub fn fork_turn_positions(history: &History) -> Vec<Seq> {
     positions(history, |class| {
-        matches!(
-            class,
-            RecordClass::UserMessage | RecordClass::Envelope { trigger: true }
-        )
+        matches!(class, RecordClass::UserMessage | RecordClass::Envelope { trigger: true })
     })
 }
 
@@ -301,18 +286,13 @@ pub(super) fn nth_user_position(history: &History, nth: usize) -> (Option<Seq>, 
         let positions = user_positions(history);
         return (positions.get(nth).copied(), positions.len());
     }
-    (
-        history.user_message(nth as u64),
-        history.user_messages() as usize,
-    )
+    (history.user_message(nth as u64), history.user_messages() as usize)
 }
 
 /// The number of records before user message number `nth` (REF 2.4); all of them if there are not
 /// so many.
 pub fn before_nth_user_message(history: &History, nth: usize) -> u64 {
-    nth_user_position(history, nth)
-        .0
-        .map_or(history.len(), |seq| seq.0)
+    nth_user_position(history, nth).0.map_or(history.len(), |seq| seq.0)
 }
 
 /// Whether the history ends in the middle of a turn (REF 2.5).
@@ -338,18 +318,12 @@ fn state_of_newest_turn(history: &History) -> Option<TurnState> {
                     return Some(if failed {
                         TurnState::default()
                     } else {
-                        TurnState {
-                            mid_turn: true,
-                            turn: turn.clone(),
-                            start: Some(record.seq),
-                        }
+                        TurnState { mid_turn: true, turn: turn.clone(), start: Some(record.seq) }
                     });
                 }
                 // Messages after the end belong to no named turn: the slow way knows.
-                let mut settled = history
-                    .iter_from(record.seq)
-                    .rev()
-                    .take_while(|r| !is_end(&r.class));
+                let mut settled =
+                    history.iter_from(record.seq).rev().take_while(|r| !is_end(&r.class));
                 let stray = settled.any(|record| record.class.is_turn_boundary());
                 return (!stray).then(TurnState::default);
             }
@@ -365,10 +339,7 @@ fn state_of_newest_turn(history: &History) -> Option<TurnState> {
 }
 
 fn is_end(class: &RecordClass) -> bool {
-    matches!(
-        class,
-        RecordClass::TurnCompleted { .. } | RecordClass::TurnAborted { .. }
-    )
+    matches!(class, RecordClass::TurnCompleted { .. } | RecordClass::TurnAborted { .. })
 }
 
 /// REF's reducer, over everything.
@@ -384,16 +355,11 @@ fn state_by_reading_all(history: &History) -> TurnState {
         match &record.class {
             RecordClass::TurnStarted { turn } => {
                 older.extend(current.take().map(|current| current.id));
-                current = Some(Current {
-                    id: turn.clone(),
-                    start: record.seq,
-                    in_progress: true,
-                });
+                current = Some(Current { id: turn.clone(), start: record.seq, in_progress: true });
             }
             RecordClass::TurnCompleted { turn, .. } => {
-                let is_current = current
-                    .as_ref()
-                    .is_some_and(|current| turn.is_some() && current.id == *turn);
+                let is_current =
+                    current.as_ref().is_some_and(|current| turn.is_some() && current.id == *turn);
                 let is_older = turn.is_some() && older.iter().rev().any(|id| id == turn);
                 if is_current || !is_older {
                     older.extend(current.take().map(|current| current.id));
@@ -423,19 +389,11 @@ fn state_by_reading_all(history: &History) -> TurnState {
         if !current.in_progress {
             return TurnState::default();
         }
-        return TurnState {
-            mid_turn: true,
-            turn: current.id,
-            start: Some(current.start),
-        };
+        return TurnState { mid_turn: true, turn: current.id, start: Some(current.start) };
     }
     let mid_turn = match user_positions(history).last() {
         Some(&last) => !history.iter_from(last).any(|record| is_end(&record.class)),
         None => false,
     };
-    TurnState {
-        mid_turn,
-        turn: None,
-        start: None,
-    }
+    TurnState { mid_turn, turn: None, start: None }
 }

@@ -55,16 +55,11 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
         match &item.class {
             RecordClass::ToolCall { call, kind } => open.push((at, call, *kind)),
             RecordClass::ToolOutput { call, kind } => {
-                let place = open
-                    .iter()
-                    .rposition(|&(_, id, tool)| id == call && tool == *kind);
+                let place = open.iter().rposition(|&(_, id, tool)| id == call && tool == *kind);
                 match place {
                     Some(place) => drop(open.remove(place)),
                     None => {
-                        return Err(Flaw::StrayOutput {
-                            at,
-                            call: call.clone(),
-                        });
+                        return Err(Flaw::StrayOutput { at, call: call.clone() });
                     }
                 }
             }
@@ -74,19 +69,13 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
                 return Err(Flaw::SecondMarker { at });
             }
             class if !class.is_item() => {
-                return Err(Flaw::NoItem {
-                    at,
-                    kind: class.name(),
-                });
+                return Err(Flaw::NoItem { at, kind: class.name() });
             }
             _ => {}
         }
     }
     match open.first() {
-        Some(&(at, call, _)) => Err(Flaw::OpenCall {
-            at,
-            call: call.clone(),
-        }),
+        Some(&(at, call, _)) => Err(Flaw::OpenCall { at, call: call.clone() }),
         None => Ok(()),
     }
 }
@@ -96,10 +85,8 @@ fn is_marker(item: &ViewItem) -> bool {
 }
 
 fn says_interrupted(class: &RecordClass, json: &[u8]) -> bool {
-    matches!(
-        class,
-        RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage
-    ) && contains(json, b"\"<turn_aborted>")
+    matches!(class, RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage)
+        && contains(json, b"\"<turn_aborted>")
 }
 
 /// Whether the model was told already: a writer may have been cut off between the marker and the
@@ -138,11 +125,7 @@ pub fn open_calls(history: &History) -> Vec<OpenCall> {
                 outputs.insert((call, *kind));
             }
             RecordClass::ToolCall { call, kind } if !outputs.remove(&(call, *kind)) => {
-                open.push(OpenCall {
-                    seq: record.seq,
-                    call: call.clone(),
-                    kind: *kind,
-                });
+                open.push(OpenCall { seq: record.seq, call: call.clone(), kind: *kind });
             }
             RecordClass::TurnStarted { .. }
             | RecordClass::RolledBack { turns: 1.. }
@@ -198,12 +181,7 @@ pub(super) fn close_turn_in_state(
     if told && has_input(history, state) && !ends_with_marker(history) {
         closing.extend(Line::interrupted_marker(now_ms, marker));
     }
-    closing.push(Line::turn_aborted(
-        now_ms,
-        state.turn.as_deref(),
-        reason,
-        None,
-    ));
+    closing.push(Line::turn_aborted(now_ms, state.turn.as_deref(), reason, None));
     closing
 }
 

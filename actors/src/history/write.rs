@@ -84,9 +84,7 @@ impl Line {
         event(
             at_ms,
             "task_started",
-            RecordClass::TurnStarted {
-                turn: Some(Arc::from(turn)),
-            },
+            RecordClass::TurnStarted { turn: Some(Arc::from(turn)) },
             |payload| {
                 payload.text("turn_id", turn);
                 payload.number("started_at", at_ms / 1_000);
@@ -104,10 +102,8 @@ impl Line {
         duration_ms: Option<u64>,
         error: Option<&str>,
     ) -> NewRecord {
-        let class = RecordClass::TurnCompleted {
-            turn: Some(Arc::from(turn)),
-            failed: error.is_some(),
-        };
+        let class =
+            RecordClass::TurnCompleted { turn: Some(Arc::from(turn)), failed: error.is_some() };
         event(at_ms, "task_complete", class, |payload| {
             payload.text("turn_id", turn);
             payload.text_or_null("last_agent_message", last_agent_message);
@@ -130,10 +126,7 @@ impl Line {
         reason: AbortReason,
         duration_ms: Option<u64>,
     ) -> NewRecord {
-        let class = RecordClass::TurnAborted {
-            turn: turn.map(Arc::from),
-            reason,
-        };
+        let class = RecordClass::TurnAborted { turn: turn.map(Arc::from), reason };
         event(at_ms, "turn_aborted", class, |payload| {
             payload.text_or_null("turn_id", turn);
             match reason {
@@ -206,10 +199,7 @@ impl Line {
 
     /// A call of a function. `arguments` is the JSON text that the model wrote.
     pub fn function_call(at_ms: u64, call: &str, name: &str, arguments: &str) -> NewRecord {
-        let class = RecordClass::ToolCall {
-            call: CallId::from(call),
-            kind: ToolKind::Function,
-        };
+        let class = RecordClass::ToolCall { call: CallId::from(call), kind: ToolKind::Function };
         item(at_ms, "function_call", class, |payload| {
             payload.text("name", name);
             payload.text("arguments", arguments);
@@ -219,10 +209,7 @@ impl Line {
 
     /// The output of a function call.
     pub fn function_call_output(at_ms: u64, call: &str, output: &str) -> NewRecord {
-        let class = RecordClass::ToolOutput {
-            call: CallId::from(call),
-            kind: ToolKind::Function,
-        };
+        let class = RecordClass::ToolOutput { call: CallId::from(call), kind: ToolKind::Function };
         item(at_ms, "function_call_output", class, |payload| {
             payload.text("call_id", call);
             payload.text("output", output);
@@ -231,10 +218,7 @@ impl Line {
 
     /// The output that closes a call which will never have one.
     pub fn aborted_output(at_ms: u64, call: &CallId, kind: ToolKind) -> NewRecord {
-        let class = RecordClass::ToolOutput {
-            call: call.clone(),
-            kind,
-        };
+        let class = RecordClass::ToolOutput { call: call.clone(), kind };
         line(at_ms, "response_item", class, |payload| {
             aborted_output(payload, call, kind);
         })
@@ -243,17 +227,8 @@ impl Line {
     /// Mail that has arrived.
     pub fn envelope(at_ms: u64, mail: &Mail) -> NewRecord {
         let text = serde_json::to_string(mail).expect("mail has only texts and a flag");
-        let class = RecordClass::Envelope {
-            trigger: mail.trigger,
-        };
-        message(
-            at_ms,
-            "assistant",
-            "output_text",
-            &text,
-            MessagePhase::Commentary,
-            class,
-        )
+        let class = RecordClass::Envelope { trigger: mail.trigger };
+        message(at_ms, "assistant", "output_text", &text, MessagePhase::Commentary, class)
     }
 
     /// What the model is told of an interrupted turn; none if that is disabled.
@@ -274,22 +249,15 @@ impl Line {
 
     /// The last `turns` user turns do not count any more.
     pub fn rolled_back(at_ms: u64, turns: u32) -> NewRecord {
-        event(
-            at_ms,
-            "thread_rolled_back",
-            RecordClass::RolledBack { turns },
-            |payload| {
-                payload.number("num_turns", u64::from(turns));
-            },
-        )
+        event(at_ms, "thread_rolled_back", RecordClass::RolledBack { turns }, |payload| {
+            payload.number("num_turns", u64::from(turns));
+        })
     }
 
     /// A compaction: `summary` for people, `replacement` the items that the model sees from now on
     /// (each a JSON object).
     pub fn compacted(at_ms: u64, summary: &str, replacement: Option<&[&[u8]]>) -> NewRecord {
-        let class = RecordClass::Compaction {
-            replaced: replacement.is_some(),
-        };
+        let class = RecordClass::Compaction { replaced: replacement.is_some() };
         line(at_ms, "compacted", class, |payload| {
             payload.text("message", summary);
             if let Some(items) = replacement {
@@ -300,9 +268,7 @@ impl Line {
 
     /// The settings of a turn, as far as every reader needs them.
     pub fn turn_context(at_ms: u64, turn: &str, cwd: &str, model: &str) -> NewRecord {
-        let class = RecordClass::TurnContext {
-            turn: Some(TurnRef::from(turn)),
-        };
+        let class = RecordClass::TurnContext { turn: Some(TurnRef::from(turn)) };
         line(at_ms, "turn_context", class, |payload| {
             payload.text("turn_id", turn);
             payload.text("cwd", cwd);
@@ -359,9 +325,7 @@ impl Line {
     pub fn response_item(at_ms: u64, payload: &[u8]) -> Result<NewRecord, LineFlaw> {
         let class = classify_item(payload)?;
         if payload.contains(&b'\n') {
-            return Err(LineFlaw::Malformed {
-                what: "a line break inside an item".into(),
-            });
+            return Err(LineFlaw::Malformed { what: "a line break inside an item".into() });
         }
         Ok(bare(at_ms, "response_item", class, payload))
     }
@@ -372,11 +336,7 @@ fn bare(at_ms: u64, kind: &str, class: RecordClass, payload: &[u8]) -> NewRecord
     open_line(&mut raw, at_ms, kind);
     raw.extend_from_slice(payload);
     raw.push(b'}');
-    NewRecord {
-        at_ms,
-        class,
-        raw: Arc::from(raw),
-    }
+    NewRecord { at_ms, class, raw: Arc::from(raw) }
 }
 
 fn open_line(raw: &mut Vec<u8>, at_ms: u64, kind: &str) {
@@ -397,11 +357,7 @@ fn line(
     open_line(&mut raw, at_ms, kind);
     Object::write(&mut raw, fill);
     raw.push(b'}');
-    NewRecord {
-        at_ms,
-        class,
-        raw: Arc::from(raw),
-    }
+    NewRecord { at_ms, class, raw: Arc::from(raw) }
 }
 
 fn event(
@@ -499,11 +455,8 @@ fn write_meta(payload: &mut Object<'_>, at_ms: u64, meta: &SessionMeta) {
     payload.text("originator", &meta.originator);
     payload.text("cli_version", &meta.cli_version);
     write_source(payload, &meta.source);
-    let kind = if matches!(meta.source, SessionSource::ThreadSpawn(_)) {
-        "subagent"
-    } else {
-        "user"
-    };
+    let kind =
+        if matches!(meta.source, SessionSource::ThreadSpawn(_)) { "subagent" } else { "user" };
     payload.text("thread_source", kind);
     payload.text_if("agent_nickname", meta.agent_nickname.as_deref());
     payload.text_if("agent_role", meta.agent_role.as_deref());
@@ -513,10 +466,7 @@ fn write_meta(payload: &mut Object<'_>, at_ms: u64, meta: &SessionMeta) {
         Some(text) => payload.object("base_instructions", |object| object.text("text", text)),
         None => payload.raw("base_instructions", b"null"),
     }
-    payload.text_if(
-        "history_mode",
-        meta.history_mode.map(super::meta::HistoryMode::as_str),
-    );
+    payload.text_if("history_mode", meta.history_mode.map(super::meta::HistoryMode::as_str));
     if let Some(base) = &meta.history_base {
         payload.object("history_base", |object| {
             object.text("thread_id", &base.thread_id);

@@ -95,9 +95,8 @@ impl SessionSet {
     /// Adds what may have the bases of `file`: the files beside it and in the folders beside its
     /// own; if these are the days of a calendar (`sessions/2026/06/03`), all of the calendar.
     pub fn add_around(&mut self, file: &Path) {
-        let Some(folder) = file
-            .parent()
-            .map(|folder| folder.canonicalize().unwrap_or(folder.to_owned()))
+        let Some(folder) =
+            file.parent().map(|folder| folder.canonicalize().unwrap_or(folder.to_owned()))
         else {
             return;
         };
@@ -107,11 +106,7 @@ impl SessionSet {
                 !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
             })
         };
-        let calendar = folder
-            .ancestors()
-            .take(4)
-            .take_while(|folder| is_date(folder))
-            .last();
+        let calendar = folder.ancestors().take(4).take_while(|folder| is_date(folder)).last();
         if let Some(year) = calendar {
             self.add(year.parent().unwrap_or(year), 4);
             return;
@@ -137,9 +132,7 @@ impl SessionSet {
                 if levels > 1 {
                     self.add(&path, levels - 1);
                 }
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "jsonl")
+            } else if path.extension().is_some_and(|extension| extension == "jsonl")
                 && self.count < FILES_MAX
                 && let Some(id) = thread_of(&path)
             {
@@ -179,24 +172,15 @@ impl SessionSet {
             return Ok(file.history.prefix(own));
         };
         if on_the_way.len() >= BASES_MAX {
-            return Err(ResolveError::TooManyBases {
-                file: file.path.clone(),
-            });
+            return Err(ResolveError::TooManyBases { file: file.path.clone() });
         }
         on_the_way.push(file.path.clone());
-        let needed = end.map_or(base.end_ordinal_exclusive, |end| {
-            end.min(base.end_ordinal_exclusive)
-        });
+        let needed =
+            end.map_or(base.end_ordinal_exclusive, |end| end.min(base.end_ordinal_exclusive));
         let base_file = self.find(file, &base.thread_id, needed, on_the_way)?;
         let mut history = self.assemble(&base_file, Some(needed), on_the_way)?;
         on_the_way.pop();
-        history.extend(
-            file.history
-                .prefix(own)
-                .iter()
-                .cloned()
-                .map(NewRecord::from),
-        );
+        history.extend(file.history.prefix(own).iter().cloned().map(NewRecord::from));
         Ok(history)
     }
 
@@ -227,9 +211,7 @@ impl SessionSet {
         let mut short = None;
         for path in candidates {
             let read = self.read(&path)?;
-            let reaches = read
-                .ordinal_range()
-                .is_some_and(|(_, last)| last + 1 >= needed);
+            let reaches = read.ordinal_range().is_some_and(|(_, last)| last + 1 >= needed);
             if reaches || needed == 0 {
                 return Ok(read);
             }
@@ -278,10 +260,6 @@ fn thread_of(path: &Path) -> Option<String> {
     const META_BYTES_MAX: u64 = super::reader::LINE_BYTES_MAX as u64;
     let file = fs::File::open(path).ok()?;
     let mut line = Vec::new();
-    std::io::Read::take(BufReader::new(file), META_BYTES_MAX)
-        .read_until(b'\n', &mut line)
-        .ok()?;
-    SessionMeta::parse(&line)
-        .ok()
-        .map(|meta| meta.id.to_string())
+    std::io::Read::take(BufReader::new(file), META_BYTES_MAX).read_until(b'\n', &mut line).ok()?;
+    SessionMeta::parse(&line).ok().map(|meta| meta.id.to_string())
 }

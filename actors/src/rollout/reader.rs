@@ -73,12 +73,7 @@ pub struct RolloutReader<R> {
 impl<R: BufRead> RolloutReader<R> {
     /// A reader from the front of `input`.
     pub fn new(input: R) -> Self {
-        Self {
-            input,
-            line: 0,
-            buffer: Vec::new(),
-            ends_with_newline: true,
-        }
+        Self { input, line: 0, buffer: Vec::new(), ends_with_newline: true }
     }
 
     /// Whether the newest line that was read ended with a newline; true before the first.
@@ -105,17 +100,9 @@ impl<R: BufRead> RolloutReader<R> {
         if self.buffer.iter().all(u8::is_ascii_whitespace) {
             return Ok(Some(RolloutLine::Blank(self.buffer.clone())));
         }
-        let Classified {
-            class,
-            at_ms,
-            ordinal,
-            flaw,
-        } = classify(&self.buffer);
+        let Classified { class, at_ms, ordinal, flaw } = classify(&self.buffer);
         let is_torn = !self.ends_with_newline
-            && matches!(
-                flaw,
-                Some(LineFlaw::NotJson { .. } | LineFlaw::NotUtf8 { .. })
-            );
+            && matches!(flaw, Some(LineFlaw::NotJson { .. } | LineFlaw::NotUtf8 { .. }));
         if is_torn {
             return Ok(Some(RolloutLine::Skipped(Damage {
                 line,
@@ -124,16 +111,9 @@ impl<R: BufRead> RolloutReader<R> {
         }
         debug_assert_eq!(flaw.is_some(), class == RecordClass::Opaque);
         Ok(Some(RolloutLine::Record {
-            record: NewRecord {
-                at_ms,
-                class,
-                raw: Arc::from(self.buffer.as_slice()),
-            },
+            record: NewRecord { at_ms, class, raw: Arc::from(self.buffer.as_slice()) },
             ordinal,
-            damage: flaw.map(|flaw| Damage {
-                line,
-                reason: DamageReason::Flaw(flaw),
-            }),
+            damage: flaw.map(|flaw| Damage { line, reason: DamageReason::Flaw(flaw) }),
         }))
     }
 

@@ -42,10 +42,7 @@ impl SessionFile {
 
     /// How many of the file's records have a number smaller than `ordinal`.
     pub(super) fn records_before(&self, ordinal: u64) -> u64 {
-        let later = self
-            .ordinals
-            .iter()
-            .position(|own| own.is_some_and(|own| own >= ordinal));
+        let later = self.ordinals.iter().position(|own| own.is_some_and(|own| own >= ordinal));
         later.unwrap_or(self.ordinals.len()) as u64
     }
 
@@ -146,9 +143,7 @@ pub enum ReadError {
 }
 
 fn first_damage(damage: &[Damage]) -> String {
-    damage
-        .first()
-        .map_or_else(String::new, |damage| format!(" ({damage})"))
+    damage.first().map_or_else(String::new, |damage| format!(" ({damage})"))
 }
 
 /// Reads the session file at `path`.
@@ -159,22 +154,13 @@ fn first_damage(damage: &[Damage]) -> String {
 pub fn read_session(path: impl AsRef<Path>) -> Result<SessionFile, ReadError> {
     let path = path.as_ref();
     let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ReadError::NotFound {
-            path: path.to_owned(),
-        },
-        io::ErrorKind::IsADirectory => ReadError::IsFolder {
-            path: path.to_owned(),
-        },
-        _ => ReadError::Io {
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::NotFound => ReadError::NotFound { path: path.to_owned() },
+        io::ErrorKind::IsADirectory => ReadError::IsFolder { path: path.to_owned() },
+        _ => ReadError::Io { path: path.to_owned(), source },
     };
     let file = File::open(path).map_err(io_error)?;
     if file.metadata().map_err(io_error)?.is_dir() {
-        return Err(ReadError::IsFolder {
-            path: path.to_owned(),
-        });
+        return Err(ReadError::IsFolder { path: path.to_owned() });
     }
     read_session_from(BufReader::with_capacity(128 * 1024, file), path)
 }
@@ -192,17 +178,12 @@ pub fn read_session_from(input: impl BufRead, path: &Path) -> Result<SessionFile
     let mut blanks = Vec::new();
     let mut ordinals = Vec::new();
     let mut line = 0;
-    while let Some(next) = reader.next_line().map_err(|source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    })? {
+    while let Some(next) =
+        reader.next_line().map_err(|source| ReadError::Io { path: path.to_owned(), source })?
+    {
         line += 1;
         match next {
-            RolloutLine::Record {
-                record,
-                ordinal,
-                damage: flaw,
-            } => {
+            RolloutLine::Record { record, ordinal, damage: flaw } => {
                 if record.class == RecordClass::Meta && meta.is_none() {
                     let parsed = SessionMeta::parse(&record.raw);
                     meta = Some(parsed.map_err(|source| ReadError::BadMeta {
@@ -270,15 +251,10 @@ pub fn write_flattened(
 ) -> io::Result<()> {
     let mut meta = meta.clone();
     meta.history_base = None;
-    let at_ms = meta
-        .created_ms
-        .or(history.last().map(|record| record.at_ms))
-        .unwrap_or(0);
+    let at_ms = meta.created_ms.or(history.last().map(|record| record.at_ms)).unwrap_or(0);
     let numbered = meta.history_mode == Some(HistoryMode::Paginated);
     let first = crate::history::Line::session_meta(at_ms, &meta);
-    let others = history
-        .iter()
-        .filter(|record| record.class != RecordClass::Meta);
+    let others = history.iter().filter(|record| record.class != RecordClass::Meta);
     let lines = std::iter::once(&first.raw).chain(others.map(|record| &record.raw));
     for (ordinal, raw) in lines.enumerate() {
         if numbered {
@@ -298,9 +274,7 @@ fn with_ordinal(raw: &[u8], ordinal: u64) -> Vec<u8> {
         #[serde(borrow)]
         ordinal: Option<&'a serde_json::value::RawValue>,
     }
-    let old = serde_json::from_slice::<Numbered<'_>>(raw)
-        .ok()
-        .and_then(|line| line.ordinal);
+    let old = serde_json::from_slice::<Numbered<'_>>(raw).ok().and_then(|line| line.ordinal);
     let (from, to, text) = if let Some(old) = old {
         // The number was read from the line, so it lies inside of it.
         let from = old.get().as_ptr() as usize - raw.as_ptr() as usize;

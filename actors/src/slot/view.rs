@@ -53,13 +53,6 @@ pub struct ThreadView {
     pub closed: bool,
 }
 
-/// A change of status and phase.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ViewChange {
-    pub(crate) status: Option<ThreadStatus>,
-    pub(crate) phase: Phase,
-}
-
 impl ThreadView {
     /// The view of a thread of which only the id is known.
     pub const fn of(thread: ThreadId) -> Self {

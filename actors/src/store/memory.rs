@@ -69,14 +69,22 @@ fn not_found(thread: ThreadId) -> StoreError {
     StoreError::NotFound { thread }
 }
 
-fn create(rows: &mut Rows, new: NewThread, records: Vec<NewRecord>) -> Result<Acquired, StoreError> {
+fn create(
+    rows: &mut Rows,
+    new: NewThread,
+    records: Vec<NewRecord>,
+) -> Result<Acquired, StoreError> {
     let thread = new.id;
     if rows.contains_key(&thread) {
         return Err(StoreError::Exists { thread });
     }
     if let Some(parent) = new.parent {
         if !rows.contains_key(&parent) {
-            return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
+            return Err(StoreError::BadParent {
+                thread,
+                parent,
+                reason: "there is no such thread",
+            });
         }
     }
     let mut history = match new.base {
@@ -282,7 +290,11 @@ impl ThreadStore for MemoryStore {
         futures::future::ready(result.ok_or_else(|| not_found(thread))).boxed()
     }
 
-    fn read(&self, thread: ThreadId, end: Option<Seq>) -> BoxFuture<'_, Result<History, StoreError>> {
+    fn read(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
         let result = match self.threads.lock().get(&thread) {
             Some(row) => Ok(row.history.prefix(end.map_or(u64::MAX, |end| end.0))),
             None => Err(not_found(thread)),
@@ -319,7 +331,8 @@ impl ThreadStore for MemoryStore {
             rows.keys().copied().filter(|&id| after.is_none_or(|after| id > after)).collect();
         ids.sort_unstable();
         ids.truncate(count);
-        let found = ids.iter().filter_map(|id| rows.get(id)).map(|row| row.thread.clone()).collect();
+        let found =
+            ids.iter().filter_map(|id| rows.get(id)).map(|row| row.thread.clone()).collect();
         futures::future::ready(Ok(found)).boxed()
     }
 }

@@ -289,7 +289,11 @@ pub trait ThreadStore: Send + Sync + 'static {
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>>;
 
     /// Its records before `end` (all with `None`), its base's included.
-    fn read(&self, thread: ThreadId, end: Option<Seq>) -> BoxFuture<'_, Result<History, StoreError>>;
+    fn read(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>>;
 
     /// Direct children, sorted by id; with a filter, those of that status.
     fn children(
@@ -332,8 +336,11 @@ pub fn descend(
     let mut found = Vec::new();
     let mut level = vec![root];
     while !level.is_empty() {
-        let mut next: Vec<ThreadId> =
-            level.iter().flat_map(|&parent| children(parent)).filter(|&id| seen.insert(id)).collect();
+        let mut next: Vec<ThreadId> = level
+            .iter()
+            .flat_map(|&parent| children(parent))
+            .filter(|&id| seen.insert(id))
+            .collect();
         next.sort_unstable();
         found.extend_from_slice(&next);
         level = next;
@@ -346,6 +353,7 @@ pub fn descend(
 pub fn digest(body: &[u8]) -> [u8; 16] {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash = body.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    let hash =
+        body.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
     hash.to_be_bytes()
 }

@@ -9,8 +9,8 @@ mod ring;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use coppicer_messages::{
@@ -201,17 +201,17 @@ impl TapHub {
             return;
         }
         state.seq += 1;
-        let event = Arc::new(Event {
-            seq: state.seq,
-            at_ms: self.clock.now().at_ms,
-            thread: about.map(|about| about.thread),
-            parent: about.and_then(|about| about.parent),
-            path: about.and_then(|about| about.path.clone()),
-            epoch,
-            turn: turn.cloned(),
-            fact: fact(),
-            ..Event::of_runtime(coppicer_messages::RuntimeEvent::RuntimeEnded)
-        });
+        let mut event = Event::new(fact());
+        event.seq = state.seq;
+        event.at_ms = self.clock.now().at_ms;
+        event.epoch = epoch;
+        event.turn = turn.cloned();
+        if let Some(about) = about {
+            event.thread = Some(about.thread);
+            event.parent = about.parent;
+            event.path.clone_from(&about.path);
+        }
+        let event = Arc::new(event);
         let lineage = about.map(|about| about.lineage.clone()).unwrap_or_default();
         for tap in &state.taps {
             tap.offer(&event, &lineage);

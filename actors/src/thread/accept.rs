@@ -49,7 +49,9 @@ pub(super) fn decide(
     match &submission.op {
         Op::UserInput { input, .. } if input.is_empty() => Err(SubmitError::EmptyInput),
         Op::UserInput { delivery, .. } => deliver(core, delivery),
-        Op::AgentMessage { content, .. } if content.trim().is_empty() => Err(SubmitError::EmptyInput),
+        Op::AgentMessage { content, .. } if content.trim().is_empty() => {
+            Err(SubmitError::EmptyInput)
+        }
         Op::AgentMessage { .. } if core.mail.len() >= core.limits.mail_max => {
             Err(SubmitError::Overloaded { depth: core.mail.len(), capacity: core.limits.mail_max })
         }
@@ -61,7 +63,10 @@ pub(super) fn decide(
         }
         Op::Rollback { turns } => {
             idle()?;
-            Ok(Acceptance::Write { records: vec![Line::rolled_back(at_ms, *turns)], session_stale: true })
+            Ok(Acceptance::Write {
+                records: vec![Line::rolled_back(at_ms, *turns)],
+                session_stale: true,
+            })
         }
         Op::Inject { items } => {
             idle()?;
@@ -83,7 +88,9 @@ pub(super) fn decide(
             Ok(Acceptance::Hibernate)
         }
         Op::Close => Ok(Acceptance::Close),
-        op @ (Op::RefreshConfig | Op::Answer { .. }) => Err(SubmitError::Unsupported { op: op.name() }),
+        op @ (Op::RefreshConfig | Op::Answer { .. }) => {
+            Err(SubmitError::Unsupported { op: op.name() })
+        }
         op => Err(SubmitError::Unsupported { op: op.name() }),
     }
 }
@@ -125,7 +132,11 @@ fn deliver(core: &ThreadCore, delivery: &Delivery) -> Result<Acceptance, SubmitE
     }
 }
 
-fn injected(core: &ThreadCore, items: &[serde_json::Value], at_ms: u64) -> Result<Vec<NewRecord>, SubmitError> {
+fn injected(
+    core: &ThreadCore,
+    items: &[serde_json::Value],
+    at_ms: u64,
+) -> Result<Vec<NewRecord>, SubmitError> {
     let bad = |reason: String| SubmitError::BadRequest { field: "items", reason };
     if items.is_empty() {
         return Err(bad("items must not be empty".into()));
@@ -168,7 +179,9 @@ pub(super) fn carry(
             _ => Waiting::Compact { id: id.clone(), attempt: 1 },
         }),
         Acceptance::Steer(turn) => {
-            if let (Some(running), Op::UserInput { input, .. }) = (core.turn.as_mut(), submission.op) {
+            if let (Some(running), Op::UserInput { input, .. }) =
+                (core.turn.as_mut(), submission.op)
+            {
                 running.steered.push((id.clone(), input));
             }
             receipt.steered = Some(turn);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use coppicer_messages::{
     Accepted, CloseOrder, ControlError, Ended, Epoch, Flushed, Interrupted, Limits, Mail, MailId,
-    NewRecord, Now, OnCrash, Op, Outcome, Phase, QuestionId, Reply, Rung, Seq, Submission,
+    NewRecord, Now, OnCrash, Outcome, Phase, QuestionId, Reply, Rung, Seq, Submission,
     SubmissionId, SubmissionState, SubmitError, ThreadConfig, ThreadEvent, ThreadId, ThreadStatus,
     ThreadTick, TurnId, TurnItem, TurnPermit, UserInput,
 };
@@ -124,7 +124,9 @@ impl ThreadCore {
         out: &mut Vec<Effect>,
     ) {
         match accept::decide(self, &submission, now.at_ms) {
-            Ok(acceptance) => accept::carry(self, id, submission, acceptance, place, reply, now, out),
+            Ok(acceptance) => {
+                accept::carry(self, id, submission, acceptance, place, reply, now, out)
+            }
             Err(refusal) => {
                 if place {
                     out.push(Effect::FreePlace);
@@ -209,10 +211,8 @@ impl ThreadCore {
         }
         let work = self.queue.pop_front();
         let mut running = RunningTurn::new(turn.clone(), now, permit);
-        let mut batch = Batch {
-            records: vec![records::turn_started(turn, now.at_ms)],
-            ..Batch::default()
-        };
+        let mut batch =
+            Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
         let mut items = Vec::new();
         match work {
             Some(Waiting::Input { id, input, attempt, trace }) => {
@@ -419,7 +419,8 @@ impl ThreadCore {
         }
         out.push(self.show_last(verdict.error));
         for reply in running.interrupts.drain(..) {
-            let found = Interrupted::Turn { turn: id.clone(), rung: verdict.rung.unwrap_or(Rung::Drained) };
+            let found =
+                Interrupted::Turn { turn: id.clone(), rung: verdict.rung.unwrap_or(Rung::Drained) };
             out.push(Effect::AnswerInterrupt { reply, found });
         }
         drop(running); // its permit goes back
@@ -530,9 +531,10 @@ impl ThreadCore {
             }
             ThreadTick::GraceOver(turn) => self.grace_over(&turn, now, out),
             ThreadTick::KillOver(turn) => {
-                let fenced = self.turn.as_ref().is_some_and(|running| {
-                    running.id == turn && running.stage == Stage::Killed
-                });
+                let fenced = self
+                    .turn
+                    .as_ref()
+                    .is_some_and(|running| running.id == turn && running.stage == Stage::Killed);
                 if fenced {
                     out.push(Effect::Fence { turn: turn.clone() });
                     out.push(Effect::Publish {
@@ -564,7 +566,9 @@ impl ThreadCore {
     }
 
     fn grace_over(&mut self, turn: &TurnId, now: Now, out: &mut Vec<Effect>) {
-        let Some(running) = self.turn.as_mut().filter(|running| running.id == *turn) else { return };
+        let Some(running) = self.turn.as_mut().filter(|running| running.id == *turn) else {
+            return;
+        };
         let due = running.cancelled.as_ref().is_some_and(|c| c.stop_until <= now.instant);
         if !due || running.stage != Stage::Live {
             return;
@@ -611,8 +615,7 @@ impl ThreadCore {
         }
         self.status = ThreadStatus::Shutdown;
         let tell = self.closing.is_some_and(|order| order.tell_parent);
-        let told =
-            tell.then(|| self.tell_parent(&mut batch, &ThreadStatus::Shutdown)).flatten();
+        let told = tell.then(|| self.tell_parent(&mut batch, &ThreadStatus::Shutdown)).flatten();
         out.push(self.write(batch));
         out.extend(told);
         for submission in returned {

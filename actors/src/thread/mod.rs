@@ -1,8 +1,8 @@
 //! One agent thread: owns its conversation, runs at most one turn at a time.
 //!
-//! - Inbox: [`ThreadMsg`], through its slot; the actor's own mailbox only wakes it.
+//! - Inbox: [`ThreadMsg`](coppicer_messages::ThreadMsg), through its slot; the actor's own mailbox only wakes it.
 //! - Starts: one turn actor at a time, linked under it. Its sub-agents are linked under it too.
-//! - Publishes: [`ThreadEvent`], each after the write that it tells of.
+//! - Publishes: [`ThreadEvent`](coppicer_messages::ThreadEvent), each after the write that it tells of.
 //! - Dies: when it is closed or gives up its actor; when its store refuses an append; with its
 //!   parent. The supervisor hears of each by [`SupervisorMsg::ThreadEnded`], exactly once.
 //!
@@ -17,12 +17,12 @@ mod records;
 mod running;
 mod state;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Ended, Epoch, Lease, LeaseKind, Mail, NewRecord, Op, Phase, Rung, Seq, StoreError,
-    SubmissionState, SupervisorMsg, ThreadConfig, ThreadId, ThreadMsg, ThreadStatus,
+    AgentPath, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung, SubmissionState, SupervisorMsg,
+    ThreadId,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::Semaphore;
@@ -264,6 +264,3 @@ impl Author {
         Self(path.map_or_else(|| thread.to_string(), ToString::to_string))
     }
 }
-
-
-

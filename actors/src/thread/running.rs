@@ -124,7 +124,9 @@ impl RunningTurn {
     pub(crate) fn note(&mut self, class: &RecordClass) {
         match class {
             RecordClass::ToolCall { call, kind } => self.open_calls.push((call.clone(), *kind)),
-            RecordClass::ToolOutput { call, .. } => self.open_calls.retain(|(open, _)| open != call),
+            RecordClass::ToolOutput { call, .. } => {
+                self.open_calls.retain(|(open, _)| open != call)
+            }
             _ => {}
         }
     }
@@ -170,7 +172,9 @@ impl RunningTurn {
                 error: Some(cause.clone()),
                 keep_session: false,
             },
-            TurnEnd::Killed => stopped(if self.stage == Stage::Killed { Rung::Killed } else { Rung::Stopped }),
+            TurnEnd::Killed => {
+                stopped(if self.stage == Stage::Killed { Rung::Killed } else { Rung::Stopped })
+            }
             TurnEnd::Fenced => stopped(Rung::Fenced),
             _ if self.cancelled.is_some() => stopped(Rung::Stopped),
             TurnEnd::Done(message) => {

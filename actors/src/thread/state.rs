@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, CloseScope, Ended, EventKind, Fact, KnownSubmission, LeaseKind,
+    Accepted, CloseScope, ControlError, Ended, EventKind, Fact, KnownSubmission, LeaseKind,
     NewRecord, Now, Op, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState,
     SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg, ThreadTick, TurnId, TurnPermit,
 };
@@ -160,7 +160,9 @@ impl ThreadState {
                 self.on_submit(submission, id, chosen, reply, now);
             }
             ThreadMsg::Interrupt { reply } if reply.expired(now.instant) => drop(reply),
-            ThreadMsg::Interrupt { reply } => self.decide(|core, out| core.interrupt(reply, now, out)),
+            ThreadMsg::Interrupt { reply } => {
+                self.decide(|core, out| core.interrupt(reply, now, out))
+            }
             ThreadMsg::Answer { question, answer, reply } => self.decide(|core, out| {
                 if !reply.expired(now.instant) {
                     reply.tell(core.answer(&question, answer, out));
@@ -247,7 +249,8 @@ impl ThreadState {
         let place = !submission.op.is_control();
         let answer = match result {
             Ok(None) if !reply.expired(now.instant) => {
-                return self.decide(|core, out| core.submit(id, submission, place, reply, now, out));
+                return self
+                    .decide(|core, out| core.submit(id, submission, place, reply, now, out));
             }
             Ok(None) => Err(SubmitError::NoAnswer),
             Ok(Some(known)) => {
@@ -399,7 +402,9 @@ impl ThreadState {
             }
             Effect::FreeWindow { places } => {
                 if let Some(live) = &self.live {
-                    live.link.window.add_permits(places.min(self.world.turns.limits.emit_window_max));
+                    live.link
+                        .window
+                        .add_permits(places.min(self.world.turns.limits.emit_window_max));
                 }
             }
             Effect::Park => self.slot.set_door(Door::Parked),
@@ -581,7 +586,9 @@ impl ThreadState {
             for (place, record) in batch.records.iter().enumerate() {
                 let seq = expected.plus(place as u64);
                 let event = ThreadEvent::RecordAppended { seq, class: record.class.clone() };
-                self.writes.parked.push_back((append, Effect::Publish { turn: turn.clone(), event }));
+                self.writes
+                    .parked
+                    .push_back((append, Effect::Publish { turn: turn.clone(), event }));
             }
         }
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);

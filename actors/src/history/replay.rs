@@ -4,6 +4,7 @@
 //! record on. So a compaction inside a turn that was rolled back never happened (REF loses the
 //! history before it), and the result is what it would be had the turns never been.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::History;
 use super::classify::classify_item;
 use super::json::Object;
 use super::turns::Outline;
+use super::valid::is_marker;
 use super::write::{aborted_output, message_item};
 
 /// Bytes of user messages that a compaction without a replacement history keeps, newest first.
@@ -105,7 +107,9 @@ impl std::fmt::Debug for ViewItem {
 }
 
 #[derive(Deserialize)]
-struct PayloadOf<'a> {
+struct LineOf<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
     #[serde(borrow)]
     payload: &'a RawValue,
 }
@@ -120,7 +124,7 @@ struct Compacted<'a> {
 
 /// The payload of a line.
 pub(super) fn payload_of(line: &[u8]) -> Option<&RawValue> {
-    serde_json::from_slice::<PayloadOf<'_>>(line)
+    serde_json::from_slice::<LineOf<'_>>(line)
         .ok()
         .map(|line| line.payload)
 }
@@ -154,8 +158,10 @@ pub(super) fn view_of(history: &History, outline: &Outline) -> ModelView {
         .filter(|&context| outline.counts(context));
     let reference =
         settings.filter(|&context| compacted.is_none_or(|compacted| compacted < context));
+    let mut items = paired(items);
+    items.dedup_by(|item, before| is_marker(item) && is_marker(before));
     ModelView {
-        items: paired(items),
+        items,
         reference,
         settings,
     }
@@ -163,19 +169,17 @@ pub(super) fn view_of(history: &History, outline: &Outline) -> ModelView {
 
 /// The item in a record of an item's class.
 fn item_of(record: &Record) -> Option<ViewItem> {
-    let line = payload_of(&record.raw)?;
-    if let RecordClass::Envelope { .. } = record.class
-        && !line.get().contains("\"type\"")
-    {
-        // Mail as a line of its own kind has no item: the model is shown the envelope as text.
-        return Some(mail_item(record, line.get()));
+    let line: LineOf<'_> = serde_json::from_slice(&record.raw).ok()?;
+    if line.kind == "response_item" {
+        return Some(ViewItem::inside(
+            record.seq,
+            record.class.clone(),
+            &record.raw,
+            line.payload,
+        ));
     }
-    Some(ViewItem::inside(
-        record.seq,
-        record.class.clone(),
-        &record.raw,
-        line,
-    ))
+    // Mail as a line of its own kind has no item: the model is shown the envelope as text.
+    Some(mail_item(record, line.payload.get()))
 }
 
 fn mail_item(record: &Record, mail: &str) -> ViewItem {

@@ -91,7 +91,7 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
     }
 }
 
-fn is_marker(item: &ViewItem) -> bool {
+pub(super) fn is_marker(item: &ViewItem) -> bool {
     says_interrupted(&item.class, item.payload())
 }
 
@@ -195,14 +195,13 @@ pub(super) fn close_turn_in_state(
             | AbortReason::Failed
             | AbortReason::BudgetLimited
     );
-    if told && has_input(history, state) && !ends_with_marker(history) {
-        closing.extend(Line::interrupted_marker(now_ms, marker));
-    }
-    closing.push(Line::turn_aborted(
+    let tell = told && has_input(history, state) && !ends_with_marker(history);
+    let marker = if tell { marker } else { MarkerKind::Disabled };
+    closing.extend(Line::interrupted_boundary(
         now_ms,
         state.turn.as_deref(),
+        marker,
         reason,
-        None,
     ));
     closing
 }

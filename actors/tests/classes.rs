@@ -515,7 +515,7 @@ fn engines_cannot_slip_in_what_is_no_item() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_have_a_class(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

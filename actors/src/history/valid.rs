@@ -1,6 +1,6 @@
 //! What makes a history valid for a model, and the records that make it so (P9).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use coppicer_messages::{AbortReason, CallId, NewRecord, RecordClass, Seq, ToolKind};
 
@@ -130,27 +130,41 @@ pub struct OpenCall {
 /// among them: an output that is appended now would stand far behind its call.
 /// [`model_view`](super::model_view) closes those in their place.
 pub fn open_calls(history: &History) -> Vec<OpenCall> {
-    let mut outputs: HashSet<(&CallId, ToolKind)> = HashSet::new();
-    let mut open = Vec::new();
-    for record in history.iter().rev() {
-        match &record.class {
-            RecordClass::ToolOutput { call, kind } => {
-                outputs.insert((call, *kind));
-            }
-            RecordClass::ToolCall { call, kind } if !outputs.remove(&(call, *kind)) => {
-                open.push(OpenCall {
-                    seq: record.seq,
-                    call: call.clone(),
-                    kind: *kind,
-                });
-            }
+    let parts_turns = |class: &RecordClass| {
+        matches!(
+            class,
             RecordClass::TurnStarted { .. }
-            | RecordClass::RolledBack { turns: 1.. }
-            | RecordClass::Compaction { .. } => break,
+                | RecordClass::RolledBack { turns: 1.. }
+                | RecordClass::Compaction { .. }
+        )
+    };
+    let start = history
+        .iter()
+        .rev()
+        .find(|record| parts_turns(&record.class));
+    let start = start.map_or(Seq(0), |record| record.seq);
+    let mut open: HashMap<(&CallId, ToolKind), Seq> = HashMap::new();
+    for record in history.iter_from(start) {
+        match &record.class {
+            // Of two open calls with one id an output can close the newer one only.
+            RecordClass::ToolCall { call, kind } => {
+                open.insert((call, *kind), record.seq);
+            }
+            RecordClass::ToolOutput { call, kind } => {
+                open.remove(&(call, *kind));
+            }
             _ => {}
         }
     }
-    open.reverse();
+    let mut open: Vec<_> = open
+        .into_iter()
+        .map(|((call, kind), seq)| OpenCall {
+            seq,
+            call: call.clone(),
+            kind,
+        })
+        .collect();
+    open.sort_unstable_by_key(|open| open.seq);
     open
 }
 

@@ -1,6 +1,7 @@
 //! Recorded sessions: what we show a model of them is what the reference system showed it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::path::{Path, PathBuf};
 
 use coppicer_actors::{

@@ -1,6 +1,6 @@
 //! What makes a history valid for a model, and the records that make it so (P9).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use coppicer_messages::{AbortReason, CallId, NewRecord, RecordClass, Seq, ToolKind};
 
@@ -55,11 +55,16 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
         match &item.class {
             RecordClass::ToolCall { call, kind } => open.push((at, call, *kind)),
             RecordClass::ToolOutput { call, kind } => {
-                let place = open.iter().rposition(|&(_, id, tool)| id == call && tool == *kind);
+                let place = open
+                    .iter()
+                    .rposition(|&(_, id, tool)| id == call && tool == *kind);
                 match place {
                     Some(place) => drop(open.remove(place)),
                     None => {
-                        return Err(Flaw::StrayOutput { at, call: call.clone() });
+                        return Err(Flaw::StrayOutput {
+                            at,
+                            call: call.clone(),
+                        });
                     }
                 }
             }
@@ -69,24 +74,32 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
                 return Err(Flaw::SecondMarker { at });
             }
             class if !class.is_item() => {
-                return Err(Flaw::NoItem { at, kind: class.name() });
+                return Err(Flaw::NoItem {
+                    at,
+                    kind: class.name(),
+                });
             }
             _ => {}
         }
     }
     match open.first() {
-        Some(&(at, call, _)) => Err(Flaw::OpenCall { at, call: call.clone() }),
+        Some(&(at, call, _)) => Err(Flaw::OpenCall {
+            at,
+            call: call.clone(),
+        }),
         None => Ok(()),
     }
 }
 
-fn is_marker(item: &ViewItem) -> bool {
+pub(super) fn is_marker(item: &ViewItem) -> bool {
     says_interrupted(&item.class, item.payload())
 }
 
 fn says_interrupted(class: &RecordClass, json: &[u8]) -> bool {
-    matches!(class, RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage)
-        && contains(json, b"\"<turn_aborted>")
+    matches!(
+        class,
+        RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage
+    ) && contains(json, b"\"<turn_aborted>")
 }
 
 /// Whether the model was told already: a writer may have been cut off between the marker and the
@@ -117,23 +130,41 @@ pub struct OpenCall {
 /// among them: an output that is appended now would stand far behind its call.
 /// [`model_view`](super::model_view) closes those in their place.
 pub fn open_calls(history: &History) -> Vec<OpenCall> {
-    let mut outputs: HashSet<(&CallId, ToolKind)> = HashSet::new();
-    let mut open = Vec::new();
-    for record in history.iter().rev() {
-        match &record.class {
-            RecordClass::ToolOutput { call, kind } => {
-                outputs.insert((call, *kind));
-            }
-            RecordClass::ToolCall { call, kind } if !outputs.remove(&(call, *kind)) => {
-                open.push(OpenCall { seq: record.seq, call: call.clone(), kind: *kind });
-            }
+    let parts_turns = |class: &RecordClass| {
+        matches!(
+            class,
             RecordClass::TurnStarted { .. }
-            | RecordClass::RolledBack { turns: 1.. }
-            | RecordClass::Compaction { .. } => break,
+                | RecordClass::RolledBack { turns: 1.. }
+                | RecordClass::Compaction { .. }
+        )
+    };
+    let start = history
+        .iter()
+        .rev()
+        .find(|record| parts_turns(&record.class));
+    let start = start.map_or(Seq(0), |record| record.seq);
+    let mut open: HashMap<(&CallId, ToolKind), Seq> = HashMap::new();
+    for record in history.iter_from(start) {
+        match &record.class {
+            // Of two open calls with one id an output can close the newer one only.
+            RecordClass::ToolCall { call, kind } => {
+                open.insert((call, *kind), record.seq);
+            }
+            RecordClass::ToolOutput { call, kind } => {
+                open.remove(&(call, *kind));
+            }
             _ => {}
         }
     }
-    open.reverse();
+    let mut open: Vec<_> = open
+        .into_iter()
+        .map(|((call, kind), seq)| OpenCall {
+            seq,
+            call: call.clone(),
+            kind,
+        })
+        .collect();
+    open.sort_unstable_by_key(|open| open.seq);
     open
 }
 
@@ -178,10 +209,14 @@ pub(super) fn close_turn_in_state(
             | AbortReason::Failed
             | AbortReason::BudgetLimited
     );
-    if told && has_input(history, state) && !ends_with_marker(history) {
-        closing.extend(Line::interrupted_marker(now_ms, marker));
-    }
-    closing.push(Line::turn_aborted(now_ms, state.turn.as_deref(), reason, None));
+    let tell = told && has_input(history, state) && !ends_with_marker(history);
+    let marker = if tell { marker } else { MarkerKind::Disabled };
+    closing.extend(Line::interrupted_boundary(
+        now_ms,
+        state.turn.as_deref(),
+        marker,
+        reason,
+    ));
     closing
 }
 

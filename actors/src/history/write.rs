@@ -247,6 +247,20 @@ impl Line {
         }
     }
 
+    /// What an interrupt writes, and a fork of an unfinished turn: the marker, if there is one, and
+    /// the event.
+    pub fn interrupted_boundary(
+        at_ms: u64,
+        turn: Option<&str>,
+        kind: MarkerKind,
+        reason: AbortReason,
+    ) -> Vec<NewRecord> {
+        let mut records = Vec::with_capacity(2);
+        records.extend(Self::interrupted_marker(at_ms, kind));
+        records.push(Self::turn_aborted(at_ms, turn, reason, None));
+        records
+    }
+
     /// The last `turns` user turns do not count any more.
     pub fn rolled_back(at_ms: u64, turns: u32) -> NewRecord {
         event(at_ms, "thread_rolled_back", RecordClass::RolledBack { turns }, |payload| {

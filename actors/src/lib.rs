@@ -28,10 +28,10 @@ pub use engine::{
 pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
     ABORTED_OUTPUT, Classified, Flaw, ForkOptions, ForkPlan, History, HistoryBase, HistoryMode,
-    Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw, Mail,
-    MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
-    SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn, TokenCounts, Turn,
-    TurnState, ViewItem, before_nth_user_message, classify, classify_item, close_open_calls,
+    Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
+    Mail as Envelope, MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome,
+    RecordedTurn, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn, TokenCounts,
+    Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item, close_open_calls,
     close_turn, fork_turn_positions, model_view, open_calls, plan_fork, record_of, recorded_turns,
     text_of, turn_state, user_positions, wire_validity,
 };
@@ -55,4 +55,4 @@ pub use store::{contract, faulty};
 pub use taps::About;
 pub use taps::{Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions};
 #[doc(hidden)]
-pub use thread::{Incarnation, StartError, ThreadArgs, ThreadWorld, start};
+pub use thread::{Incarnation, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start};

@@ -65,19 +65,11 @@ fn any_point() -> impl Strategy<Value = ForkPoint> {
 }
 
 fn any_options() -> impl Strategy<Value = ForkOptions> {
-    let kinds = vec![
-        MarkerKind::Disabled,
-        MarkerKind::ContextualUser,
-        MarkerKind::Developer,
-    ];
+    let kinds = vec![MarkerKind::Disabled, MarkerKind::ContextualUser, MarkerKind::Developer];
     (select(kinds), any::<bool>()).prop_map(|(kind, subagent)| {
         let options = ForkOptions::at(9).with_marker(kind);
         if subagent {
-            options.with_keep(
-                KeepRules::for_subagent()
-                    .without_hints(["a"])
-                    .with_hint("hint"),
-            )
+            options.with_keep(KeepRules::for_subagent().without_hints(["a"]).with_hint("hint"))
         } else {
             options
         }

@@ -20,8 +20,8 @@ fn fork(source: &History, point: impl Into<ForkPoint>) -> History {
     plan(source, point).history(source)
 }
 
-fn fork_with(source: &History, point: ForkPoint, marker: MarkerKind) -> Vec<String> {
-    let plan = plan_fork(source, &point, &ForkOptions::at(9).with_marker(marker)).unwrap();
+fn fork_with(source: &History, point: &ForkPoint, marker: MarkerKind) -> Vec<String> {
+    let plan = plan_fork(source, point, &ForkOptions::at(9).with_marker(marker)).unwrap();
     shorts(&plan.history(source))
 }
 
@@ -114,7 +114,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
         (MarkerKind::Developer, vec!["hello", "MKd", "TA:-"]),
     ];
     for (kind, wanted) in kinds {
-        assert_eq!(fork_with(&hello, ForkPoint::Interrupted, kind), wanted);
+        assert_eq!(fork_with(&hello, &ForkPoint::Interrupted, kind), wanted);
     }
     // The boundary itself, as REF's test appends it to a new thread.
     let boundary = |kind| {
@@ -127,7 +127,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
     assert_eq!(
         fork_with(
             &History::new(),
-            ForkPoint::Interrupted,
+            &ForkPoint::Interrupted,
             MarkerKind::Developer
         ),
         [""; 0]
@@ -384,9 +384,9 @@ fn a_cut_inside_a_steered_turn_closes_it() {
 
 // Sub-agents: what a child inherits.
 
-fn child(records: Vec<NewRecord>, point: ForkPoint, rules: KeepRules) -> History {
+fn child(records: Vec<NewRecord>, point: &ForkPoint, rules: KeepRules) -> History {
     let source = history(records);
-    plan_fork(&source, &point, &ForkOptions::at(9).with_keep(rules))
+    plan_fork(&source, point, &ForkOptions::at(9).with_keep(rules))
         .unwrap()
         .history(&source)
 }
@@ -408,7 +408,7 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
     let rules = KeepRules::for_subagent().without_hints(["hint-PR", "hint-PS"]);
     let inherited = child(
         records.clone(),
-        ForkPoint::Interrupted,
+        &ForkPoint::Interrupted,
         rules.clone().with_hint("hint-CS"),
     );
     assert_eq!(view(&inherited), ["seed", "final", "D:hint-CS"]);
@@ -419,7 +419,7 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
         matches!(&reference.unwrap().class, RecordClass::TurnContext { turn: Some(turn) } if **turn == *"t")
     );
     // AC-19b: no hint if the child has none.
-    let without = child(records, ForkPoint::Interrupted, rules);
+    let without = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&without), ["seed", "final"]);
 }
 
@@ -429,7 +429,7 @@ fn ac_20_hints_inside_a_replacement_history_are_left_out() {
     let rules = KeepRules::for_subagent()
         .without_hints(["hint-PR"])
         .with_hint("hint-CS");
-    let inherited = child(records, ForkPoint::Interrupted, rules);
+    let inherited = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&inherited), ["old summary", "D:hint-CS"]);
 }
 
@@ -439,7 +439,7 @@ fn ac_21_the_newest_answer_is_inherited() {
     assert_eq!(
         view(&child(
             records,
-            ForkPoint::Interrupted,
+            &ForkPoint::Interrupted,
             KeepRules::for_subagent()
         )),
         ["late answer"]
@@ -455,7 +455,7 @@ fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
         TX("u"),
         FC("spawn"),
     ];
-    let inherited = child(records, ForkPoint::LastTurns(2), KeepRules::for_subagent());
+    let inherited = child(records, &ForkPoint::LastTurns(2), KeepRules::for_subagent());
     assert_eq!(view(&inherited), ["current task"]);
     assert_eq!(model_view(&inherited).reference, None);
     let records = vec![Ui("task p"), D("hint-PR"), FC("spawn")];
@@ -463,7 +463,7 @@ fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
         .without_hints(["hint-PR"])
         .with_hint("never with a suffix");
     assert_eq!(
-        view(&child(records, ForkPoint::LastTurns(2), rules)),
+        view(&child(records, &ForkPoint::LastTurns(2), rules)),
         ["task p"]
     );
 }
@@ -472,7 +472,7 @@ fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
 fn a_child_does_not_run_its_parents_turn() {
     let mut records = turn("1");
     records.extend([TS("2"), Ui("go"), FC("spawn")]);
-    let inherited = child(records, ForkPoint::Interrupted, KeepRules::for_subagent());
+    let inherited = child(records, &ForkPoint::Interrupted, KeepRules::for_subagent());
     assert!(!turn_state(&inherited).mid_turn);
     assert_eq!(view(&inherited), ["U1", "go"]);
 }

@@ -5,7 +5,9 @@
 mod support;
 
 use coppicer_actors::History;
-use coppicer_actors::{close_open_calls, model_view, open_calls};
+use coppicer_actors::{
+    Line, RollbackRefusal, close_open_calls, model_view, open_calls, plan_rollback, user_turns,
+};
 use coppicer_messages::{NewRecord, RecordClass};
 use serde_json::json;
 use support::*;
@@ -81,6 +83,20 @@ fn rb_06_rollbacks_add_up() {
         turn("4"),
     ]));
     assert_eq!(shown, ["U1", "A1", "U4", "A4"]);
+}
+
+#[test]
+fn rb_07_rb_08_rollbacks_that_are_refused() {
+    let mut records = turn("1");
+    let source = history(records.clone());
+    assert_eq!(plan_rollback(&source, 0, 9), Err(RollbackRefusal::NoTurns));
+    assert_eq!(plan_rollback(&source, 99, 9), Ok(Line::rolled_back(9, 99)));
+    assert_eq!(user_turns(&source), 1);
+    records.push(TS("2"));
+    let running = Err(RollbackRefusal::InProgress {
+        turn: Some("2".into()),
+    });
+    assert_eq!(plan_rollback(&history(records), 1, 9), running);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod keep;
 mod meta;
 mod recorded;
 mod replay;
+mod rollback;
 mod scan;
 mod text;
 mod tree;
@@ -31,6 +32,7 @@ pub use keep::KeepRules;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
 pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
+pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
 pub use text::text_of;
 pub use turns::{
     Outline, RecordedOutcome, Turn, TurnState, before_nth_user_message, fork_turn_positions,
@@ -194,6 +196,19 @@ impl History {
         (shared * SEGMENT_RECORDS) as u64
     }
 
+    /// How many records at the front the two histories have in common: those that they share, then
+    /// those with the same bytes.
+    pub fn common_prefix(&self, other: &Self) -> u64 {
+        let shared = self.shared_prefix(other);
+        let rest = self
+            .iter_from(Seq(shared))
+            .zip(other.iter_from(Seq(shared)));
+        shared
+            + rest
+                .take_while(|(own, others)| own.raw == others.raw)
+                .count() as u64
+    }
+
     /// Whether any record rolls turns back.
     pub(crate) fn has_rollbacks(&self) -> bool {
         self.sealed.summary().plus(self.tail_summary()).rollbacks > 0
@@ -223,6 +238,9 @@ impl History {
     }
 
     fn tail_summary(&self) -> Summary {
+        if self.tail_len == self.tail.len() {
+            return self.tail.summary();
+        }
         Summary::sum(&self.tail.records()[..self.tail_len])
     }
 

@@ -117,6 +117,7 @@ impl OutlineReader {
             RecordClass::TurnAborted { turn, reason } => {
                 self.end_turn(seq, turn.as_ref(), RecordedOutcome::Aborted(*reason));
             }
+            RecordClass::RolledBack { turns: 0 } => {}
             RecordClass::RolledBack { turns } => self.roll_back(seq, *turns),
             RecordClass::UserMessage | RecordClass::Envelope { .. } => {
                 let joins = self.open
@@ -407,7 +408,7 @@ fn state_by_reading_all(history: &History) -> TurnState {
                     current.in_progress = false;
                 }
             }
-            RecordClass::RolledBack { turns } => {
+            RecordClass::RolledBack { turns: turns @ 1.. } => {
                 older.extend(current.take().map(|current| current.id));
                 older.truncate(older.len().saturating_sub(*turns as usize));
             }
@@ -437,5 +438,58 @@ fn state_by_reading_all(history: &History) -> TurnState {
         mid_turn,
         turn: None,
         start: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppicer_messages::NewRecord;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn any_class() -> impl Strategy<Value = RecordClass> {
+        let turn = || {
+            select(vec![
+                None,
+                Some(TurnRef::from("a")),
+                Some(TurnRef::from("b")),
+            ])
+        };
+        prop_oneof![
+            2 => Just(RecordClass::UserMessage),
+            1 => any::<bool>().prop_map(|trigger| RecordClass::Envelope { trigger }),
+            1 => Just(RecordClass::Reasoning),
+            1 => Just(RecordClass::UserEvent),
+            1 => Just(RecordClass::ErrorEvent),
+            3 => turn().prop_map(|turn| RecordClass::TurnStarted { turn }),
+            2 => turn().prop_map(|turn| RecordClass::TurnCompleted { turn, failed: false }),
+            2 => turn().prop_map(|turn| {
+                RecordClass::TurnAborted { turn, reason: AbortReason::Interrupted }
+            }),
+            1 => (0u32..3).prop_map(|turns| RecordClass::RolledBack { turns }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 5_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn the_short_way_to_the_turn_state_finds_the_same(
+            classes in prop::collection::vec(any_class(), 0..14)
+        ) {
+            let records = classes.iter().map(|class| {
+                NewRecord { at_ms: 0, class: class.clone(), raw: (*b"").into() }
+            });
+            let history: History = records.collect();
+            if let Some(state) = state_of_newest_turn(&history) {
+                prop_assert_eq!(state, state_by_reading_all(&history), "{:?}", classes);
+            }
+        }
     }
 }

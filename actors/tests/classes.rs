@@ -421,12 +421,13 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         ));
     }
     for kind in [MarkerKind::ContextualUser, MarkerKind::Developer] {
-        records.extend(Line::interrupted_boundary(
-            1,
-            None,
-            kind,
+        for reason in [
             AbortReason::Interrupted,
-        ));
+            AbortReason::Crashed,
+            AbortReason::BudgetLimited,
+        ] {
+            records.extend(Line::interrupted_boundary(1, None, kind, reason));
+        }
     }
     records
 }

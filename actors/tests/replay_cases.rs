@@ -130,6 +130,21 @@ fn rb_11_more_rollbacks_than_turns() {
 }
 
 #[test]
+fn the_startup_context_stays_and_no_other() {
+    let later = vec![TS("2"), D("again"), U("U2"), A("A2"), TC("2")];
+    let first = vec![TS("1"), D("startup"), TX("1"), U("U1"), A("A1"), TC("1")];
+    let (shown, settings, _) = replay(concat(&[
+        first.clone(),
+        vec![RB(1)],
+        later.clone(),
+        vec![RB(1)],
+    ]));
+    assert_eq!((shown, settings), (vec!["D:startup".to_owned()], None));
+    let (shown, ..) = replay(concat(&[first, later, vec![RB(2)]]));
+    assert_eq!(shown, ["D:startup"]);
+}
+
+#[test]
 fn rb_12_a_compaction_in_a_turn_that_was_rolled_back_never_happened() {
     let bare = vec![TS("1"), UE("U1"), TX("1"), TC("1")];
     let (_, settings, reference) = replay(concat(&[bare, vec![TS("x"), UE("x"), CP(&[]), RB(1)]]));

@@ -98,6 +98,8 @@ struct OutlineReader {
     context_run: Option<Seq>,
     /// A turn context that came before its turn.
     early_context: Option<Seq>,
+    /// Where the start-up context ends, once a rollback has reached the first user turn.
+    startup_end: Option<Seq>,
 }
 
 impl OutlineReader {
@@ -244,9 +246,12 @@ impl OutlineReader {
         let Some(lowest) = lowest else { return };
         let is_first = !self.outline.turns.iter().any(|turn| turn.is_user_turn);
         let from = match lowest.first_boundary {
-            Some(boundary) if is_first => boundary,
+            Some(boundary) if is_first && self.startup_end.is_none() => boundary,
             _ => lowest.start,
         };
+        if is_first {
+            self.startup_end.get_or_insert(from);
+        }
         while self
             .outline
             .dropped

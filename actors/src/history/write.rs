@@ -58,13 +58,30 @@ pub struct TokenCounts {
 /// The output that closes a call which has none (REF's word for it).
 pub const ABORTED_OUTPUT: &str = "aborted";
 
-const MARKER_FOR_USER: &str = "<turn_aborted>\nThe turn before this was interrupted on purpose. \
-Processes that it started may still be running. A tool call may have been carried out in part: \
-look before you repeat it.\n</turn_aborted>";
+/// What a marker says first, by the reason; for the user's and the developer's voice.
+const fn marker_reason(reason: AbortReason) -> [&'static str; 2] {
+    match reason {
+        AbortReason::Crashed | AbortReason::Failed => [
+            "The turn before this ended early because the program that ran it failed.",
+            "The turn before this ended early: the program that ran it failed.",
+        ],
+        AbortReason::BudgetLimited => [
+            "The turn before this was stopped because its budget ran out.",
+            "The turn before this was stopped: its budget ran out.",
+        ],
+        _ => [
+            "The turn before this was interrupted on purpose.",
+            "The user interrupted the turn before this on purpose.",
+        ],
+    }
+}
 
-const MARKER_FOR_DEVELOPER: &str = "<turn_aborted>\nThe user interrupted the turn before this on \
-purpose. Processes that it started may still be running, and its last tool calls may have been \
-carried out in part. Check the state of things before you repeat any of them.\n</turn_aborted>";
+const MARKER_FOR_USER: &str = "Processes that it started may still be running. A tool call may \
+have been carried out in part: look before you repeat it.";
+
+const MARKER_FOR_DEVELOPER: &str = "Processes that it started may still be running, and its last \
+tool calls may have been carried out in part. Check the state of things before you repeat any of \
+them.";
 
 /// Builders of rollout lines. `at_ms` is the time of the line, in milliseconds since the Unix
 /// epoch.
@@ -258,17 +275,28 @@ impl Line {
 
     /// What the model is told of an interrupted turn; none if that is disabled.
     pub fn interrupted_marker(at_ms: u64, kind: MarkerKind) -> Option<NewRecord> {
+        Self::aborted_marker(at_ms, kind, AbortReason::Interrupted)
+    }
+
+    /// What the model is told of a turn that was cut short for this reason; none if that is
+    /// disabled.
+    pub fn aborted_marker(at_ms: u64, kind: MarkerKind, reason: AbortReason) -> Option<NewRecord> {
+        let [to_user, to_developer] = marker_reason(reason);
+        let wrapped = |reason, rest| format!("<turn_aborted>\n{reason} {rest}\n</turn_aborted>");
         match kind {
             MarkerKind::Disabled => None,
             MarkerKind::ContextualUser => Some(message(
                 at_ms,
                 "user",
                 "input_text",
-                MARKER_FOR_USER,
+                &wrapped(to_user, MARKER_FOR_USER),
                 MessagePhase::None,
                 RecordClass::ContextualUserMessage,
             )),
-            MarkerKind::Developer => Some(Self::developer_item(at_ms, MARKER_FOR_DEVELOPER)),
+            MarkerKind::Developer => Some(Self::developer_item(
+                at_ms,
+                &wrapped(to_developer, MARKER_FOR_DEVELOPER),
+            )),
         }
     }
 
@@ -281,7 +309,7 @@ impl Line {
         reason: AbortReason,
     ) -> Vec<NewRecord> {
         let mut records = Vec::with_capacity(2);
-        records.extend(Self::interrupted_marker(at_ms, kind));
+        records.extend(Self::aborted_marker(at_ms, kind, reason));
         records.push(Self::turn_aborted(at_ms, turn, reason, None));
         records
     }

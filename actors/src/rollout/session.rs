@@ -40,6 +40,12 @@ impl SessionFile {
         segment_of(&self.path)
     }
 
+    /// The history up to the first damaged line: what a fork of a damaged thread may rely on.
+    pub fn sound_history(&self) -> History {
+        self.sound_len
+            .map_or_else(|| self.history.clone(), |len| self.history.prefix(len))
+    }
+
     /// How many of the file's records have a number smaller than `ordinal`.
     pub(super) fn records_before(&self, ordinal: u64) -> u64 {
         let later = self

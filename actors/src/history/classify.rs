@@ -320,10 +320,10 @@ fn event_class(event: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
                 .map_or(AbortReason::Other, AbortReason::from_name),
         },
         "thread_rolled_back" => match event.num_turns {
-            Value::Count(turns) => RecordClass::RolledBack {
+            Some(turns) => RecordClass::RolledBack {
                 turns: u32::try_from(turns).unwrap_or(u32::MAX),
             },
-            _ => {
+            None => {
                 return Err(LineFlaw::Missing {
                     kind: kind.into(),
                     field: "num_turns",

@@ -11,7 +11,10 @@ mod fork;
 mod fragments;
 mod json;
 mod keep;
+mod marker;
 mod meta;
+mod meta_line;
+mod outline;
 mod recorded;
 mod replay;
 mod rollback;
@@ -29,17 +32,18 @@ use coppicer_messages::{NewRecord, Record, RecordClass, Seq};
 pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
 pub use fork::{ForkOptions, ForkPlan, ForkRefusal, Kept, KeptRecord, plan_fork};
 pub use keep::KeepRules;
+pub use marker::MarkerKind;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
+pub use outline::{Outline, RecordedOutcome, Turn};
 pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
 pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
 pub use text::text_of;
 pub use turns::{
-    Outline, RecordedOutcome, Turn, TurnState, before_nth_user_message, fork_turn_positions,
-    turn_state, user_positions,
+    TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
 pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
-pub use write::{ABORTED_OUTPUT, Line, Mail, MarkerKind, TokenCounts};
+pub use write::{ABORTED_OUTPUT, Line, Mail, TokenCounts};
 
 use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
 

@@ -2,7 +2,8 @@
 
 use coppicer_messages::{NewRecord, TurnRef};
 
-use super::turns::{Outline, TurnState, turn_state};
+use super::outline::Outline;
+use super::turns::{TurnState, turn_state};
 use super::{History, Line};
 
 /// Why a rollback was refused. Nothing was changed.

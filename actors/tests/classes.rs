@@ -512,6 +512,7 @@ fn engines_cannot_slip_in_what_is_no_item() {
     assert!(Line::response_item(1, b"{").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"message\"}").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"reasoning\",\n\"summary\":[]}").is_err());
+    assert!(Line::response_item(1, b"{\"type\":\"ghost_snapshot\"}").is_err());
     assert!(classify_item(b"[]").is_err());
 }
 

@@ -348,6 +348,11 @@ impl Line {
     /// If it is no sound item, or of a kind that a model cannot be shown.
     pub fn response_item(at_ms: u64, payload: &[u8]) -> Result<NewRecord, LineFlaw> {
         let class = classify_item(payload)?;
+        if !class.is_item() {
+            return Err(LineFlaw::Malformed {
+                what: "an item of a kind that a model cannot be shown".into(),
+            });
+        }
         if payload.contains(&b'\n') {
             return Err(LineFlaw::Malformed {
                 what: "a line break inside an item".into(),

@@ -305,7 +305,13 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         records.push(Line::turn_aborted(1, Some(text), AbortReason::from_name(reason), Some(2)));
     }
     for kind in [MarkerKind::ContextualUser, MarkerKind::Developer] {
-        records.extend(Line::interrupted_boundary(1, None, kind, AbortReason::Interrupted));
+        for reason in [
+            AbortReason::Interrupted,
+            AbortReason::Crashed,
+            AbortReason::BudgetLimited,
+        ] {
+            records.extend(Line::interrupted_boundary(1, None, kind, reason));
+        }
     }
     records
 }
@@ -369,6 +375,7 @@ fn engines_cannot_slip_in_what_is_no_item() {
     assert!(Line::response_item(1, b"{").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"message\"}").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"reasoning\",\n\"summary\":[]}").is_err());
+    assert!(Line::response_item(1, b"{\"type\":\"ghost_snapshot\"}").is_err());
     assert!(classify_item(b"[]").is_err());
 }
 

@@ -20,8 +20,8 @@ fn fork(source: &History, point: impl Into<ForkPoint>) -> History {
     plan(source, point).history(source)
 }
 
-fn fork_with(source: &History, point: ForkPoint, marker: MarkerKind) -> Vec<String> {
-    let plan = plan_fork(source, &point, &ForkOptions::at(9).with_marker(marker)).unwrap();
+fn fork_with(source: &History, point: &ForkPoint, marker: MarkerKind) -> Vec<String> {
+    let plan = plan_fork(source, point, &ForkOptions::at(9).with_marker(marker)).unwrap();
     shorts(&plan.history(source))
 }
 
@@ -82,7 +82,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
         (MarkerKind::Developer, vec!["hello", "MKd", "TA:-"]),
     ];
     for (kind, wanted) in kinds {
-        assert_eq!(fork_with(&hello, ForkPoint::Interrupted, kind), wanted);
+        assert_eq!(fork_with(&hello, &ForkPoint::Interrupted, kind), wanted);
     }
     // The boundary itself, as REF's test appends it to a new thread.
     let boundary = |kind| {
@@ -92,7 +92,14 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
     assert_eq!(boundary(MarkerKind::ContextualUser), ["MKu", "TA:-"]);
     assert_eq!(boundary(MarkerKind::Disabled), ["TA:-"]);
     // A new thread is not in the middle of a turn: REF 2.2 adds nothing.
-    assert_eq!(fork_with(&History::new(), ForkPoint::Interrupted, MarkerKind::Developer), [""; 0]);
+    assert_eq!(
+        fork_with(
+            &History::new(),
+            &ForkPoint::Interrupted,
+            MarkerKind::Developer
+        ),
+        [""; 0]
+    );
     let marker = Line::interrupted_marker(0, MarkerKind::Developer).unwrap();
     let marker = payload(&marker);
     assert_eq!(marker["role"], "developer");
@@ -254,9 +261,11 @@ fn a_cut_inside_a_steered_turn_closes_it() {
 
 // Sub-agents: what a child inherits.
 
-fn child(records: Vec<NewRecord>, point: ForkPoint, rules: KeepRules) -> History {
+fn child(records: Vec<NewRecord>, point: &ForkPoint, rules: KeepRules) -> History {
     let source = history(records);
-    plan_fork(&source, &point, &ForkOptions::at(9).with_keep(rules)).unwrap().history(&source)
+    plan_fork(&source, point, &ForkOptions::at(9).with_keep(rules))
+        .unwrap()
+        .history(&source)
 }
 
 #[test]
@@ -274,23 +283,28 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
         TX("t"),
     ];
     let rules = KeepRules::for_subagent().without_hints(["hint-PR", "hint-PS"]);
-    let inherited =
-        child(records.clone(), ForkPoint::Interrupted, rules.clone().with_hint("hint-CS"));
+    let inherited = child(
+        records.clone(),
+        &ForkPoint::Interrupted,
+        rules.clone().with_hint("hint-CS"),
+    );
     assert_eq!(view(&inherited), ["seed", "final", "D:hint-CS"]);
     let reference = model_view(&inherited).reference.and_then(|seq| inherited.get(seq));
     assert!(
         matches!(&reference.unwrap().class, RecordClass::TurnContext { turn: Some(turn) } if **turn == *"t")
     );
     // AC-19b: no hint if the child has none.
-    let without = child(records, ForkPoint::Interrupted, rules);
+    let without = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&without), ["seed", "final"]);
 }
 
 #[test]
 fn ac_20_hints_inside_a_replacement_history_are_left_out() {
     let records = vec![CP(&[Ui("old summary"), D("hint-PR")]), TX("t"), FC("spawn")];
-    let rules = KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("hint-CS");
-    let inherited = child(records, ForkPoint::Interrupted, rules);
+    let rules = KeepRules::for_subagent()
+        .without_hints(["hint-PR"])
+        .with_hint("hint-CS");
+    let inherited = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&inherited), ["old summary", "D:hint-CS"]);
 }
 
@@ -298,28 +312,42 @@ fn ac_20_hints_inside_a_replacement_history_are_left_out() {
 fn ac_21_the_newest_answer_is_inherited() {
     let records = vec![A_final("late answer"), FC("spawn")];
     assert_eq!(
-        view(&child(records, ForkPoint::Interrupted, KeepRules::for_subagent())),
+        view(&child(
+            records,
+            &ForkPoint::Interrupted,
+            KeepRules::for_subagent()
+        )),
         ["late answer"]
     );
 }
 
 #[test]
 fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
-    let records = vec![D("startup dev ctx"), TX("t"), Ui("current task"), TX("u"), FC("spawn")];
-    let inherited = child(records, ForkPoint::LastTurns(2), KeepRules::for_subagent());
+    let records = vec![
+        D("startup dev ctx"),
+        TX("t"),
+        Ui("current task"),
+        TX("u"),
+        FC("spawn"),
+    ];
+    let inherited = child(records, &ForkPoint::LastTurns(2), KeepRules::for_subagent());
     assert_eq!(view(&inherited), ["current task"]);
     assert_eq!(model_view(&inherited).reference, None);
     let records = vec![Ui("task p"), D("hint-PR"), FC("spawn")];
-    let rules =
-        KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("never with a suffix");
-    assert_eq!(view(&child(records, ForkPoint::LastTurns(2), rules)), ["task p"]);
+    let rules = KeepRules::for_subagent()
+        .without_hints(["hint-PR"])
+        .with_hint("never with a suffix");
+    assert_eq!(
+        view(&child(records, &ForkPoint::LastTurns(2), rules)),
+        ["task p"]
+    );
 }
 
 #[test]
 fn a_child_does_not_run_its_parents_turn() {
     let mut records = turn("1");
     records.extend([TS("2"), Ui("go"), FC("spawn")]);
-    let inherited = child(records, ForkPoint::Interrupted, KeepRules::for_subagent());
+    let inherited = child(records, &ForkPoint::Interrupted, KeepRules::for_subagent());
     assert!(!turn_state(&inherited).mid_turn);
     assert_eq!(view(&inherited), ["U1", "go"]);
 }

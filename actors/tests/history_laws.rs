@@ -193,6 +193,25 @@ proptest! {
     }
 
     #[test]
+    fn any_file_can_be_read_planned_on_and_shown(
+        records in prop::collection::vec(any_record(), 1..20), at in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..40), point in any_point(), options in any_options()
+    ) {
+        let meta = SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/srv/demo");
+        let source: History = std::iter::once(Line::session_meta(7, &meta)).chain(records).collect();
+        let mut bytes = Vec::new();
+        write_history(&mut bytes, &source).unwrap();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
+        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
+        if let Ok(plan) = plan_fork(&file.history, &point, &options) {
+            let view = model_view(&plan.history(&file.history));
+            prop_assert_eq!(wire_validity(&view.items), Ok(()));
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+        }
+    }
+
+    #[test]
     fn what_is_exported_is_imported_and_the_same(records in prop::collection::vec(any_record(), 0..40), newline in any::<bool>()) {
         let meta = SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/srv/demo");
         let source: History = std::iter::once(Line::session_meta(7, &meta)).chain(records).collect();

@@ -5,7 +5,9 @@
 mod support;
 
 use coppicer_actors::History;
-use coppicer_actors::{close_open_calls, model_view, open_calls};
+use coppicer_actors::{
+    Line, RollbackRefusal, close_open_calls, model_view, open_calls, plan_rollback, user_turns,
+};
 use coppicer_messages::{NewRecord, RecordClass};
 use serde_json::json;
 use support::*;
@@ -70,6 +72,20 @@ fn rb_06_rollbacks_add_up() {
 }
 
 #[test]
+fn rb_07_rb_08_rollbacks_that_are_refused() {
+    let mut records = turn("1");
+    let source = history(records.clone());
+    assert_eq!(plan_rollback(&source, 0, 9), Err(RollbackRefusal::NoTurns));
+    assert_eq!(plan_rollback(&source, 99, 9), Ok(Line::rolled_back(9, 99)));
+    assert_eq!(user_turns(&source), 1);
+    records.push(TS("2"));
+    let running = Err(RollbackRefusal::InProgress {
+        turn: Some("2".into()),
+    });
+    assert_eq!(plan_rollback(&history(records), 1, 9), running);
+}
+
+#[test]
 fn rb_09_a_turn_without_a_user_message_does_not_use_up_a_rollback() {
     let standalone = vec![TS("s"), A("standalone"), TC("s")];
     let (shown, ..) = replay(concat(&[turn("1"), turn("2"), standalone, vec![RB(1)]]));
@@ -87,6 +103,21 @@ fn rb_10_a_turn_by_mail_counts() {
 #[test]
 fn rb_11_more_rollbacks_than_turns() {
     assert_eq!(replay(concat(&[turn("1"), vec![RB(99)]])), (vec![], None, None));
+}
+
+#[test]
+fn the_startup_context_stays_and_no_other() {
+    let later = vec![TS("2"), D("again"), U("U2"), A("A2"), TC("2")];
+    let first = vec![TS("1"), D("startup"), TX("1"), U("U1"), A("A1"), TC("1")];
+    let (shown, settings, _) = replay(concat(&[
+        first.clone(),
+        vec![RB(1)],
+        later.clone(),
+        vec![RB(1)],
+    ]));
+    assert_eq!((shown, settings), (vec!["D:startup".to_owned()], None));
+    let (shown, ..) = replay(concat(&[first, later, vec![RB(2)]]));
+    assert_eq!(shown, ["D:startup"]);
 }
 
 #[test]

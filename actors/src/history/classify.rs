@@ -265,11 +265,14 @@ fn event_class(event: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
                 .map_or(AbortReason::Other, AbortReason::from_name),
         },
         "thread_rolled_back" => match event.num_turns {
-            Value::Count(turns) => {
-                RecordClass::RolledBack { turns: u32::try_from(turns).unwrap_or(u32::MAX) }
-            }
-            _ => {
-                return Err(LineFlaw::Missing { kind: kind.into(), field: "num_turns" });
+            Some(turns) => RecordClass::RolledBack {
+                turns: u32::try_from(turns).unwrap_or(u32::MAX),
+            },
+            None => {
+                return Err(LineFlaw::Missing {
+                    kind: kind.into(),
+                    field: "num_turns",
+                });
             }
         },
         "user_message" => RecordClass::UserEvent,

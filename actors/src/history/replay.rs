@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::History;
 use super::classify::classify_item;
 use super::json::Object;
-use super::turns::Outline;
+use super::outline::Outline;
 use super::valid::is_marker;
 use super::write::{aborted_output, message_item};
 

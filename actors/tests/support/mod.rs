@@ -1,6 +1,11 @@
 //! The notation of the case tables: one function for each short name.
 
-#![allow(dead_code, non_snake_case, reason = "each test file uses some; the names are the tables'")]
+#![allow(
+    dead_code,
+    non_snake_case,
+    reason = "each test file uses some; the names are the tables'"
+)]
+#![allow(unreachable_pub, reason = "a module of each test file that uses it")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 use coppicer_actors::{ABORTED_OUTPUT, History, Line, Mail, MarkerKind, model_view, record_of};
@@ -149,10 +154,13 @@ pub fn short(class: &RecordClass, payload: &Value) -> String {
     match class {
         RecordClass::ContextualUserMessage if text.starts_with("<turn_aborted>") => "MKu".into(),
         RecordClass::DeveloperMessage if text.starts_with("<turn_aborted>") => "MKd".into(),
-        RecordClass::UserMessage | RecordClass::ContextualUserMessage => text.into(),
         RecordClass::DeveloperMessage => format!("D:{text}"),
-        RecordClass::AssistantMessage { phase: MessagePhase::Commentary } => format!("A~:{text}"),
-        RecordClass::AssistantMessage { .. } => text.into(),
+        RecordClass::AssistantMessage {
+            phase: MessagePhase::Commentary,
+        } => format!("A~:{text}"),
+        RecordClass::UserMessage
+        | RecordClass::ContextualUserMessage
+        | RecordClass::AssistantMessage { .. } => text.into(),
         RecordClass::Envelope { .. } => {
             let mail: Value = serde_json::from_str(text).unwrap();
             format!("IA:{}", mail["content"].as_str().unwrap())

@@ -27,9 +27,9 @@ pub use engine::{
 };
 pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
-    ABORTED_OUTPUT, Classified, Flaw, ForkOptions, ForkPlan, ForkRefusal, History, HistoryBase,
+    ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,
     HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
-    Mail, MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
+    MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
     RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
     close_open_calls, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,

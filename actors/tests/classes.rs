@@ -5,7 +5,7 @@
 mod support;
 
 use coppicer_actors::{
-    LINE_DEPTH_MAX, Line, LineFlaw, Mail, MarkerKind, SessionMeta, SessionSource, ThreadSpawn,
+    Envelope, LINE_DEPTH_MAX, Line, LineFlaw, MarkerKind, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, classify, classify_item, record_of,
 };
 use coppicer_messages::{AbortReason, MessagePhase, NewRecord, RecordClass, ThreadId, ToolKind};
@@ -264,7 +264,7 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         agent_nickname: Some(text.into()),
         agent_role: None,
     };
-    let mail = Mail {
+    let mail = Envelope {
         author: text.into(),
         recipient: text.into(),
         other_recipients: vec![text.into()],
@@ -305,11 +305,7 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         records.push(Line::turn_aborted(1, Some(text), AbortReason::from_name(reason), Some(2)));
     }
     for kind in [MarkerKind::ContextualUser, MarkerKind::Developer] {
-        for reason in [
-            AbortReason::Interrupted,
-            AbortReason::Crashed,
-            AbortReason::BudgetLimited,
-        ] {
+        for reason in [AbortReason::Interrupted, AbortReason::Crashed, AbortReason::BudgetLimited] {
             records.extend(Line::interrupted_boundary(1, None, kind, reason));
         }
     }

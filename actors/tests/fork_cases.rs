@@ -92,14 +92,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
     assert_eq!(boundary(MarkerKind::ContextualUser), ["MKu", "TA:-"]);
     assert_eq!(boundary(MarkerKind::Disabled), ["TA:-"]);
     // A new thread is not in the middle of a turn: REF 2.2 adds nothing.
-    assert_eq!(
-        fork_with(
-            &History::new(),
-            &ForkPoint::Interrupted,
-            MarkerKind::Developer
-        ),
-        [""; 0]
-    );
+    assert_eq!(fork_with(&History::new(), &ForkPoint::Interrupted, MarkerKind::Developer), [""; 0]);
     let marker = Line::interrupted_marker(0, MarkerKind::Developer).unwrap();
     let marker = payload(&marker);
     assert_eq!(marker["role"], "developer");
@@ -263,9 +256,7 @@ fn a_cut_inside_a_steered_turn_closes_it() {
 
 fn child(records: Vec<NewRecord>, point: &ForkPoint, rules: KeepRules) -> History {
     let source = history(records);
-    plan_fork(&source, point, &ForkOptions::at(9).with_keep(rules))
-        .unwrap()
-        .history(&source)
+    plan_fork(&source, point, &ForkOptions::at(9).with_keep(rules)).unwrap().history(&source)
 }
 
 #[test]
@@ -283,11 +274,8 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
         TX("t"),
     ];
     let rules = KeepRules::for_subagent().without_hints(["hint-PR", "hint-PS"]);
-    let inherited = child(
-        records.clone(),
-        &ForkPoint::Interrupted,
-        rules.clone().with_hint("hint-CS"),
-    );
+    let inherited =
+        child(records.clone(), &ForkPoint::Interrupted, rules.clone().with_hint("hint-CS"));
     assert_eq!(view(&inherited), ["seed", "final", "D:hint-CS"]);
     let reference = model_view(&inherited).reference.and_then(|seq| inherited.get(seq));
     assert!(
@@ -301,9 +289,7 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
 #[test]
 fn ac_20_hints_inside_a_replacement_history_are_left_out() {
     let records = vec![CP(&[Ui("old summary"), D("hint-PR")]), TX("t"), FC("spawn")];
-    let rules = KeepRules::for_subagent()
-        .without_hints(["hint-PR"])
-        .with_hint("hint-CS");
+    let rules = KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("hint-CS");
     let inherited = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&inherited), ["old summary", "D:hint-CS"]);
 }
@@ -312,35 +298,21 @@ fn ac_20_hints_inside_a_replacement_history_are_left_out() {
 fn ac_21_the_newest_answer_is_inherited() {
     let records = vec![A_final("late answer"), FC("spawn")];
     assert_eq!(
-        view(&child(
-            records,
-            &ForkPoint::Interrupted,
-            KeepRules::for_subagent()
-        )),
+        view(&child(records, &ForkPoint::Interrupted, KeepRules::for_subagent())),
         ["late answer"]
     );
 }
 
 #[test]
 fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
-    let records = vec![
-        D("startup dev ctx"),
-        TX("t"),
-        Ui("current task"),
-        TX("u"),
-        FC("spawn"),
-    ];
+    let records = vec![D("startup dev ctx"), TX("t"), Ui("current task"), TX("u"), FC("spawn")];
     let inherited = child(records, &ForkPoint::LastTurns(2), KeepRules::for_subagent());
     assert_eq!(view(&inherited), ["current task"]);
     assert_eq!(model_view(&inherited).reference, None);
     let records = vec![Ui("task p"), D("hint-PR"), FC("spawn")];
-    let rules = KeepRules::for_subagent()
-        .without_hints(["hint-PR"])
-        .with_hint("never with a suffix");
-    assert_eq!(
-        view(&child(records, &ForkPoint::LastTurns(2), rules)),
-        ["task p"]
-    );
+    let rules =
+        KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("never with a suffix");
+    assert_eq!(view(&child(records, &ForkPoint::LastTurns(2), rules)), ["task p"]);
 }
 
 #[test]

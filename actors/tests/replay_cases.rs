@@ -79,9 +79,7 @@ fn rb_07_rb_08_rollbacks_that_are_refused() {
     assert_eq!(plan_rollback(&source, 99, 9), Ok(Line::rolled_back(9, 99)));
     assert_eq!(user_turns(&source), 1);
     records.push(TS("2"));
-    let running = Err(RollbackRefusal::InProgress {
-        turn: Some("2".into()),
-    });
+    let running = Err(RollbackRefusal::InProgress { turn: Some("2".into()) });
     assert_eq!(plan_rollback(&history(records), 1, 9), running);
 }
 
@@ -109,12 +107,8 @@ fn rb_11_more_rollbacks_than_turns() {
 fn the_startup_context_stays_and_no_other() {
     let later = vec![TS("2"), D("again"), U("U2"), A("A2"), TC("2")];
     let first = vec![TS("1"), D("startup"), TX("1"), U("U1"), A("A1"), TC("1")];
-    let (shown, settings, _) = replay(concat(&[
-        first.clone(),
-        vec![RB(1)],
-        later.clone(),
-        vec![RB(1)],
-    ]));
+    let (shown, settings, _) =
+        replay(concat(&[first.clone(), vec![RB(1)], later.clone(), vec![RB(1)]]));
     assert_eq!((shown, settings), (vec!["D:startup".to_owned()], None));
     let (shown, ..) = replay(concat(&[first, later, vec![RB(2)]]));
     assert_eq!(shown, ["D:startup"]);

@@ -17,11 +17,8 @@ pub(super) fn write_meta(payload: &mut Object<'_>, at_ms: u64, meta: &SessionMet
     payload.text("originator", &meta.originator);
     payload.text("cli_version", &meta.cli_version);
     write_source(payload, &meta.source);
-    let kind = if matches!(meta.source, SessionSource::ThreadSpawn(_)) {
-        "subagent"
-    } else {
-        "user"
-    };
+    let kind =
+        if matches!(meta.source, SessionSource::ThreadSpawn(_)) { "subagent" } else { "user" };
     payload.text("thread_source", kind);
     payload.text_if("agent_nickname", meta.agent_nickname.as_deref());
     payload.text_if("agent_role", meta.agent_role.as_deref());

@@ -43,7 +43,7 @@ pub use turns::{
     TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
 pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
-pub use write::{ABORTED_OUTPUT, Line, Mail, TokenCounts};
+pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
 use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
 
@@ -178,13 +178,8 @@ impl History {
     /// those with the same bytes.
     pub fn common_prefix(&self, other: &Self) -> u64 {
         let shared = self.shared_prefix(other);
-        let rest = self
-            .iter_from(Seq(shared))
-            .zip(other.iter_from(Seq(shared)));
-        shared
-            + rest
-                .take_while(|(own, others)| own.raw == others.raw)
-                .count() as u64
+        let rest = self.iter_from(Seq(shared)).zip(other.iter_from(Seq(shared)));
+        shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
     }
 
     /// Whether any record rolls turns back.

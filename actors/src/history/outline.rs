@@ -69,9 +69,7 @@ impl Outline {
     /// Whether this record still counts.
     pub fn counts(&self, seq: Seq) -> bool {
         let after = self.dropped.partition_point(|&(from, _)| from <= seq);
-        after
-            .checked_sub(1)
-            .is_none_or(|at| seq >= self.dropped[at].1)
+        after.checked_sub(1).is_none_or(|at| seq >= self.dropped[at].1)
     }
 }
 
@@ -98,11 +96,8 @@ impl OutlineReader {
         match &record.class {
             RecordClass::TurnStarted { turn } => self.open(seq, turn.clone(), true),
             RecordClass::TurnCompleted { turn, failed } => {
-                let outcome = if *failed {
-                    RecordedOutcome::Failed
-                } else {
-                    RecordedOutcome::Completed
-                };
+                let outcome =
+                    if *failed { RecordedOutcome::Failed } else { RecordedOutcome::Completed };
                 self.end_turn(seq, turn.as_ref(), outcome);
             }
             RecordClass::TurnAborted { turn, reason } => {
@@ -125,10 +120,8 @@ impl OutlineReader {
                 }
             }
             RecordClass::UserEvent => {
-                let joins = self.open
-                    && self
-                        .newest()
-                        .is_some_and(|turn| turn.explicit || !self.has_event);
+                let joins =
+                    self.open && self.newest().is_some_and(|turn| turn.explicit || !self.has_event);
                 if !joins {
                     self.open(self.context_run.unwrap_or(seq), None, false);
                 }
@@ -241,12 +234,7 @@ impl OutlineReader {
         if is_first {
             self.startup_end.get_or_insert(from);
         }
-        while self
-            .outline
-            .dropped
-            .last()
-            .is_some_and(|&(earlier, _)| earlier >= from)
-        {
+        while self.outline.dropped.last().is_some_and(|&(earlier, _)| earlier >= from) {
             self.outline.dropped.pop();
         }
         self.outline.dropped.push((from, seq.next()));

@@ -149,7 +149,7 @@ fn item_of(record: &Record) -> Option<ViewItem> {
     if line.kind == "response_item" {
         return Some(ViewItem::inside(record.seq, record.class.clone(), &record.raw, line.payload));
     }
-    // Mail as a line of its own kind has no item: the model is shown the envelope as text.
+    // Envelope as a line of its own kind has no item: the model is shown the envelope as text.
     Some(mail_item(record, line.payload.get()))
 }
 

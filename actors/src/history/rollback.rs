@@ -36,20 +36,14 @@ pub fn plan_rollback(
     }
     match turn_state(history) {
         // Histories of items alone have no turn that could be running.
-        TurnState {
-            mid_turn: true,
-            turn,
-            start: Some(_),
-        } => Err(RollbackRefusal::InProgress { turn }),
+        TurnState { mid_turn: true, turn, start: Some(_) } => {
+            Err(RollbackRefusal::InProgress { turn })
+        }
         _ => Ok(Line::rolled_back(now_ms, turns)),
     }
 }
 
 /// How many user turns of `history` still count.
 pub fn user_turns(history: &History) -> usize {
-    Outline::of(history)
-        .turns()
-        .iter()
-        .filter(|turn| turn.is_user_turn)
-        .count()
+    Outline::of(history).turns().iter().filter(|turn| turn.is_user_turn).count()
 }

@@ -251,9 +251,7 @@ fn number<'de, A: MapAccess<'de>>(
     slot: &mut Option<&'de RawValue>,
     name: &'static str,
 ) -> Result<(), A::Error> {
-    once(map, slot, Option::is_none, name, |map| {
-        map.next_value().map(Some)
-    })
+    once(map, slot, Option::is_none, name, |map| map.next_value().map(Some))
 }
 
 /// The number, if it is a whole one.

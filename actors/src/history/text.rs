@@ -23,7 +23,7 @@ struct Message<'a> {
     content: Content<'a>,
 }
 
-/// Mail as a line of its own has a plain text; every message has parts.
+/// Envelope as a line of its own has a plain text; every message has parts.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Content<'a> {
@@ -46,22 +46,13 @@ pub(super) fn message_text_of(item: &[u8]) -> Option<MessageText> {
     let message: Message<'_> = serde_json::from_slice(item).ok()?;
     let role = message.role.into_owned();
     Some(match message.content {
-        Content::Text(text) => MessageText {
-            role,
-            text: text.into_owned(),
-            input_texts: 0,
-            parts: 0,
-        },
+        Content::Text(text) => {
+            MessageText { role, text: text.into_owned(), input_texts: 0, parts: 0 }
+        }
         Content::Parts(parts) => MessageText {
             role,
-            text: parts
-                .iter()
-                .filter_map(|part| part.text.as_deref())
-                .collect(),
-            input_texts: parts
-                .iter()
-                .filter(|part| part.kind == "input_text")
-                .count(),
+            text: parts.iter().filter_map(|part| part.text.as_deref()).collect(),
+            input_texts: parts.iter().filter(|part| part.kind == "input_text").count(),
             parts: parts.len(),
         },
     })

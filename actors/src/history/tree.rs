@@ -67,10 +67,7 @@ impl Segment {
 
     pub(super) fn first(&self, count: usize) -> Self {
         let records = self.records[..count].to_vec();
-        Self {
-            summary: Summary::sum(&records),
-            records,
-        }
+        Self { summary: Summary::sum(&records), records }
     }
 
     pub(super) fn push(&mut self, record: Record) {
@@ -273,10 +270,7 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
             let kept = segments[..=slot].to_vec();
             let counts = kept.iter().map(|segment| segment.summary);
             let summary = counts.fold(Summary::default(), Summary::plus);
-            Node {
-                summary,
-                children: Children::Segments(kept),
-            }
+            Node { summary, children: Children::Segments(kept) }
         }
         Children::Nodes(nodes) => {
             let mut kept = nodes[..=slot].to_vec();

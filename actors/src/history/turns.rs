@@ -168,13 +168,7 @@ mod tests {
     use super::*;
 
     fn any_class() -> impl Strategy<Value = RecordClass> {
-        let turn = || {
-            select(vec![
-                None,
-                Some(TurnRef::from("a")),
-                Some(TurnRef::from("b")),
-            ])
-        };
+        let turn = || select(vec![None, Some(TurnRef::from("a")), Some(TurnRef::from("b"))]);
         prop_oneof![
             2 => Just(RecordClass::UserMessage),
             1 => any::<bool>().prop_map(|trigger| RecordClass::Envelope { trigger }),

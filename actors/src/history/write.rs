@@ -16,9 +16,9 @@ use super::marker::{MarkerKind, marker_text};
 use super::meta::SessionMeta;
 use super::meta_line::write_meta;
 
-/// Mail from one agent to another.
+/// Envelope from one agent to another.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Mail {
+pub struct Envelope {
     /// The path of the sender.
     pub author: String,
     /// The path of the addressee.
@@ -206,8 +206,8 @@ impl Line {
         })
     }
 
-    /// Mail that has arrived.
-    pub fn envelope(at_ms: u64, mail: &Mail) -> NewRecord {
+    /// Envelope that has arrived.
+    pub fn envelope(at_ms: u64, mail: &Envelope) -> NewRecord {
         let text = serde_json::to_string(mail).expect("mail has only texts and a flag");
         let class = RecordClass::Envelope { trigger: mail.trigger };
         message(at_ms, "assistant", "output_text", &text, MessagePhase::Commentary, class)

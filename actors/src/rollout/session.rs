@@ -42,8 +42,7 @@ impl SessionFile {
 
     /// The history up to the first damaged line: what a fork of a damaged thread may rely on.
     pub fn sound_history(&self) -> History {
-        self.sound_len
-            .map_or_else(|| self.history.clone(), |len| self.history.prefix(len))
+        self.sound_len.map_or_else(|| self.history.clone(), |len| self.history.prefix(len))
     }
 
     /// How many of the file's records have a number smaller than `ordinal`.
@@ -240,13 +239,8 @@ pub fn read_session_from(input: impl BufRead, path: &Path) -> Result<SessionFile
 pub fn session_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, ReadError> {
     let path = path.as_ref();
     let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ReadError::NotFound {
-            path: path.to_owned(),
-        },
-        _ => ReadError::Io {
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::NotFound => ReadError::NotFound { path: path.to_owned() },
+        _ => ReadError::Io { path: path.to_owned(), source },
     };
     if !std::fs::metadata(path).map_err(io_error)?.is_dir() {
         return Ok(vec![path.to_owned()]);

@@ -1,14 +1,10 @@
 //! The notation of the case tables: one function for each short name.
 
-#![allow(
-    dead_code,
-    non_snake_case,
-    reason = "each test file uses some; the names are the tables'"
-)]
+#![allow(dead_code, non_snake_case, reason = "each test file uses some; the names are the tables'")]
 #![allow(unreachable_pub, reason = "a module of each test file that uses it")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
-use coppicer_actors::{ABORTED_OUTPUT, History, Line, Mail, MarkerKind, model_view, record_of};
+use coppicer_actors::{ABORTED_OUTPUT, Envelope, History, Line, MarkerKind, model_view, record_of};
 use coppicer_messages::{AbortReason, MessagePhase, NewRecord, Record, RecordClass, Seq};
 use serde_json::{Value, json};
 
@@ -60,7 +56,7 @@ pub fn D(text: &str) -> NewRecord {
 }
 
 pub fn IA(content: &str, trigger: bool) -> NewRecord {
-    let mail = Mail {
+    let mail = Envelope {
         author: "/root/a".into(),
         recipient: "/root".into(),
         other_recipients: Vec::new(),
@@ -155,9 +151,7 @@ pub fn short(class: &RecordClass, payload: &Value) -> String {
         RecordClass::ContextualUserMessage if text.starts_with("<turn_aborted>") => "MKu".into(),
         RecordClass::DeveloperMessage if text.starts_with("<turn_aborted>") => "MKd".into(),
         RecordClass::DeveloperMessage => format!("D:{text}"),
-        RecordClass::AssistantMessage {
-            phase: MessagePhase::Commentary,
-        } => format!("A~:{text}"),
+        RecordClass::AssistantMessage { phase: MessagePhase::Commentary } => format!("A~:{text}"),
         RecordClass::UserMessage
         | RecordClass::ContextualUserMessage
         | RecordClass::AssistantMessage { .. } => text.into(),

@@ -1,0 +1,6 @@
+//! The `coppicer` command, run as a process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+mod files;
+mod support;

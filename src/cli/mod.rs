@@ -9,6 +9,7 @@ mod files;
 mod fork;
 mod history;
 mod out;
+mod run;
 mod text;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Check(check::Args),
     History(history::Args),
     Fork(fork::Args),
@@ -55,6 +57,8 @@ enum Failure {
         #[source]
         source: coppicer_messages::StoreError,
     },
+    #[error("cannot start the runtime")]
+    Start(#[source] coppicer_supervisor::StartError),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }
@@ -65,11 +69,12 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Whether everything was well with the input and the work.
+/// How a command ended: whether everything was well with the input and the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Well,
     Flawed,
+    Interrupted,
 }
 
 impl Verdict {
@@ -81,6 +86,7 @@ impl Verdict {
 pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match args.command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),
@@ -89,6 +95,7 @@ pub(crate) fn main() -> ExitCode {
     match ended {
         Ok(Verdict::Well) => ExitCode::SUCCESS,
         Ok(Verdict::Flawed) => ExitCode::from(1),
+        Ok(Verdict::Interrupted) => ExitCode::from(130),
         // Nobody reads on: `coppicer … | head` is no failure.
         Err(Failure::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS

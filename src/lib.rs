@@ -1,1 +1,38 @@
-//! skeleton
+//! A supervision runtime for agent threads: an OTP-grade tree whose children are durable, forkable
+//! conversations.
+
+#[cfg(feature = "testing")]
+pub use coppicer_supervisor::testing;
+
+pub use coppicer_actors::{
+    ABORTED_OUTPUT, Acquired, BASES_MAX, Base, Batch, Classified, Clock, Damage, DamageReason,
+    Decision, Done, EdgeChange, EdgeStatus, EmitError, Engine, EngineError, EngineSession,
+    Envelope, FILES_MAX, Fence, Flaw, ForkOptions, ForkPlan, Gate, History, HistoryBase,
+    HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept, KeptRecord,
+    LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, Lineage, MailTo, MarkerKind, MemoryStore,
+    MetaError, ModelView, NewSubmission, NewThread, OpenCall, OpenContext, OpenSubmission, Outline,
+    ReadError, RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker,
+    RolloutLine, RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile,
+    SessionMeta, SessionSet, SessionSource, Step, StoredThread, SubmitOptions, Tap, TapCounts,
+    TapFilter, TapFrom, TapHub, TapItem, TapOptions, ThreadHandle, ThreadSpawn, ThreadStore,
+    ThreadView, TokenCounts, Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState,
+    TurnStopped, ViewItem, Wait, Waited, before_nth_user_message, classify, classify_item,
+    close_open_calls, close_turn, descend, digest, fork_turn_positions, model_view, open_calls,
+    plan_fork, read_session, read_session_from, record_of, recorded_turns, resolve_history,
+    text_of, turn_state, user_positions, user_turns, wire_validity, write_flattened, write_history,
+};
+pub use coppicer_messages::{
+    AbortReason, Accepted, AgentPath, Asker, Backoff, CallId, CloseError, CloseOrder, CloseReport,
+    CloseScope, CodecError, ControlError, Deadline, Delivery, Ended, Epoch, Event, EventKind,
+    FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, Fact, ForkPoint, ForkRefusal, IdError,
+    InputPart, Interrupted, KnownSubmission, LeaseKind, LimitReached, LimitRow, Limits, Mail,
+    MailId, MessagePhase, NewRecord, Now, OnCrash, OnSpent, Op, Origin, Outcome, OutcomeError,
+    PathError, Phase, Placement, QuestionId, Raw, Record, RecordClass, Restart, RestartLimit,
+    RestartPolicy, Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact,
+    StoreError, Submission, SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed,
+    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage,
+    UserInput, decode, encode, status_after,
+};
+pub use coppicer_supervisor::{
+    Audit, ImportThread, LeaseOwner, LeaseRow, Resumed, Runtime, RuntimeBuilder, StartError,
+};

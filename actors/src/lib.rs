@@ -27,20 +27,21 @@ pub use engine::{
 };
 pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
-    ABORTED_OUTPUT, Classified, Flaw, ForkOptions, ForkPlan, History, HistoryBase, HistoryMode,
-    Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw, Mail,
+    ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,
+    HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
     MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
-    SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn, TokenCounts, Turn,
-    TurnState, ViewItem, before_nth_user_message, classify, classify_item, close_open_calls,
-    close_turn, fork_turn_positions, model_view, open_calls, plan_fork, record_of, recorded_turns,
-    text_of, turn_state, user_positions, wire_validity,
+    RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
+    TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
+    close_open_calls, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
+    plan_rollback, record_of, recorded_turns, text_of, turn_state, user_positions, user_turns,
+    wire_validity,
 };
 pub use lineage::Lineage;
 pub use restart::{Decision, RestartTracker};
 pub use rollout::{
     BASES_MAX, Damage, DamageReason, FILES_MAX, LINE_BYTES_MAX, ReadError, ResolveError,
     RolloutLine, RolloutReader, SessionFile, SessionSet, read_session, read_session_from,
-    resolve_history, write_flattened, write_history,
+    resolve_history, session_files, write_flattened, write_history,
 };
 pub use slot::ThreadView;
 #[doc(hidden)]
@@ -55,4 +56,4 @@ pub use store::{contract, faulty};
 pub use taps::About;
 pub use taps::{Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions};
 #[doc(hidden)]
-pub use thread::{Incarnation, StartError, ThreadArgs, ThreadWorld, start};
+pub use thread::{Incarnation, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start};

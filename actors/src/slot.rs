@@ -129,7 +129,7 @@ impl Slot {
     }
 
     /// Told at each change of the view. Take it before looking, so that none is missed.
-    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
     }
 
@@ -263,6 +263,9 @@ impl Slot {
             drop(lanes);
             // A dead actor is replaced by one that looks into the lanes when it starts.
             drop(actor.cast(Wake));
+        } else if lanes.door == Door::Parked {
+            drop(lanes);
+            self.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
         }
     }
 
@@ -314,6 +317,37 @@ impl Slot {
         if door == Door::Closed || door == Door::Parked {
             lanes.line.clear();
         }
+    }
+
+    /// Whether an incarnation is tied to it.
+    pub fn is_attached(&self) -> bool {
+        self.lanes.lock().actor.is_some()
+    }
+
+    /// Sets the view to what its supervisor knows, while no actor is there to publish itself.
+    pub fn show(&self, status: coppicer_messages::ThreadStatus, phase: coppicer_messages::Phase) {
+        self.change_view(|view| {
+            view.status = status;
+            view.phase = phase;
+            view.turn = None;
+            view.waiting_for_host = false;
+            view.status_seq += 1;
+        });
+    }
+
+    /// Whether a turn runs.
+    pub fn is_busy(&self) -> bool {
+        self.with_view(|view| view.turn.is_some())
+    }
+
+    /// The rollout that the thread was imported from.
+    pub fn rollout_path(&self) -> Option<String> {
+        self.with_view(|view| view.rollout_path.clone())
+    }
+
+    /// Counts a crash of the actor.
+    pub fn count_crash(&self) {
+        self.change_view(|view| view.crashes += 1);
     }
 
     /// Whether it takes submissions.

@@ -5,7 +5,7 @@
 mod support;
 
 use coppicer_actors::{
-    LINE_DEPTH_MAX, Line, LineFlaw, Mail, MarkerKind, SessionMeta, SessionSource, ThreadSpawn,
+    Envelope, LINE_DEPTH_MAX, Line, LineFlaw, MarkerKind, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, classify, classify_item, record_of,
 };
 use coppicer_messages::{AbortReason, MessagePhase, NewRecord, RecordClass, ThreadId, ToolKind};
@@ -22,22 +22,12 @@ fn flaw(line: &[u8]) -> LineFlaw {
 #[test]
 fn every_class() {
     use RecordClass as C;
-    let call = |kind, call: &str| C::ToolCall {
-        call: call.into(),
-        kind,
-    };
-    let output = |kind, call: &str| C::ToolOutput {
-        call: call.into(),
-        kind,
-    };
+    let call = |kind, call: &str| C::ToolCall { call: call.into(), kind };
+    let output = |kind, call: &str| C::ToolOutput { call: call.into(), kind };
     let turn = Some("t".into());
     for (kind, payload, class) in [
         ("session_meta", json!({ "id": "x" }), C::Meta),
-        (
-            "response_item",
-            json!({ "type": "reasoning", "summary": [] }),
-            C::Reasoning,
-        ),
+        ("response_item", json!({ "type": "reasoning", "summary": [] }), C::Reasoning),
         (
             "response_item",
             json!({ "type": "message", "role": "system", "content": [] }),
@@ -56,16 +46,12 @@ fn every_class() {
         (
             "response_item",
             json!({ "type": "message", "role": "assistant", "content": [null, 1, "x", [], {}] }),
-            C::AssistantMessage {
-                phase: MessagePhase::None,
-            },
+            C::AssistantMessage { phase: MessagePhase::None },
         ),
         (
             "response_item",
             json!({ "type": "message", "role": "assistant", "phase": "final_answer" }),
-            C::AssistantMessage {
-                phase: MessagePhase::Final,
-            },
+            C::AssistantMessage { phase: MessagePhase::Final },
         ),
         (
             "response_item",
@@ -77,11 +63,7 @@ fn every_class() {
             json!({ "type": "local_shell_call", "call_id": "c" }),
             call(ToolKind::Function, "c"),
         ),
-        (
-            "response_item",
-            json!({ "type": "local_shell_call", "call_id": null }),
-            C::OtherItem,
-        ),
+        ("response_item", json!({ "type": "local_shell_call", "call_id": null }), C::OtherItem),
         (
             "response_item",
             json!({ "type": "custom_tool_call", "call_id": "c" }),
@@ -112,67 +94,35 @@ fn every_class() {
             json!({ "type": "tool_search_output", "call_id": "c" }),
             output(ToolKind::Search, "c"),
         ),
-        (
-            "response_item",
-            json!({ "type": "web_search_call" }),
-            C::OtherItem,
-        ),
-        (
-            "response_item",
-            json!({ "type": "image_generation_call" }),
-            C::OtherItem,
-        ),
-        (
-            "response_item",
-            json!({ "type": "ghost_snapshot" }),
-            C::Other,
-        ),
-        (
-            "response_item",
-            json!({ "type": "of a later version" }),
-            C::Other,
-        ),
+        ("response_item", json!({ "type": "web_search_call" }), C::OtherItem),
+        ("response_item", json!({ "type": "image_generation_call" }), C::OtherItem),
+        ("response_item", json!({ "type": "ghost_snapshot" }), C::Other),
+        ("response_item", json!({ "type": "of a later version" }), C::Other),
         (
             "event_msg",
             json!({ "type": "task_started", "turn_id": "t" }),
             C::TurnStarted { turn: turn.clone() },
         ),
-        (
-            "event_msg",
-            json!({ "type": "turn_started" }),
-            C::TurnStarted { turn: None },
-        ),
+        ("event_msg", json!({ "type": "turn_started" }), C::TurnStarted { turn: None }),
         (
             "event_msg",
             json!({ "type": "task_complete", "turn_id": "t", "error": null }),
-            C::TurnCompleted {
-                turn: turn.clone(),
-                failed: false,
-            },
+            C::TurnCompleted { turn: turn.clone(), failed: false },
         ),
         (
             "event_msg",
             json!({ "type": "turn_complete", "turn_id": "t", "error": {} }),
-            C::TurnCompleted {
-                turn: turn.clone(),
-                failed: true,
-            },
+            C::TurnCompleted { turn: turn.clone(), failed: true },
         ),
         (
             "event_msg",
             json!({ "type": "turn_aborted", "turn_id": "t", "reason": "replaced" }),
-            C::TurnAborted {
-                turn: turn.clone(),
-                reason: AbortReason::Replaced,
-            },
+            C::TurnAborted { turn: turn.clone(), reason: AbortReason::Replaced },
         ),
         (
             "event_msg",
             json!({ "type": "turn_aborted", "reason": "interrupted", "cause": "crashed" }),
-            C::TurnAborted {
-                turn: None,
-                reason: AbortReason::Crashed,
-            },
+            C::TurnAborted { turn: None, reason: AbortReason::Crashed },
         ),
         (
             "event_msg",
@@ -194,16 +144,8 @@ fn every_class() {
             json!({ "type": "item_completed", "item": { "id": 1, "type": "AgentMessage" } }),
             C::AgentEvent,
         ),
-        (
-            "event_msg",
-            json!({ "type": "item_completed", "item": { "type": "Plan" } }),
-            C::Other,
-        ),
-        (
-            "event_msg",
-            json!({ "type": "item_completed", "item": [] }),
-            C::Other,
-        ),
+        ("event_msg", json!({ "type": "item_completed", "item": { "type": "Plan" } }), C::Other),
+        ("event_msg", json!({ "type": "item_completed", "item": [] }), C::Other),
         (
             "event_msg",
             json!({ "type": "error", "message": "x", "codex_error_info": "other" }),
@@ -215,11 +157,7 @@ fn every_class() {
             C::Other,
         ),
         ("event_msg", json!({ "type": "token_count" }), C::Usage),
-        (
-            "event_msg",
-            json!({ "type": "of a later version" }),
-            C::Other,
-        ),
+        ("event_msg", json!({ "type": "of a later version" }), C::Other),
         (
             "compacted",
             json!({ "message": "", "replacement_history": [] }),
@@ -230,24 +168,13 @@ fn every_class() {
             json!({ "message": "", "replacement_history": null }),
             C::Compaction { replaced: false },
         ),
-        (
-            "turn_context",
-            json!({ "turn_id": "t" }),
-            C::TurnContext { turn },
-        ),
-        (
-            "of a later version",
-            json!({ "role": 7, "content": { "x": [1.5, -2, true] } }),
-            C::Other,
-        ),
+        ("turn_context", json!({ "turn_id": "t" }), C::TurnContext { turn }),
+        ("of a later version", json!({ "role": 7, "content": { "x": [1.5, -2, true] } }), C::Other),
     ] {
         let line = json!({ "ordinal": 5, "timestamp": "1970-01-01T00:00:01Z", "type": kind, "payload": payload });
         let classified = classify(line.to_string().as_bytes());
         assert_eq!(classified.class, class, "{line}");
-        assert_eq!(
-            (classified.at_ms, classified.ordinal, classified.flaw),
-            (1_000, Some(5), None)
-        );
+        assert_eq!((classified.at_ms, classified.ordinal, classified.flaw), (1_000, Some(5), None));
     }
 }
 
@@ -260,16 +187,9 @@ fn the_order_of_fields_does_not_matter() {
 #[test]
 fn mail_is_commentary_with_one_envelope() {
     let mail = r#"{"author":"/root/a","recipient":"/root","other_recipients":[],"content":"x","trigger_turn":true}"#;
-    let assistant = RecordClass::AssistantMessage {
-        phase: MessagePhase::Commentary,
-    };
+    let assistant = RecordClass::AssistantMessage { phase: MessagePhase::Commentary };
     assert_eq!(A_note(mail).class, RecordClass::Envelope { trigger: true });
-    assert_eq!(
-        A_final(mail).class,
-        RecordClass::AssistantMessage {
-            phase: MessagePhase::Final
-        }
-    );
+    assert_eq!(A_final(mail).class, RecordClass::AssistantMessage { phase: MessagePhase::Final });
     assert_eq!(A_note("{}").class, assistant);
     assert_eq!(A_note(&mail.replace("\"x\"", "1")).class, assistant);
     assert_eq!(A_note(&mail.replace("true", "1")).class, assistant);
@@ -283,14 +203,8 @@ fn strange_lines_are_opaque_and_say_why() {
     };
     assert_eq!(flaw(deep(10_000).as_bytes()), LineFlaw::TooDeep);
     assert_eq!(flaw(deep(LINE_DEPTH_MAX + 1).as_bytes()), LineFlaw::TooDeep);
-    assert_eq!(
-        classify(deep(LINE_DEPTH_MAX).as_bytes()).class,
-        RecordClass::Other
-    );
-    let brackets = format!(
-        r#"{{"type":"x","payload":{{"text":"{}"}}}}"#,
-        "[{\\\"".repeat(500)
-    );
+    assert_eq!(classify(deep(LINE_DEPTH_MAX).as_bytes()).class, RecordClass::Other);
+    let brackets = format!(r#"{{"type":"x","payload":{{"text":"{}"}}}}"#, "[{\\\"".repeat(500));
     assert_eq!(
         classify(brackets.as_bytes()).class,
         RecordClass::Other,
@@ -310,10 +224,7 @@ fn strange_lines_are_opaque_and_say_why() {
         r#"{"type":"x","payload":{"a":"\uDC00x"}}"#,
         r#"{"type":"x","payload":{},}"#,
     ] {
-        assert!(
-            matches!(flaw(not_json.as_bytes()), LineFlaw::NotJson { .. }),
-            "{not_json}"
-        );
+        assert!(matches!(flaw(not_json.as_bytes()), LineFlaw::NotJson { .. }), "{not_json}");
     }
     for malformed in [
         "[]",
@@ -325,10 +236,7 @@ fn strange_lines_are_opaque_and_say_why() {
         r#"{"type":"x","payload":{},"payload":{}}"#,
         r#"{"type":"x","payload":{"role":"a","role":"b"}}"#,
     ] {
-        assert!(
-            matches!(flaw(malformed.as_bytes()), LineFlaw::Malformed { .. }),
-            "{malformed}"
-        );
+        assert!(matches!(flaw(malformed.as_bytes()), LineFlaw::Malformed { .. }), "{malformed}");
     }
     for missing in [
         r"{}",
@@ -341,10 +249,7 @@ fn strange_lines_are_opaque_and_say_why() {
         r#"{"type":"event_msg","payload":{"type":"thread_rolled_back","num_turns":-1}}"#,
         r#"{"type":"session_meta","payload":{}}"#,
     ] {
-        assert!(
-            matches!(flaw(missing.as_bytes()), LineFlaw::Missing { .. }),
-            "{missing}"
-        );
+        assert!(matches!(flaw(missing.as_bytes()), LineFlaw::Missing { .. }), "{missing}");
     }
     let emoji = r#"{"type":"x","payload":{"a":"\ud83d\ude00"}}"#;
     assert_eq!(classify(emoji.as_bytes()).flaw, None);
@@ -359,7 +264,7 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         agent_nickname: Some(text.into()),
         agent_role: None,
     };
-    let mail = Mail {
+    let mail = Envelope {
         author: text.into(),
         recipient: text.into(),
         other_recipients: vec![text.into()],
@@ -368,10 +273,7 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
     };
     let item = json!({ "type": "function_call", "call_id": text }).to_string();
     let mut records = vec![
-        Line::session_meta(
-            1,
-            &SessionMeta::new(id, text).spawned_by(spawn).forked_from(id),
-        ),
+        Line::session_meta(1, &SessionMeta::new(id, text).spawned_by(spawn).forked_from(id)),
         Line::task_started(1, text),
         Line::task_complete(1, text, Some(text), Some(3), None),
         Line::task_complete(1, text, None, None, Some(text)),
@@ -389,44 +291,23 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
         Line::token_count(
             1,
             &TokenCounts::default(),
-            &TokenCounts {
-                input: 1,
-                ..TokenCounts::default()
-            },
+            &TokenCounts { input: 1, ..TokenCounts::default() },
         ),
         Line::response_item(1, item.as_bytes()).unwrap(),
     ];
     records.extend(Line::user_message(1, text));
-    for phase in [
-        MessagePhase::None,
-        MessagePhase::Commentary,
-        MessagePhase::Final,
-    ] {
+    for phase in [MessagePhase::None, MessagePhase::Commentary, MessagePhase::Final] {
         records.extend(Line::assistant_message(1, text, phase));
     }
-    for reason in [
-        "interrupted",
-        "replaced",
-        "review_ended",
-        "budget_limited",
-        "crashed",
-        "failed",
-        "?",
-    ] {
-        records.push(Line::turn_aborted(
-            1,
-            Some(text),
-            AbortReason::from_name(reason),
-            Some(2),
-        ));
+    for reason in
+        ["interrupted", "replaced", "review_ended", "budget_limited", "crashed", "failed", "?"]
+    {
+        records.push(Line::turn_aborted(1, Some(text), AbortReason::from_name(reason), Some(2)));
     }
     for kind in [MarkerKind::ContextualUser, MarkerKind::Developer] {
-        records.extend(Line::interrupted_boundary(
-            1,
-            None,
-            kind,
-            AbortReason::Interrupted,
-        ));
+        for reason in [AbortReason::Interrupted, AbortReason::Crashed, AbortReason::BudgetLimited] {
+            records.extend(Line::interrupted_boundary(1, None, kind, reason));
+        }
     }
     records
 }
@@ -434,20 +315,9 @@ fn every_builder(text: &str) -> Vec<NewRecord> {
 #[test]
 fn what_is_written_is_read_as_the_class_that_was_claimed() {
     let mail = r#"{"author":"","recipient":"","content":"","trigger_turn":false}"#;
-    for text in [
-        "plain",
-        "",
-        "\"quotes\"\n\u{1}\u{2028}😀",
-        "<skill>x</skill>",
-        mail,
-    ] {
+    for text in ["plain", "", "\"quotes\"\n\u{1}\u{2028}😀", "<skill>x</skill>", mail] {
         for record in every_builder(text) {
-            assert_eq!(
-                record_of(&record.raw),
-                record,
-                "{}",
-                String::from_utf8_lossy(&record.raw)
-            );
+            assert_eq!(record_of(&record.raw), record, "{}", String::from_utf8_lossy(&record.raw));
             assert!(!record.raw.contains(&b'\n'));
         }
     }
@@ -455,11 +325,7 @@ fn what_is_written_is_read_as_the_class_that_was_claimed() {
 
 #[test]
 fn reasons_that_the_reference_does_not_know_are_written_as_one_that_it_knows() {
-    for reason in [
-        AbortReason::Crashed,
-        AbortReason::Failed,
-        AbortReason::Other,
-    ] {
+    for reason in [AbortReason::Crashed, AbortReason::Failed, AbortReason::Other] {
         let line = payload(&Line::turn_aborted(1, None, reason, None));
         assert_eq!(
             (&line["reason"], &line["cause"]),
@@ -487,10 +353,7 @@ fn a_session_meta_is_read_as_it_was_written() {
         SessionSource::SubAgent("word".into()),
     ] {
         meta.source = source;
-        assert_eq!(
-            SessionMeta::parse(&Line::session_meta(5, &meta).raw).unwrap(),
-            meta
-        );
+        assert_eq!(SessionMeta::parse(&Line::session_meta(5, &meta).raw).unwrap(), meta);
     }
     let child = meta.spawned_by(ThreadSpawn {
         parent: id,
@@ -499,10 +362,7 @@ fn a_session_meta_is_read_as_it_was_written() {
         agent_nickname: Some("Noether".into()),
         agent_role: Some("explorer".into()),
     });
-    assert_eq!(
-        SessionMeta::parse(&Line::session_meta(5, &child).raw).unwrap(),
-        child
-    );
+    assert_eq!(SessionMeta::parse(&Line::session_meta(5, &child).raw).unwrap(), child);
     assert_eq!(child.depth(), 3);
 }
 
@@ -511,6 +371,7 @@ fn engines_cannot_slip_in_what_is_no_item() {
     assert!(Line::response_item(1, b"{").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"message\"}").is_err());
     assert!(Line::response_item(1, b"{\"type\":\"reasoning\",\n\"summary\":[]}").is_err());
+    assert!(Line::response_item(1, b"{\"type\":\"ghost_snapshot\"}").is_err());
     assert!(classify_item(b"[]").is_err());
 }
 

@@ -20,30 +20,17 @@ fn fork(source: &History, point: impl Into<ForkPoint>) -> History {
     plan(source, point).history(source)
 }
 
-fn fork_with(source: &History, point: ForkPoint, marker: MarkerKind) -> Vec<String> {
-    let plan = plan_fork(source, &point, &ForkOptions::at(9).with_marker(marker)).unwrap();
+fn fork_with(source: &History, point: &ForkPoint, marker: MarkerKind) -> Vec<String> {
+    let plan = plan_fork(source, point, &ForkOptions::at(9).with_marker(marker)).unwrap();
     shorts(&plan.history(source))
 }
 
 fn mixed() -> Vec<NewRecord> {
-    vec![
-        U("u1"),
-        A("a1"),
-        A("a2"),
-        U("u2"),
-        A("a3"),
-        R(),
-        FC("c1"),
-        A("a4"),
-    ]
+    vec![U("u1"), A("a1"), A("a2"), U("u2"), A("a3"), R(), FC("c1"), A("a4")]
 }
 
 fn state(turn: Option<&str>, start: Option<u64>) -> TurnState {
-    TurnState {
-        mid_turn: true,
-        turn: turn.map(TurnRef::from),
-        start: start.map(Seq),
-    }
+    TurnState { mid_turn: true, turn: turn.map(TurnRef::from), start: start.map(Seq) }
 }
 
 #[test]
@@ -52,21 +39,12 @@ fn tm_01_rt_01_rt_02_a_cut_before_the_nth_user_message() {
     assert_eq!(before_nth_user_message(&source, 1), 3);
     assert_eq!(before_nth_user_message(&source, 2), 8);
     assert_eq!(before_nth_user_message(&source, 0), 0);
-    assert_eq!(
-        before_nth_user_message(&history([U("u1"), A("a1"), U("u2")]), usize::MAX),
-        3
-    );
+    assert_eq!(before_nth_user_message(&history([U("u1"), A("a1"), U("u2")]), usize::MAX), 3);
     // As a fork, at a boundary. P9 adds what the model needs: an output for the open call.
     let mut complete = mixed();
     complete.push(TA(None));
     let source = history(complete);
-    assert_eq!(
-        plan(&source, 1),
-        ForkPlan {
-            kept: Kept::Prefix { cut: 3 },
-            closing: vec![]
-        }
-    );
+    assert_eq!(plan(&source, 1), ForkPlan { kept: Kept::Prefix { cut: 3 }, closing: vec![] });
     assert_eq!(shorts(&fork(&source, 2))[8..], ["TA:-", "aborted:c1"]);
 }
 
@@ -81,24 +59,14 @@ fn tm_04_past_the_last_message_an_unfinished_turn_is_left_out() {
     assert_eq!(turn_state(&source), state(Some("turn-2"), Some(2)));
     assert_eq!(
         plan(&source, usize::MAX),
-        ForkPlan {
-            kept: Kept::Prefix { cut: 2 },
-            closing: vec![]
-        }
+        ForkPlan { kept: Kept::Prefix { cut: 2 }, closing: vec![] }
     );
 }
 
 #[test]
 fn tm_05_rt_04_startup_context_does_not_count() {
     let [developer, environment] = context();
-    let records = [
-        developer,
-        environment,
-        U("feature"),
-        A("ack"),
-        U("second"),
-        A("answer"),
-    ];
+    let records = [developer, environment, U("feature"), A("ack"), U("second"), A("answer")];
     let source = history(records);
     assert_eq!(plan(&source, 1).kept, Kept::Prefix { cut: 4 });
     assert_eq!(before_nth_user_message(&source, 1), 4);
@@ -114,7 +82,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
         (MarkerKind::Developer, vec!["hello", "MKd", "TA:-"]),
     ];
     for (kind, wanted) in kinds {
-        assert_eq!(fork_with(&hello, ForkPoint::Interrupted, kind), wanted);
+        assert_eq!(fork_with(&hello, &ForkPoint::Interrupted, kind), wanted);
     }
     // The boundary itself, as REF's test appends it to a new thread.
     let boundary = |kind| {
@@ -124,14 +92,7 @@ fn tm_17_tm_18_tm_20_a_fork_as_if_interrupted() {
     assert_eq!(boundary(MarkerKind::ContextualUser), ["MKu", "TA:-"]);
     assert_eq!(boundary(MarkerKind::Disabled), ["TA:-"]);
     // A new thread is not in the middle of a turn: REF 2.2 adds nothing.
-    assert_eq!(
-        fork_with(
-            &History::new(),
-            ForkPoint::Interrupted,
-            MarkerKind::Developer
-        ),
-        [""; 0]
-    );
+    assert_eq!(fork_with(&History::new(), &ForkPoint::Interrupted, MarkerKind::Developer), [""; 0]);
     let marker = Line::interrupted_marker(0, MarkerKind::Developer).unwrap();
     let marker = payload(&marker);
     assert_eq!(marker["role"], "developer");
@@ -147,36 +108,18 @@ fn tm_21_turn_states() {
         (vec![], at_boundary.clone()),
         (vec![U("x"), UE("x")], state(None, None)),
         (vec![U("x"), A("y")], state(None, None)),
-        (
-            vec![U("x"), A("y"), MKu(), TA(Some("t"))],
-            at_boundary.clone(),
-        ),
+        (vec![U("x"), A("y"), MKu(), TA(Some("t"))], at_boundary.clone()),
         (vec![TS("t"), U("x"), A("y")], state(Some("t"), Some(0))),
         (vec![TS("t"), U("x"), TC("t")], at_boundary.clone()),
         (vec![TS("t"), U("x"), TC("t"), U("y")], state(None, None)),
-        (
-            vec![TS("t"), U("x"), TA(Some("t")), U("y")],
-            at_boundary.clone(),
-        ),
+        (vec![TS("t"), U("x"), TA(Some("t")), U("y")], at_boundary.clone()),
         (vec![TS("t"), U("x"), TA(None)], at_boundary.clone()),
         (vec![TS("t"), U("x"), TC("other")], at_boundary.clone()),
-        (
-            vec![TS("a"), TS("t"), U("x"), TC("a")],
-            state(Some("t"), Some(1)),
-        ),
-        (
-            vec![TS("a"), U("x"), TC("a"), TS("t"), U("y"), TA(Some("a"))],
-            state(Some("t"), Some(3)),
-        ),
-        (
-            vec![TS("t"), U("x"), Line::error(1, "no")],
-            at_boundary.clone(),
-        ),
+        (vec![TS("a"), TS("t"), U("x"), TC("a")], state(Some("t"), Some(1))),
+        (vec![TS("a"), U("x"), TC("a"), TS("t"), U("y"), TA(Some("a"))], state(Some("t"), Some(3))),
+        (vec![TS("t"), U("x"), Line::error(1, "no")], at_boundary.clone()),
         (vec![TS("t"), U("x"), RB(1)], at_boundary.clone()),
-        (
-            vec![TS("t"), U("x"), TC("t"), U("y"), RB(1)],
-            at_boundary.clone(),
-        ),
+        (vec![TS("t"), U("x"), TC("t"), U("y"), RB(1)], at_boundary.clone()),
     ] {
         let source = history(records);
         assert_eq!(turn_state(&source), wanted, "{:?}", shorts(&source));
@@ -197,17 +140,8 @@ fn tm_23_tm_25_a_fork_of_a_fork_at_a_boundary_adds_nothing() {
 
 #[test]
 fn rt_03_rolled_back_messages_are_no_positions_but_stay_before_the_cut() {
-    let source = history([
-        U("u1"),
-        A("a1"),
-        U("u2"),
-        A("a2"),
-        RB(1),
-        U("u3"),
-        A("a3"),
-        U("u4"),
-        A("a4"),
-    ]);
+    let source =
+        history([U("u1"), A("a1"), U("u2"), A("a2"), RB(1), U("u3"), A("a3"), U("u4"), A("a4")]);
     assert_eq!(seqs(&user_positions(&source)), [0, 5, 7]);
     assert_eq!(before_nth_user_message(&source, 2), 7);
     assert_eq!(view(&fork(&source, 2)), ["u1", "a1", "u3", "a3"]);
@@ -219,10 +153,8 @@ fn rt_06_rt_11_rt_12_the_last_turns() {
         let source = history(records.to_vec());
         match plan(&source, ForkPoint::LastTurns(turns)).kept {
             Kept::Selected(kept) => {
-                let records: Vec<_> = kept
-                    .iter()
-                    .map(|kept| kept.in_source(&source).unwrap())
-                    .collect();
+                let records: Vec<_> =
+                    kept.iter().map(|kept| kept.in_source(&source).unwrap()).collect();
                 shorts(&history(records))
             }
             Kept::Prefix { .. } => panic!("a suffix"),
@@ -241,13 +173,7 @@ fn rt_06_rt_11_rt_12_the_last_turns() {
 fn rt_08_rolling_back_nothing_changes_nothing() {
     let source = history([U("u1"), IA("triggered", true), RB(0), U("u2")]);
     assert_eq!(seqs(&fork_turn_positions(&source)), [0, 1, 3]);
-    let source = history([
-        U("u1"),
-        IA("queued", false),
-        IA("triggered", true),
-        RB(2),
-        U("u2"),
-    ]);
+    let source = history([U("u1"), IA("queued", false), IA("triggered", true), RB(2), U("u2")]);
     assert_eq!(seqs(&fork_turn_positions(&source)), [0, 4]);
 }
 
@@ -255,18 +181,13 @@ fn rt_08_rolling_back_nothing_changes_nothing() {
 fn rt_13_rt_14_contextual_messages_are_no_positions() {
     let source = history([Ui("<environment_context>x</environment_context>"), U("a")]);
     assert_eq!(seqs(&user_positions(&source)), [1]);
-    let two_parts = item(
-        &serde_json::json!({ "type": "message", "role": "user", "content": [
-            { "type": "input_text", "text": "hi" },
-            { "type": "input_text", "text": "<skill>x</skill>" },
-        ]}),
-    );
+    let two_parts = item(&serde_json::json!({ "type": "message", "role": "user", "content": [
+        { "type": "input_text", "text": "hi" },
+        { "type": "input_text", "text": "<skill>x</skill>" },
+    ]}));
     assert_eq!(seqs(&user_positions(&history([two_parts]))), [0u64; 0]);
     // An output text is never looked at.
-    assert_eq!(
-        seqs(&user_positions(&history([U("<skill>x</skill>")]))),
-        [0]
-    );
+    assert_eq!(seqs(&user_positions(&history([U("<skill>x</skill>")]))), [0]);
 }
 
 #[test]
@@ -274,17 +195,9 @@ fn fk_01_forks_of_forks_before_a_user_message() {
     let turns = ["1", "2", "3"].iter().flat_map(|id| turn(id));
     let source = history(turns);
     let first = fork(&source, 1);
-    assert_eq!(
-        first,
-        source.prefix(9),
-        "strictly before the second user message"
-    );
+    assert_eq!(first, source.prefix(9), "strictly before the second user message");
     let second = fork(&first, 0);
-    assert_eq!(
-        second,
-        first.prefix(3),
-        "strictly before the only user message"
-    );
+    assert_eq!(second, first.prefix(3), "strictly before the only user message");
     assert_eq!(source.len(), 18);
 }
 
@@ -307,44 +220,15 @@ fn turns_are_fork_points() {
         Kept::Prefix { cut: 13 },
         "what is between the turns stays"
     );
-    assert_eq!(
-        before("3").unwrap(),
-        ForkPlan {
-            kept: Kept::Prefix { cut: 13 },
-            closing: vec![]
-        }
-    );
-    assert_eq!(
-        after("3"),
-        Err(ForkRefusal::InProgress { turn: "3".into() })
-    );
-    assert_eq!(
-        after("x"),
-        Err(ForkRefusal::UnknownTurn { turn: "x".into() })
-    );
-    assert_eq!(
-        plan(&source, ForkPoint::LastStable).kept,
-        Kept::Prefix { cut: 13 }
-    );
+    assert_eq!(before("3").unwrap(), ForkPlan { kept: Kept::Prefix { cut: 13 }, closing: vec![] });
+    assert_eq!(after("3"), Err(ForkRefusal::InProgress { turn: "3".into() }));
+    assert_eq!(after("x"), Err(ForkRefusal::UnknownTurn { turn: "x".into() }));
+    assert_eq!(plan(&source, ForkPoint::LastStable).kept, Kept::Prefix { cut: 13 });
     let refusal = plan_fork(&source, &ForkPoint::NextStable, &ForkOptions::at(9));
-    assert_eq!(
-        refusal,
-        Err(ForkRefusal::NotYet {
-            turn: Some("3".into())
-        })
-    );
+    assert_eq!(refusal, Err(ForkRefusal::NotYet { turn: Some("3".into()) }));
     let past = plan_fork(&source, &ForkPoint::At(Seq(99)), &ForkOptions::at(9));
-    assert_eq!(
-        past,
-        Err(ForkRefusal::PastEnd {
-            at: Seq(99),
-            len: 16
-        })
-    );
-    assert_eq!(
-        shorts(&fork(&source, ForkPoint::At(Seq(16))))[16..],
-        ["aborted:c", "MKu", "TA:3"]
-    );
+    assert_eq!(past, Err(ForkRefusal::PastEnd { at: Seq(99), len: 16 }));
+    assert_eq!(shorts(&fork(&source, ForkPoint::At(Seq(16))))[16..], ["aborted:c", "MKu", "TA:3"]);
     assert_eq!(
         shorts(&fork(&source, ForkPoint::At(Seq(14))))[14..],
         ["TA:3"],
@@ -359,36 +243,20 @@ fn a_turn_that_was_rolled_back_is_no_fork_point() {
     let source = history(records);
     let refusal = plan_fork(&source, &ForkPoint::After("2".into()), &ForkOptions::at(9));
     assert_eq!(refusal, Err(ForkRefusal::RolledBack { turn: "2".into() }));
-    assert_eq!(
-        plan(&source, ForkPoint::After("1".into())).kept,
-        Kept::Prefix { cut: 6 }
-    );
+    assert_eq!(plan(&source, ForkPoint::After("1".into())).kept, Kept::Prefix { cut: 6 });
 }
 
 #[test]
 fn a_cut_inside_a_steered_turn_closes_it() {
-    let source = history([
-        TS("1"),
-        U("a"),
-        FC("c"),
-        U("steer"),
-        FO("c"),
-        A("b"),
-        TC("1"),
-    ]);
-    assert_eq!(
-        shorts(&fork(&source, 1)),
-        ["TS:1", "a", "FC:c", "aborted:c", "MKu", "TA:1"]
-    );
+    let source = history([TS("1"), U("a"), FC("c"), U("steer"), FO("c"), A("b"), TC("1")]);
+    assert_eq!(shorts(&fork(&source, 1)), ["TS:1", "a", "FC:c", "aborted:c", "MKu", "TA:1"]);
 }
 
 // Sub-agents: what a child inherits.
 
-fn child(records: Vec<NewRecord>, point: ForkPoint, rules: KeepRules) -> History {
+fn child(records: Vec<NewRecord>, point: &ForkPoint, rules: KeepRules) -> History {
     let source = history(records);
-    plan_fork(&source, &point, &ForkOptions::at(9).with_keep(rules))
-        .unwrap()
-        .history(&source)
+    plan_fork(&source, point, &ForkOptions::at(9).with_keep(rules)).unwrap().history(&source)
 }
 
 #[test]
@@ -406,30 +274,23 @@ fn ac_19_a_child_inherits_what_was_said_but_not_how_it_was_worked_out() {
         TX("t"),
     ];
     let rules = KeepRules::for_subagent().without_hints(["hint-PR", "hint-PS"]);
-    let inherited = child(
-        records.clone(),
-        ForkPoint::Interrupted,
-        rules.clone().with_hint("hint-CS"),
-    );
+    let inherited =
+        child(records.clone(), &ForkPoint::Interrupted, rules.clone().with_hint("hint-CS"));
     assert_eq!(view(&inherited), ["seed", "final", "D:hint-CS"]);
-    let reference = model_view(&inherited)
-        .reference
-        .and_then(|seq| inherited.get(seq));
+    let reference = model_view(&inherited).reference.and_then(|seq| inherited.get(seq));
     assert!(
         matches!(&reference.unwrap().class, RecordClass::TurnContext { turn: Some(turn) } if **turn == *"t")
     );
     // AC-19b: no hint if the child has none.
-    let without = child(records, ForkPoint::Interrupted, rules);
+    let without = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&without), ["seed", "final"]);
 }
 
 #[test]
 fn ac_20_hints_inside_a_replacement_history_are_left_out() {
     let records = vec![CP(&[Ui("old summary"), D("hint-PR")]), TX("t"), FC("spawn")];
-    let rules = KeepRules::for_subagent()
-        .without_hints(["hint-PR"])
-        .with_hint("hint-CS");
-    let inherited = child(records, ForkPoint::Interrupted, rules);
+    let rules = KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("hint-CS");
+    let inherited = child(records, &ForkPoint::Interrupted, rules);
     assert_eq!(view(&inherited), ["old summary", "D:hint-CS"]);
 }
 
@@ -437,42 +298,28 @@ fn ac_20_hints_inside_a_replacement_history_are_left_out() {
 fn ac_21_the_newest_answer_is_inherited() {
     let records = vec![A_final("late answer"), FC("spawn")];
     assert_eq!(
-        view(&child(
-            records,
-            ForkPoint::Interrupted,
-            KeepRules::for_subagent()
-        )),
+        view(&child(records, &ForkPoint::Interrupted, KeepRules::for_subagent())),
         ["late answer"]
     );
 }
 
 #[test]
 fn ac_23_ac_24_the_last_turns_without_startup_context_and_hints() {
-    let records = vec![
-        D("startup dev ctx"),
-        TX("t"),
-        Ui("current task"),
-        TX("u"),
-        FC("spawn"),
-    ];
-    let inherited = child(records, ForkPoint::LastTurns(2), KeepRules::for_subagent());
+    let records = vec![D("startup dev ctx"), TX("t"), Ui("current task"), TX("u"), FC("spawn")];
+    let inherited = child(records, &ForkPoint::LastTurns(2), KeepRules::for_subagent());
     assert_eq!(view(&inherited), ["current task"]);
     assert_eq!(model_view(&inherited).reference, None);
     let records = vec![Ui("task p"), D("hint-PR"), FC("spawn")];
-    let rules = KeepRules::for_subagent()
-        .without_hints(["hint-PR"])
-        .with_hint("never with a suffix");
-    assert_eq!(
-        view(&child(records, ForkPoint::LastTurns(2), rules)),
-        ["task p"]
-    );
+    let rules =
+        KeepRules::for_subagent().without_hints(["hint-PR"]).with_hint("never with a suffix");
+    assert_eq!(view(&child(records, &ForkPoint::LastTurns(2), rules)), ["task p"]);
 }
 
 #[test]
 fn a_child_does_not_run_its_parents_turn() {
     let mut records = turn("1");
     records.extend([TS("2"), Ui("go"), FC("spawn")]);
-    let inherited = child(records, ForkPoint::Interrupted, KeepRules::for_subagent());
+    let inherited = child(records, &ForkPoint::Interrupted, KeepRules::for_subagent());
     assert!(!turn_state(&inherited).mid_turn);
     assert_eq!(view(&inherited), ["U1", "go"]);
 }

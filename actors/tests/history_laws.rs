@@ -65,19 +65,11 @@ fn any_point() -> impl Strategy<Value = ForkPoint> {
 }
 
 fn any_options() -> impl Strategy<Value = ForkOptions> {
-    let kinds = vec![
-        MarkerKind::Disabled,
-        MarkerKind::ContextualUser,
-        MarkerKind::Developer,
-    ];
+    let kinds = vec![MarkerKind::Disabled, MarkerKind::ContextualUser, MarkerKind::Developer];
     (select(kinds), any::<bool>()).prop_map(|(kind, subagent)| {
         let options = ForkOptions::at(9).with_marker(kind);
         if subagent {
-            options.with_keep(
-                KeepRules::for_subagent()
-                    .without_hints(["a"])
-                    .with_hint("hint"),
-            )
+            options.with_keep(KeepRules::for_subagent().without_hints(["a"]).with_hint("hint"))
         } else {
             options
         }
@@ -198,6 +190,25 @@ proptest! {
         prop_assert_eq!(before_nth_user_message(&source, nth), wanted);
         let outline = Outline::of(&source);
         prop_assert!(positions.iter().all(|&seq| outline.counts(seq)));
+    }
+
+    #[test]
+    fn any_file_can_be_read_planned_on_and_shown(
+        records in prop::collection::vec(any_record(), 1..20), at in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..40), point in any_point(), options in any_options()
+    ) {
+        let meta = SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/srv/demo");
+        let source: History = std::iter::once(Line::session_meta(7, &meta)).chain(records).collect();
+        let mut bytes = Vec::new();
+        write_history(&mut bytes, &source).unwrap();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
+        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
+        if let Ok(plan) = plan_fork(&file.history, &point, &options) {
+            let view = model_view(&plan.history(&file.history));
+            prop_assert_eq!(wire_validity(&view.items), Ok(()));
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+        }
     }
 
     #[test]

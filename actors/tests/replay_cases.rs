@@ -5,7 +5,9 @@
 mod support;
 
 use coppicer_actors::History;
-use coppicer_actors::{close_open_calls, model_view, open_calls};
+use coppicer_actors::{
+    Line, RollbackRefusal, close_open_calls, model_view, open_calls, plan_rollback, user_turns,
+};
 use coppicer_messages::{NewRecord, RecordClass};
 use serde_json::json;
 use support::*;
@@ -31,10 +33,7 @@ fn metadata_of(turn: &str) -> (Option<String>, Option<String>) {
     (Some(turn.into()), Some(turn.into()))
 }
 
-const CONTEXT: [&str; 2] = [
-    "D:startup",
-    "<environment_context>here</environment_context>",
-];
+const CONTEXT: [&str; 2] = ["D:startup", "<environment_context>here</environment_context>"];
 
 #[test]
 fn rb_01_rb_02_items_without_events() {
@@ -65,22 +64,23 @@ fn rb_05_a_compaction_before_the_turn_stays() {
 
 #[test]
 fn rb_06_rollbacks_add_up() {
-    let (shown, ..) = replay(concat(&[
-        turn("1"),
-        turn("2"),
-        turn("3"),
-        vec![RB(1), RB(1)],
-    ]));
+    let (shown, ..) = replay(concat(&[turn("1"), turn("2"), turn("3"), vec![RB(1), RB(1)]]));
     assert_eq!(shown, ["U1", "A1"]);
-    let (shown, ..) = replay(concat(&[
-        turn("1"),
-        turn("2"),
-        vec![RB(1)],
-        turn("3"),
-        vec![RB(1)],
-        turn("4"),
-    ]));
+    let (shown, ..) =
+        replay(concat(&[turn("1"), turn("2"), vec![RB(1)], turn("3"), vec![RB(1)], turn("4")]));
     assert_eq!(shown, ["U1", "A1", "U4", "A4"]);
+}
+
+#[test]
+fn rb_07_rb_08_rollbacks_that_are_refused() {
+    let mut records = turn("1");
+    let source = history(records.clone());
+    assert_eq!(plan_rollback(&source, 0, 9), Err(RollbackRefusal::NoTurns));
+    assert_eq!(plan_rollback(&source, 99, 9), Ok(Line::rolled_back(9, 99)));
+    assert_eq!(user_turns(&source), 1);
+    records.push(TS("2"));
+    let running = Err(RollbackRefusal::InProgress { turn: Some("2".into()) });
+    assert_eq!(plan_rollback(&history(records), 1, 9), running);
 }
 
 #[test]
@@ -92,14 +92,7 @@ fn rb_09_a_turn_without_a_user_message_does_not_use_up_a_rollback() {
 
 #[test]
 fn rb_10_a_turn_by_mail_counts() {
-    let by_mail = vec![
-        TS("a"),
-        TX("a"),
-        IA("continue", true),
-        A("reply"),
-        TC("a"),
-        RB(1),
-    ];
+    let by_mail = vec![TS("a"), TX("a"), IA("continue", true), A("reply"), TC("a"), RB(1)];
     let (shown, settings, reference) = replay(concat(&[turn("1"), by_mail]));
     assert_eq!(shown, ["U1", "A1"]);
     assert_eq!((settings, reference), metadata_of("1"));
@@ -107,10 +100,18 @@ fn rb_10_a_turn_by_mail_counts() {
 
 #[test]
 fn rb_11_more_rollbacks_than_turns() {
-    assert_eq!(
-        replay(concat(&[turn("1"), vec![RB(99)]])),
-        (vec![], None, None)
-    );
+    assert_eq!(replay(concat(&[turn("1"), vec![RB(99)]])), (vec![], None, None));
+}
+
+#[test]
+fn the_startup_context_stays_and_no_other() {
+    let later = vec![TS("2"), D("again"), U("U2"), A("A2"), TC("2")];
+    let first = vec![TS("1"), D("startup"), TX("1"), U("U1"), A("A1"), TC("1")];
+    let (shown, settings, _) =
+        replay(concat(&[first.clone(), vec![RB(1)], later.clone(), vec![RB(1)]]));
+    assert_eq!((shown, settings), (vec!["D:startup".to_owned()], None));
+    let (shown, ..) = replay(concat(&[first, later, vec![RB(2)]]));
+    assert_eq!(shown, ["D:startup"]);
 }
 
 #[test]
@@ -146,16 +147,7 @@ fn rb_13_an_unfinished_turn_is_rolled_back_too() {
 
 #[test]
 fn rolling_back_a_steered_turn_takes_all_of_it() {
-    let steered = vec![
-        TS("2"),
-        U("a"),
-        UE("a"),
-        A("b"),
-        U("steer"),
-        UE("steer"),
-        A("c"),
-        TC("2"),
-    ];
+    let steered = vec![TS("2"), U("a"), UE("a"), A("b"), U("steer"), UE("steer"), A("c"), TC("2")];
     let (shown, ..) = replay(concat(&[turn("1"), steered, vec![RB(1)]]));
     assert_eq!(shown, ["U1", "A1"]);
 }
@@ -169,36 +161,20 @@ fn rolling_back_keeps_the_marker_of_the_turn_before() {
 
 #[test]
 fn a_compaction_without_a_replacement_keeps_user_messages_and_the_summary() {
-    let (shown, _, reference) = replay(concat(&[
-        context().to_vec(),
-        turn("1"),
-        turn("2"),
-        vec![CP_summary("sum")],
-    ]));
+    let (shown, _, reference) =
+        replay(concat(&[context().to_vec(), turn("1"), turn("2"), vec![CP_summary("sum")]]));
     assert_eq!(shown, ["U1", "U2", "sum"]);
     assert_eq!(reference, None);
     let large = "x".repeat(50_000);
-    let (shown, ..) = replay(vec![
-        U(&large),
-        A("a"),
-        U("small"),
-        U(&large),
-        CP_summary(""),
-    ]);
+    let (shown, ..) = replay(vec![U(&large), A("a"), U("small"), U(&large), CP_summary("")]);
     assert_eq!(shown, ["small", large.as_str(), "(no summary available)"]);
 }
 
 #[test]
 fn rw_04_ghost_snapshots_are_not_shown() {
     let ghost = || item(&json!({ "type": "ghost_snapshot", "ghost_commit": {} }));
-    let (shown, ..) = replay(vec![
-        U("a"),
-        ghost(),
-        A("b"),
-        CP(&[U("c"), ghost(), U("d")]),
-        ghost(),
-        A("e"),
-    ]);
+    let (shown, ..) =
+        replay(vec![U("a"), ghost(), A("b"), CP(&[U("c"), ghost(), U("d")]), ghost(), A("e")]);
     assert_eq!(shown, ["c", "d", "e"]);
 }
 
@@ -207,20 +183,11 @@ fn calls_and_outputs_come_in_pairs() {
     for (records, wanted) in [
         (vec![FC("a"), U("u")], vec!["FC:a", "aborted:a", "u"]),
         (vec![FO("a"), U("u")], vec!["u"]),
-        (
-            vec![FC("a"), FC("b"), FO("a")],
-            vec!["FC:a", "FC:b", "aborted:b", "FO:a"],
-        ),
+        (vec![FC("a"), FC("b"), FO("a")], vec!["FC:a", "FC:b", "aborted:b", "FO:a"]),
         (vec![FC("a"), FO("a"), FO("a")], vec!["FC:a", "FO:a"]),
         (vec![FO("a"), FC("a")], vec!["FC:a", "aborted:a"]),
-        (
-            vec![FC("a"), FC("a"), FO("a")],
-            vec!["FC:a", "aborted:a", "FC:a", "FO:a"],
-        ),
-        (
-            vec![FC("a"), FO("a"), FC("a"), FO("a")],
-            vec!["FC:a", "FO:a", "FC:a", "FO:a"],
-        ),
+        (vec![FC("a"), FC("a"), FO("a")], vec!["FC:a", "aborted:a", "FC:a", "FO:a"]),
+        (vec![FC("a"), FO("a"), FC("a"), FO("a")], vec!["FC:a", "FO:a", "FC:a", "FO:a"]),
     ] {
         assert_eq!(view(&history(records)), wanted);
     }
@@ -264,10 +231,8 @@ fn every_kind_of_call_is_closed_by_its_kind_of_output() {
 
 #[test]
 fn mail_of_every_form_is_shown() {
-    let newer = item(
-        &json!({ "type": "agent_message", "author": "/root", "recipient": "/root/a",
-        "content": [{ "type": "input_text", "text": "Message Type: NEW_TASK\nPayload:\n" }] }),
-    );
+    let newer = item(&json!({ "type": "agent_message", "author": "/root", "recipient": "/root/a",
+        "content": [{ "type": "input_text", "text": "Message Type: NEW_TASK\nPayload:\n" }] }));
     assert_eq!(newer.class, RecordClass::Envelope { trigger: true });
     let line = json!({ "timestamp": "2026-06-03T08:15:30.123Z", "type": "inter_agent_communication", "payload":
         { "author": "/root", "recipient": "/root/a", "other_recipients": [], "content": "hi", "trigger_turn": true } });
@@ -278,11 +243,6 @@ fn mail_of_every_form_is_shown() {
     assert_eq!(seen.items.len(), 3);
     let kinds: Vec<serde_json::Value> = serde_json::from_slice(&seen.to_json()).unwrap();
     assert_eq!(kinds[1]["type"], "message");
-    assert!(
-        kinds[1]["content"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("\"hi\"")
-    );
+    assert!(kinds[1]["content"][0]["text"].as_str().unwrap().contains("\"hi\""));
     assert_eq!(kinds[2]["type"], "agent_message");
 }

@@ -10,12 +10,13 @@ use crate::{ForkPoint, RestartPolicy, Submission, ThreadId};
 pub enum Origin {
     /// It is new.
     New,
-    /// It is in the store. Its children over open edges are resumed with it if `subtree`.
+    /// It is in the store. One that is live already is the answer, whatever else is asked.
     Resume {
         /// Which.
         thread: ThreadId,
-        /// Whether what is below it comes too.
-        subtree: bool,
+        /// The rollout that it is to have been imported from: a live one with another is refused
+        /// (REF 1.5). `None` matches every one.
+        rollout_path: Option<String>,
     },
     /// It begins as another's history up to a point. The other is unchanged.
     Fork {
@@ -62,14 +63,9 @@ impl SpawnThread {
         Self::from_origin(Origin::New)
     }
 
-    /// A thread that is in the store, without what is below it.
+    /// A thread that is in the store.
     pub fn resume(thread: ThreadId) -> Self {
-        Self::from_origin(Origin::Resume { thread, subtree: false })
-    }
-
-    /// A thread that is in the store, and everything below it over open edges.
-    pub fn resume_subtree(thread: ThreadId) -> Self {
-        Self::from_origin(Origin::Resume { thread, subtree: true })
+        Self::from_origin(Origin::Resume { thread, rollout_path: None })
     }
 
     /// A fork of `from`, cut at `at`.

@@ -36,6 +36,9 @@ pub enum SupervisorMsg {
         reply: Reply<CloseReport, CloseError>,
     },
 
+    /// End the runtime. Sent after everything was closed.
+    End,
+
     // Notices. Sent only by what the supervisor started.
     /// A step of a spawn that ran outside is done.
     StepDone {
@@ -58,10 +61,10 @@ pub enum SupervisorMsg {
         /// Which.
         tick: SupervisorTick,
     },
-    /// The store did what a close or an undoing asked of it, or refused.
-    Stored {
-        /// For which thread.
-        thread: ThreadId,
+    /// The store wrote that a thread was explicitly closed, or could not.
+    EdgeClosed {
+        /// For which close.
+        close: u64,
         /// How that went.
         result: Result<(), StoreError>,
     },
@@ -98,10 +101,11 @@ impl SupervisorMsg {
             Self::Spawn { .. } => "spawn",
             Self::Activate { .. } => "activate",
             Self::Close { .. } => "close",
+            Self::End => "end",
             Self::StepDone { .. } => "step_done",
             Self::ThreadEnded { .. } => "thread_ended",
             Self::Tick { .. } => "tick",
-            Self::Stored { .. } => "stored",
+            Self::EdgeClosed { .. } => "edge_closed",
         }
     }
 }

@@ -369,7 +369,7 @@ impl TurnContext {
                     .collect();
                 let mut changes = Box::pin(changes);
                 // Registered before looking, so that no change falls in between.
-                drop(futures::poll!(futures::StreamExt::next(&mut changes)));
+                let _registered = futures::poll!(futures::StreamExt::next(&mut changes));
                 let done = ended(&slots);
                 if enough(done.len()) {
                     return done;
@@ -434,6 +434,12 @@ impl TurnContext {
                 Err(ControlError::WrongPhase { thread: self.thread(), phase: "stopping" })
             }
         }
+    }
+}
+
+impl fmt::Debug for TurnWorld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TurnWorld")
     }
 }
 

@@ -238,7 +238,7 @@ fn mail_trigger(phase: MessagePhase, content: &[Part<'_>]) -> Option<bool> {
     }
 }
 
-/// Mail of the newer form says in its first line what it is. Only a new task starts a turn.
+/// Envelope of the newer form says in its first line what it is. Only a new task starts a turn.
 fn starts_task(content: &[Part<'_>]) -> bool {
     content
         .first()
@@ -265,10 +265,10 @@ fn event_class(event: &Payload<'_>) -> Result<RecordClass, LineFlaw> {
                 .map_or(AbortReason::Other, AbortReason::from_name),
         },
         "thread_rolled_back" => match event.num_turns {
-            Value::Count(turns) => {
+            Some(turns) => {
                 RecordClass::RolledBack { turns: u32::try_from(turns).unwrap_or(u32::MAX) }
             }
-            _ => {
+            None => {
                 return Err(LineFlaw::Missing { kind: kind.into(), field: "num_turns" });
             }
         },

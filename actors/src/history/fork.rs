@@ -7,7 +7,8 @@ use coppicer_messages::{
 };
 
 use super::keep::KeepRules;
-use super::turns::{Outline, TurnState, fork_turn_positions, nth_user_position, turn_state};
+use super::outline::Outline;
+use super::turns::{TurnState, fork_turn_positions, nth_user_position, turn_state};
 use super::valid::{close_open_calls, close_turn_in_state, has_input};
 use super::{History, MarkerKind};
 

@@ -11,9 +11,13 @@ mod fork;
 mod fragments;
 mod json;
 mod keep;
+mod marker;
 mod meta;
+mod meta_line;
+mod outline;
 mod recorded;
 mod replay;
+mod rollback;
 mod scan;
 mod text;
 mod tree;
@@ -28,16 +32,18 @@ use coppicer_messages::{NewRecord, Record, RecordClass, Seq};
 pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
 pub use fork::{ForkOptions, ForkPlan, Kept, KeptRecord, plan_fork};
 pub use keep::KeepRules;
+pub use marker::MarkerKind;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
+pub use outline::{Outline, RecordedOutcome, Turn};
 pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
+pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
 pub use text::text_of;
 pub use turns::{
-    Outline, RecordedOutcome, Turn, TurnState, before_nth_user_message, fork_turn_positions,
-    turn_state, user_positions,
+    TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
 pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
-pub use write::{ABORTED_OUTPUT, Line, Mail, MarkerKind, TokenCounts};
+pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
 use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
 
@@ -168,6 +174,14 @@ impl History {
         (shared * SEGMENT_RECORDS) as u64
     }
 
+    /// How many records at the front the two histories have in common: those that they share, then
+    /// those with the same bytes.
+    pub fn common_prefix(&self, other: &Self) -> u64 {
+        let shared = self.shared_prefix(other);
+        let rest = self.iter_from(Seq(shared)).zip(other.iter_from(Seq(shared)));
+        shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
+    }
+
     /// Whether any record rolls turns back.
     pub(crate) fn has_rollbacks(&self) -> bool {
         self.sealed.summary().plus(self.tail_summary()).rollbacks > 0
@@ -194,6 +208,9 @@ impl History {
     }
 
     fn tail_summary(&self) -> Summary {
+        if self.tail_len == self.tail.len() {
+            return self.tail.summary();
+        }
         Summary::sum(&self.tail.records()[..self.tail_len])
     }
 

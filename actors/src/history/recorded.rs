@@ -3,8 +3,8 @@
 use coppicer_messages::{RecordClass, Seq, TurnRef};
 
 use super::History;
+use super::outline::{Outline, RecordedOutcome};
 use super::text::text_of;
-use super::turns::{Outline, RecordedOutcome};
 
 /// One turn as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

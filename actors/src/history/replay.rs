@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::History;
 use super::classify::classify_item;
 use super::json::Object;
-use super::turns::Outline;
+use super::outline::Outline;
 use super::valid::is_marker;
 use super::write::{aborted_output, message_item};
 
@@ -71,38 +71,20 @@ impl ViewItem {
 
     pub(super) fn made(seq: Seq, class: RecordClass, payload: Vec<u8>) -> Self {
         let end = payload.len();
-        Self {
-            seq,
-            class,
-            raw: Arc::from(payload),
-            start: 0,
-            end,
-        }
+        Self { seq, class, raw: Arc::from(payload), start: 0, end }
     }
 
     /// An item inside the bytes of a record.
     fn inside(seq: Seq, class: RecordClass, raw: &Raw, item: &RawValue) -> Self {
         // `item` was read from `raw`, so it lies inside of it.
         let start = item.get().as_ptr() as usize - raw.as_ptr() as usize;
-        Self {
-            seq,
-            class,
-            raw: raw.clone(),
-            start,
-            end: start + item.get().len(),
-        }
+        Self { seq, class, raw: raw.clone(), start, end: start + item.get().len() }
     }
 }
 
 impl std::fmt::Debug for ViewItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {}: {}",
-            self.seq,
-            self.class.name(),
-            String::from_utf8_lossy(self.payload())
-        )
+        write!(f, "{} {}: {}", self.seq, self.class.name(), String::from_utf8_lossy(self.payload()))
     }
 }
 
@@ -124,9 +106,7 @@ struct Compacted<'a> {
 
 /// The payload of a line.
 pub(super) fn payload_of(line: &[u8]) -> Option<&RawValue> {
-    serde_json::from_slice::<LineOf<'_>>(line)
-        .ok()
-        .map(|line| line.payload)
+    serde_json::from_slice::<LineOf<'_>>(line).ok().map(|line| line.payload)
 }
 
 /// What a model is shown of `history`.
@@ -160,37 +140,22 @@ pub(super) fn view_of(history: &History, outline: &Outline) -> ModelView {
         settings.filter(|&context| compacted.is_none_or(|compacted| compacted < context));
     let mut items = paired(items);
     items.dedup_by(|item, before| is_marker(item) && is_marker(before));
-    ModelView {
-        items,
-        reference,
-        settings,
-    }
+    ModelView { items, reference, settings }
 }
 
 /// The item in a record of an item's class.
 fn item_of(record: &Record) -> Option<ViewItem> {
     let line: LineOf<'_> = serde_json::from_slice(&record.raw).ok()?;
     if line.kind == "response_item" {
-        return Some(ViewItem::inside(
-            record.seq,
-            record.class.clone(),
-            &record.raw,
-            line.payload,
-        ));
+        return Some(ViewItem::inside(record.seq, record.class.clone(), &record.raw, line.payload));
     }
-    // Mail as a line of its own kind has no item: the model is shown the envelope as text.
+    // Envelope as a line of its own kind has no item: the model is shown the envelope as text.
     Some(mail_item(record, line.payload.get()))
 }
 
 fn mail_item(record: &Record, mail: &str) -> ViewItem {
     let payload = Object::bytes(|object| {
-        message_item(
-            object,
-            "assistant",
-            "output_text",
-            mail,
-            MessagePhase::Commentary,
-        );
+        message_item(object, "assistant", "output_text", mail, MessagePhase::Commentary);
     });
     ViewItem::made(record.seq, record.class.clone(), payload)
 }
@@ -207,9 +172,8 @@ fn compact(items: &mut Vec<ViewItem>, record: &Record) {
         *items = replacement
             .into_iter()
             .filter_map(|item| {
-                let class = classify_item(item.get().as_bytes())
-                    .ok()
-                    .filter(RecordClass::is_item)?;
+                let class =
+                    classify_item(item.get().as_bytes()).ok().filter(RecordClass::is_item)?;
                 Some(ViewItem::inside(record.seq, class, &record.raw, item))
             })
             .collect();
@@ -224,19 +188,12 @@ fn compact(items: &mut Vec<ViewItem>, record: &Record) {
     });
     let keep = fitting.count();
     items.drain(..items.len() - keep);
-    let summary = if compacted.message.is_empty() {
-        "(no summary available)"
-    } else {
-        &compacted.message
-    };
+    let summary =
+        if compacted.message.is_empty() { "(no summary available)" } else { &compacted.message };
     let payload = Object::bytes(|object| {
         message_item(object, "user", "input_text", summary, MessagePhase::None);
     });
-    items.push(ViewItem::made(
-        record.seq,
-        RecordClass::UserMessage,
-        payload,
-    ));
+    items.push(ViewItem::made(record.seq, RecordClass::UserMessage, payload));
 }
 
 /// Gives every call one output after it: outputs without a call go, second outputs go, and a call
@@ -285,13 +242,6 @@ fn paired(items: Vec<ViewItem>) -> Vec<ViewItem> {
 }
 
 fn closing_item(seq: Seq, call: &CallId, kind: ToolKind) -> ViewItem {
-    let class = RecordClass::ToolOutput {
-        call: call.clone(),
-        kind,
-    };
-    ViewItem::made(
-        seq,
-        class,
-        Object::bytes(|object| aborted_output(object, call, kind)),
-    )
+    let class = RecordClass::ToolOutput { call: call.clone(), kind };
+    ViewItem::made(seq, class, Object::bytes(|object| aborted_output(object, call, kind)))
 }

@@ -28,7 +28,7 @@ pub(super) struct Payload<'a> {
     pub(super) turn_id: Value<'a>,
     pub(super) reason: Value<'a>,
     pub(super) cause: Value<'a>,
-    pub(super) num_turns: Value<'a>,
+    pub(super) num_turns: Option<u64>,
     pub(super) trigger_turn: Value<'a>,
     pub(super) error: Value<'a>,
     pub(super) error_info: Value<'a>,
@@ -59,7 +59,6 @@ pub(super) enum Value<'a> {
     Missing,
     Null,
     Flag(bool),
-    Count(u64),
     Text(Cow<'a, str>),
     List,
     Other,
@@ -206,12 +205,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for ScannedLine<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut line = ScannedLine::default();
-                let (mut timestamp, mut ordinal, mut kind) =
-                    <(Value<'_>, Value<'_>, Value<'_>)>::default();
+                let (mut timestamp, mut kind) = <(Value<'_>, Value<'_>)>::default();
+                let mut ordinal = None;
                 while let Some(key) = map.next_key()? {
                     match key {
                         LineKey::Timestamp => value(&mut map, &mut timestamp, "timestamp")?,
-                        LineKey::Ordinal => value(&mut map, &mut ordinal, "ordinal")?,
+                        LineKey::Ordinal => number(&mut map, &mut ordinal, "ordinal")?,
                         LineKey::Kind => value(&mut map, &mut kind, "type")?,
                         LineKey::Payload => {
                             once(&mut map, &mut line.payload, Option::is_none, "payload", |map| {
@@ -225,8 +224,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ScannedLine<'a> {
                 }
                 line.timestamp = into_text(timestamp);
                 line.kind = into_text(kind);
-                line.ordinal =
-                    if let Value::Count(ordinal) = ordinal { Some(ordinal) } else { None };
+                line.ordinal = whole(ordinal);
                 Ok(line)
             }
         }
@@ -246,6 +244,21 @@ fn value<'de, A: MapAccess<'de>>(
     once(map, slot, |slot| matches!(slot, Value::Missing), name, MapAccess::next_value)
 }
 
+/// A number as text: what it looks like to a visitor depends on features of `serde_json` that a
+/// host may turn on.
+fn number<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    slot: &mut Option<&'de RawValue>,
+    name: &'static str,
+) -> Result<(), A::Error> {
+    once(map, slot, Option::is_none, name, |map| map.next_value().map(Some))
+}
+
+/// The number, if it is a whole one.
+fn whole(number: Option<&RawValue>) -> Option<u64> {
+    number?.get().parse().ok()
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
@@ -259,7 +272,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut to = Payload::default();
                 let (mut history, mut content) = (Value::Missing, None);
-                let mut item = None;
+                let (mut item, mut num_turns) = (None, None);
                 while let Some(key) = map.next_key()? {
                     match key {
                         PayloadKey::Kind => value(&mut map, &mut to.kind, "type")?,
@@ -274,7 +287,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
                         PayloadKey::TurnId => value(&mut map, &mut to.turn_id, "turn_id")?,
                         PayloadKey::Reason => value(&mut map, &mut to.reason, "reason")?,
                         PayloadKey::Cause => value(&mut map, &mut to.cause, "cause")?,
-                        PayloadKey::NumTurns => value(&mut map, &mut to.num_turns, "num_turns")?,
+                        PayloadKey::NumTurns => number(&mut map, &mut num_turns, "num_turns")?,
                         PayloadKey::TriggerTurn => {
                             value(&mut map, &mut to.trigger_turn, "trigger_turn")?;
                         }
@@ -300,6 +313,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
                         }
                     }
                 }
+                to.num_turns = whole(num_turns);
                 to.replaced = matches!(history, Value::List);
                 to.content = content.map(|Parts(parts)| parts).unwrap_or_default();
                 to.item_kind = item.map(|Kinded(kind)| kind).unwrap_or_default();
@@ -352,8 +366,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
             fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
                 Ok(Value::Flag(flag))
             }
-            fn visit_u64<E>(self, count: u64) -> Result<Self::Value, E> {
-                Ok(Value::Count(count))
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Value::Other)
             }
             fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
                 Ok(Value::Other)

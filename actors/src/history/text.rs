@@ -19,8 +19,18 @@ pub(super) struct MessageText {
 struct Message<'a> {
     #[serde(borrow, default)]
     role: Cow<'a, str>,
-    #[serde(borrow, default)]
-    content: Vec<Part<'a>>,
+    #[serde(borrow)]
+    content: Content<'a>,
+}
+
+/// Envelope as a line of its own has a plain text; every message has parts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    #[serde(borrow)]
+    Parts(Vec<Part<'a>>),
 }
 
 #[derive(Deserialize)]
@@ -31,16 +41,20 @@ struct Part<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-/// The text of a message item: its text parts, one after the other. None if it has no list of
-/// parts.
+/// The text of a message item: its text parts, one after the other. None if it has no content.
 pub(super) fn message_text_of(item: &[u8]) -> Option<MessageText> {
     let message: Message<'_> = serde_json::from_slice(item).ok()?;
-    let texts = message.content.iter().filter_map(|part| part.text.as_deref());
-    Some(MessageText {
-        text: texts.collect::<Vec<_>>().concat(),
-        role: message.role.into_owned(),
-        input_texts: message.content.iter().filter(|part| part.kind == "input_text").count(),
-        parts: message.content.len(),
+    let role = message.role.into_owned();
+    Some(match message.content {
+        Content::Text(text) => {
+            MessageText { role, text: text.into_owned(), input_texts: 0, parts: 0 }
+        }
+        Content::Parts(parts) => MessageText {
+            role,
+            text: parts.iter().filter_map(|part| part.text.as_deref()).collect(),
+            input_texts: parts.iter().filter(|part| part.kind == "input_text").count(),
+            parts: parts.len(),
+        },
     })
 }
 

@@ -45,6 +45,7 @@ impl Summary {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Segment {
     records: Vec<Record>,
+    summary: Summary,
 }
 
 impl Segment {
@@ -60,8 +61,13 @@ impl Segment {
         &self.records
     }
 
+    pub(super) fn summary(&self) -> Summary {
+        self.summary
+    }
+
     pub(super) fn first(&self, count: usize) -> Self {
-        Self { records: self.records[..count].to_vec() }
+        let records = self.records[..count].to_vec();
+        Self { summary: Summary::sum(&records), records }
     }
 
     pub(super) fn push(&mut self, record: Record) {
@@ -70,6 +76,7 @@ impl Segment {
             let more = self.records.len().clamp(1, SEGMENT_RECORDS / 2);
             self.records.reserve_exact(more);
         }
+        self.summary = self.summary.plus(Summary::of(&record));
         self.records.push(record);
     }
 }
@@ -146,7 +153,7 @@ impl Tree {
                     (slot, counted)
                 }
                 Children::Segments(segments) => {
-                    let counts = segments.iter().map(|s| Summary::sum(s.records()).user_messages);
+                    let counts = segments.iter().map(|segment| segment.summary.user_messages);
                     let (slot, counted) = find(counts, nth - before)?;
                     return Some((segment + slot, before + counted));
                 }
@@ -165,7 +172,7 @@ impl Tree {
             self.height += 1;
         }
         let root = self.root.get_or_insert_with(|| Arc::new(Node::leaf()));
-        let summary = Summary::sum(segment.records());
+        let summary = segment.summary;
         push_under(root, self.height, self.len, segment, summary);
         self.len += 1;
     }
@@ -261,8 +268,9 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
     Arc::new(match &node.children {
         Children::Segments(segments) => {
             let kept = segments[..=slot].to_vec();
-            let records = kept.iter().flat_map(|segment| segment.records());
-            Node { summary: Summary::sum(records), children: Children::Segments(kept) }
+            let counts = kept.iter().map(|segment| segment.summary);
+            let summary = counts.fold(Summary::default(), Summary::plus);
+            Node { summary, children: Children::Segments(kept) }
         }
         Children::Nodes(nodes) => {
             let mut kept = nodes[..=slot].to_vec();

@@ -55,16 +55,11 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
         match &item.class {
             RecordClass::ToolCall { call, kind } => open.push((at, call, *kind)),
             RecordClass::ToolOutput { call, kind } => {
-                let place = open
-                    .iter()
-                    .rposition(|&(_, id, tool)| id == call && tool == *kind);
+                let place = open.iter().rposition(|&(_, id, tool)| id == call && tool == *kind);
                 match place {
                     Some(place) => drop(open.remove(place)),
                     None => {
-                        return Err(Flaw::StrayOutput {
-                            at,
-                            call: call.clone(),
-                        });
+                        return Err(Flaw::StrayOutput { at, call: call.clone() });
                     }
                 }
             }
@@ -74,19 +69,13 @@ pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
                 return Err(Flaw::SecondMarker { at });
             }
             class if !class.is_item() => {
-                return Err(Flaw::NoItem {
-                    at,
-                    kind: class.name(),
-                });
+                return Err(Flaw::NoItem { at, kind: class.name() });
             }
             _ => {}
         }
     }
     match open.first() {
-        Some(&(at, call, _)) => Err(Flaw::OpenCall {
-            at,
-            call: call.clone(),
-        }),
+        Some(&(at, call, _)) => Err(Flaw::OpenCall { at, call: call.clone() }),
         None => Ok(()),
     }
 }
@@ -96,10 +85,8 @@ pub(super) fn is_marker(item: &ViewItem) -> bool {
 }
 
 fn says_interrupted(class: &RecordClass, json: &[u8]) -> bool {
-    matches!(
-        class,
-        RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage
-    ) && contains(json, b"\"<turn_aborted>")
+    matches!(class, RecordClass::ContextualUserMessage | RecordClass::DeveloperMessage)
+        && contains(json, b"\"<turn_aborted>")
 }
 
 /// Whether the model was told already: a writer may have been cut off between the marker and the
@@ -138,10 +125,7 @@ pub fn open_calls(history: &History) -> Vec<OpenCall> {
                 | RecordClass::Compaction { .. }
         )
     };
-    let start = history
-        .iter()
-        .rev()
-        .find(|record| parts_turns(&record.class));
+    let start = history.iter().rev().find(|record| parts_turns(&record.class));
     let start = start.map_or(Seq(0), |record| record.seq);
     let mut open: HashMap<(&CallId, ToolKind), Seq> = HashMap::new();
     for record in history.iter_from(start) {
@@ -158,11 +142,7 @@ pub fn open_calls(history: &History) -> Vec<OpenCall> {
     }
     let mut open: Vec<_> = open
         .into_iter()
-        .map(|((call, kind), seq)| OpenCall {
-            seq,
-            call: call.clone(),
-            kind,
-        })
+        .map(|((call, kind), seq)| OpenCall { seq, call: call.clone(), kind })
         .collect();
     open.sort_unstable_by_key(|open| open.seq);
     open
@@ -211,12 +191,7 @@ pub(super) fn close_turn_in_state(
     );
     let tell = told && has_input(history, state) && !ends_with_marker(history);
     let marker = if tell { marker } else { MarkerKind::Disabled };
-    closing.extend(Line::interrupted_boundary(
-        now_ms,
-        state.turn.as_deref(),
-        marker,
-        reason,
-    ));
+    closing.extend(Line::interrupted_boundary(now_ms, state.turn.as_deref(), marker, reason));
     closing
 }
 

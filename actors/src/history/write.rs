@@ -10,25 +10,15 @@ use coppicer_messages::{
 };
 
 use super::classify::{LineFlaw, classify_item, record_of};
-use super::clock::{timestamp, write_timestamp};
+use super::clock::write_timestamp;
 use super::json::Object;
-use super::meta::{SessionMeta, SessionSource};
+use super::marker::{MarkerKind, marker_text};
+use super::meta::SessionMeta;
+use super::meta_line::write_meta;
 
-/// What a fork or an interrupt writes for the model to see (REF 2.7).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum MarkerKind {
-    /// Nothing: only the event says that the turn was aborted.
-    Disabled,
-    /// A user-role message that does not count as one.
-    #[default]
-    ContextualUser,
-    /// A developer-role message.
-    Developer,
-}
-
-/// Mail from one agent to another.
+/// Envelope from one agent to another.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Mail {
+pub struct Envelope {
     /// The path of the sender.
     pub author: String,
     /// The path of the addressee.
@@ -57,14 +47,6 @@ pub struct TokenCounts {
 
 /// The output that closes a call which has none (REF's word for it).
 pub const ABORTED_OUTPUT: &str = "aborted";
-
-const MARKER_FOR_USER: &str = "<turn_aborted>\nThe turn before this was interrupted on purpose. \
-Processes that it started may still be running. A tool call may have been carried out in part: \
-look before you repeat it.\n</turn_aborted>";
-
-const MARKER_FOR_DEVELOPER: &str = "<turn_aborted>\nThe user interrupted the turn before this on \
-purpose. Processes that it started may still be running, and its last tool calls may have been \
-carried out in part. Check the state of things before you repeat any of them.\n</turn_aborted>";
 
 /// Builders of rollout lines. `at_ms` is the time of the line, in milliseconds since the Unix
 /// epoch.
@@ -224,8 +206,8 @@ impl Line {
         })
     }
 
-    /// Mail that has arrived.
-    pub fn envelope(at_ms: u64, mail: &Mail) -> NewRecord {
+    /// Envelope that has arrived.
+    pub fn envelope(at_ms: u64, mail: &Envelope) -> NewRecord {
         let text = serde_json::to_string(mail).expect("mail has only texts and a flag");
         let class = RecordClass::Envelope { trigger: mail.trigger };
         message(at_ms, "assistant", "output_text", &text, MessagePhase::Commentary, class)
@@ -233,18 +215,24 @@ impl Line {
 
     /// What the model is told of an interrupted turn; none if that is disabled.
     pub fn interrupted_marker(at_ms: u64, kind: MarkerKind) -> Option<NewRecord> {
-        match kind {
-            MarkerKind::Disabled => None,
-            MarkerKind::ContextualUser => Some(message(
+        Self::aborted_marker(at_ms, kind, AbortReason::Interrupted)
+    }
+
+    /// What the model is told of a turn that was cut short for this reason; none if that is
+    /// disabled.
+    pub fn aborted_marker(at_ms: u64, kind: MarkerKind, reason: AbortReason) -> Option<NewRecord> {
+        let text = marker_text(kind, reason)?;
+        Some(match kind {
+            MarkerKind::Developer => Self::developer_item(at_ms, &text),
+            _ => message(
                 at_ms,
                 "user",
                 "input_text",
-                MARKER_FOR_USER,
+                &text,
                 MessagePhase::None,
                 RecordClass::ContextualUserMessage,
-            )),
-            MarkerKind::Developer => Some(Self::developer_item(at_ms, MARKER_FOR_DEVELOPER)),
-        }
+            ),
+        })
     }
 
     /// What an interrupt writes, and a fork of an unfinished turn: the marker, if there is one, and
@@ -256,7 +244,7 @@ impl Line {
         reason: AbortReason,
     ) -> Vec<NewRecord> {
         let mut records = Vec::with_capacity(2);
-        records.extend(Self::interrupted_marker(at_ms, kind));
+        records.extend(Self::aborted_marker(at_ms, kind, reason));
         records.push(Self::turn_aborted(at_ms, turn, reason, None));
         records
     }
@@ -338,6 +326,11 @@ impl Line {
     /// If it is no sound item, or of a kind that a model cannot be shown.
     pub fn response_item(at_ms: u64, payload: &[u8]) -> Result<NewRecord, LineFlaw> {
         let class = classify_item(payload)?;
+        if !class.is_item() {
+            return Err(LineFlaw::Malformed {
+                what: "an item of a kind that a model cannot be shown".into(),
+            });
+        }
         if payload.contains(&b'\n') {
             return Err(LineFlaw::Malformed { what: "a line break inside an item".into() });
         }
@@ -453,70 +446,5 @@ const fn phase_name(phase: MessagePhase) -> Option<&'static str> {
         MessagePhase::None => None,
         MessagePhase::Commentary => Some("commentary"),
         MessagePhase::Final => Some("final_answer"),
-    }
-}
-
-fn write_meta(payload: &mut Object<'_>, at_ms: u64, meta: &SessionMeta) {
-    payload.text("id", &meta.id.to_string());
-    if let Some(source) = meta.forked_from {
-        payload.text("forked_from_id", &source.to_string());
-    }
-    if let Some(parent) = meta.parent {
-        payload.text("parent_thread_id", &parent.to_string());
-    }
-    payload.text("timestamp", &timestamp(meta.created_ms.unwrap_or(at_ms)));
-    payload.text("cwd", &meta.cwd);
-    payload.text("originator", &meta.originator);
-    payload.text("cli_version", &meta.cli_version);
-    write_source(payload, &meta.source);
-    let kind =
-        if matches!(meta.source, SessionSource::ThreadSpawn(_)) { "subagent" } else { "user" };
-    payload.text("thread_source", kind);
-    payload.text_if("agent_nickname", meta.agent_nickname.as_deref());
-    payload.text_if("agent_role", meta.agent_role.as_deref());
-    payload.text_if("agent_path", meta.agent_path.as_deref());
-    payload.text_or_null("model_provider", meta.model_provider.as_deref());
-    match &meta.base_instructions {
-        Some(text) => payload.object("base_instructions", |object| object.text("text", text)),
-        None => payload.raw("base_instructions", b"null"),
-    }
-    payload.text_if("history_mode", meta.history_mode.map(super::meta::HistoryMode::as_str));
-    if let Some(base) = &meta.history_base {
-        payload.object("history_base", |object| {
-            object.text("thread_id", &base.thread_id);
-            object.number("end_ordinal_exclusive", base.end_ordinal_exclusive);
-            object.number_if("end_byte_offset", base.end_byte_offset);
-        });
-    }
-}
-
-fn write_source(payload: &mut Object<'_>, source: &SessionSource) {
-    match source {
-        SessionSource::Cli => payload.text("source", "cli"),
-        SessionSource::VsCode => payload.text("source", "vscode"),
-        SessionSource::Exec => payload.text("source", "exec"),
-        SessionSource::Mcp => payload.text("source", "mcp"),
-        SessionSource::Named(name) => payload.text("source", name),
-        SessionSource::Custom(name) => {
-            payload.object("source", |object| object.text("custom", name));
-        }
-        SessionSource::Internal(name) => {
-            payload.object("source", |object| object.text("internal", name));
-        }
-        SessionSource::SubAgent(name) => payload.object("source", |object| match name.as_str() {
-            "review" | "compact" => object.text("subagent", name),
-            _ => object.object("subagent", |object| object.text("other", name)),
-        }),
-        SessionSource::ThreadSpawn(spawn) => payload.object("source", |source| {
-            source.object("subagent", |subagent| {
-                subagent.object("thread_spawn", |object| {
-                    object.text("parent_thread_id", &spawn.parent.to_string());
-                    object.number("depth", u64::from(spawn.depth));
-                    object.text_or_null("agent_path", spawn.agent_path.as_deref());
-                    object.text_or_null("agent_nickname", spawn.agent_nickname.as_deref());
-                    object.text_or_null("agent_role", spawn.agent_role.as_deref());
-                });
-            });
-        }),
     }
 }

@@ -9,5 +9,6 @@ mod session;
 pub use bases::{BASES_MAX, FILES_MAX, ResolveError, SessionSet, resolve_history};
 pub use reader::{Damage, DamageReason, LINE_BYTES_MAX, RolloutLine, RolloutReader};
 pub use session::{
-    ReadError, SessionFile, read_session, read_session_from, write_flattened, write_history,
+    ReadError, SessionFile, read_session, read_session_from, session_files, write_flattened,
+    write_history,
 };

@@ -40,6 +40,11 @@ impl SessionFile {
         segment_of(&self.path)
     }
 
+    /// The history up to the first damaged line: what a fork of a damaged thread may rely on.
+    pub fn sound_history(&self) -> History {
+        self.sound_len.map_or_else(|| self.history.clone(), |len| self.history.prefix(len))
+    }
+
     /// How many of the file's records have a number smaller than `ordinal`.
     pub(super) fn records_before(&self, ordinal: u64) -> u64 {
         let later = self.ordinals.iter().position(|own| own.is_some_and(|own| own >= ordinal));
@@ -224,6 +229,38 @@ pub fn read_session_from(input: impl BufRead, path: &Path) -> Result<SessionFile
         None if history.is_empty() && damage.is_empty() => Err(ReadError::Empty { path }),
         None => Err(ReadError::NoMeta { path, damage }),
     }
+}
+
+/// The session files at `path`: the file itself, or the files of a folder and of those below it
+/// whose names end in `.jsonl`, in the order of their names. Links are not followed.
+///
+/// # Errors
+/// If there is nothing at this path, or a folder cannot be listed.
+pub fn session_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, ReadError> {
+    let path = path.as_ref();
+    let io_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ReadError::NotFound { path: path.to_owned() },
+        _ => ReadError::Io { path: path.to_owned(), source },
+    };
+    if !std::fs::metadata(path).map_err(io_error)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(io_error)? {
+            let entry = entry.map_err(io_error)?;
+            let kind = entry.file_type().map_err(io_error)?;
+            let path = entry.path();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() && path.extension().is_some_and(|end| end == "jsonl") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Writes the records of `history` as they are, one a line.

@@ -1,1 +1,175 @@
+//! A store that fails, or answers late, when it is told to.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use coppicer_messages::{KnownSubmission, NewRecord, Seq, StoreError, SubmissionId, ThreadId};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::{
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoredThread, ThreadStore,
+};
+use crate::history::History;
+
+/// The requests that faults can be put on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreOp {
+    /// [`ThreadStore::create`].
+    Create,
+    /// [`ThreadStore::acquire`].
+    Acquire,
+    /// [`ThreadStore::append`].
+    Append,
+    /// [`ThreadStore::put_edge`].
+    PutEdge,
+}
+
+/// Wraps a store. Without a fault it is that store.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Arc<dyn ThreadStore>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    held: Vec<StoreOp>,
+    waiting: VecDeque<(StoreOp, Box<dyn FnOnce() + Send>)>,
+    failing: VecDeque<(StoreOp, StoreError)>,
+    calls: Vec<StoreOp>,
+}
+
+impl FaultyStore {
+    /// A store without faults yet.
+    pub fn new(inner: Arc<dyn ThreadStore>) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+
+    /// From now on such requests wait: they are neither applied nor answered until they are released.
+    pub fn hold(&self, op: StoreOp) {
+        self.faults.lock().held.push(op);
+    }
+
+    /// Lets what waits go on, in order, and what comes later too.
+    pub fn release(&self, op: StoreOp) {
+        loop {
+            let next = {
+                let mut faults = self.faults.lock();
+                faults.held.retain(|held| *held != op);
+                let at = faults.waiting.iter().position(|(waiting, _)| *waiting == op);
+                at.and_then(|at| faults.waiting.remove(at))
+            };
+            match next {
+                Some((_, go_on)) => go_on(),
+                None => return,
+            }
+        }
+    }
+
+    /// The next such request fails, and changes nothing.
+    pub fn fail_next(&self, op: StoreOp, error: StoreError) {
+        self.faults.lock().failing.push_back((op, error));
+    }
+
+    /// How many such requests there were.
+    pub fn calls(&self, op: StoreOp) -> usize {
+        self.faults.lock().calls.iter().filter(|call| **call == op).count()
+    }
+
+    fn through<T: Send + 'static>(
+        &self,
+        op: StoreOp,
+        done: Done<T>,
+        ask: impl FnOnce(&dyn ThreadStore, Done<T>) + Send + 'static,
+    ) {
+        let mut faults = self.faults.lock();
+        faults.calls.push(op);
+        if let Some(at) = faults.failing.iter().position(|(failing, _)| *failing == op) {
+            if let Some((_, error)) = faults.failing.remove(at) {
+                drop(faults);
+                return done.tell(Err(error));
+            }
+        }
+        let inner = self.inner.clone();
+        if faults.held.contains(&op) {
+            faults.waiting.push_back((op, Box::new(move || ask(&*inner, done))));
+            return;
+        }
+        drop(faults);
+        ask(&*inner, done);
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore")
+            .field("held", &self.faults.lock().held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ThreadStore for FaultyStore {
+    fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
+        self.through(StoreOp::Create, done, |store, done| store.create(thread, records, done));
+    }
+
+    fn acquire(&self, thread: ThreadId, done: Done<Acquired>) {
+        self.through(StoreOp::Acquire, done, move |store, done| store.acquire(thread, done));
+    }
+
+    fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
+        self.through(StoreOp::Append, done, move |store, done| {
+            store.append(fence, expected, batch, done);
+        });
+    }
+
+    fn undo_create(&self, fence: Fence, done: Done<()>) {
+        self.inner.undo_create(fence, done);
+    }
+
+    fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
+        self.through(StoreOp::PutEdge, done, move |store, done| store.put_edge(child, edge, done));
+    }
+
+    fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
+        self.inner.submission(thread, id, done);
+    }
+
+    fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
+        self.inner.thread(thread)
+    }
+
+    fn read(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.inner.read(thread, end)
+    }
+
+    fn children(
+        &self,
+        parent: ThreadId,
+        filter: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.inner.children(parent, filter)
+    }
+
+    fn descendants(
+        &self,
+        root: ThreadId,
+        filter: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.inner.descendants(root, filter)
+    }
+
+    fn list(
+        &self,
+        after: Option<ThreadId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
+        self.inner.list(after, count)
+    }
+}

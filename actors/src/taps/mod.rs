@@ -133,6 +133,8 @@ pub struct About {
     pub parent: Option<ThreadId>,
     /// Its path.
     pub path: Option<AgentPath>,
+    /// Levels below the root of its tree.
+    pub depth: u32,
     /// All that is above it.
     pub lineage: Lineage,
 }

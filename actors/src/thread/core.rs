@@ -74,6 +74,7 @@ impl ThreadCore {
         &mut self,
         recovery: Vec<NewRecord>,
         open: Vec<(Waiting, SubmissionState)>,
+        parked: bool,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
@@ -101,10 +102,19 @@ impl ThreadCore {
         if self.status == ThreadStatus::Running {
             self.status = ThreadStatus::Interrupted;
         }
-        if !batch.is_empty() {
+        let stays_parked = self.status == ThreadStatus::Parked;
+        if parked {
+            self.status = ThreadStatus::Parked;
+        }
+        if !batch.is_empty() || (parked && !stays_parked) {
             batch.status = Some(self.status.clone());
             // Before the outcomes that it settles.
             out.insert(0, self.write(batch));
+        }
+        if parked || stays_parked {
+            self.phase = Phase::Parked;
+            out.push(Effect::Park);
+            return out.push(self.show());
         }
         self.phase = Phase::Idle;
         out.push(self.show());

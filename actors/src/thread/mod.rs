@@ -21,8 +21,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung, SubmissionState, SupervisorMsg,
-    ThreadId,
+    Accepted, AgentPath, Answer, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
+    Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::Semaphore;
@@ -79,6 +79,20 @@ pub struct ThreadArgs {
     pub acquired: Acquired,
     /// Records that close what a dead incarnation left open.
     pub recovery: Vec<NewRecord>,
+    /// Whether it only sits there until it is revived or closed.
+    pub parked: bool,
+}
+
+/// The first submission of a new thread, and where its receipt arrives.
+#[doc(hidden)]
+pub fn first_submission(
+    world: &TurnWorld,
+    mut submission: Submission,
+    deadline: Deadline,
+) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
+    let id = submission.id.take();
+    let id = id.unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
+    crate::handle::message_as(world, submission, id, false, deadline)
 }
 
 /// A live actor, as its supervisor holds it.
@@ -100,18 +114,30 @@ impl Incarnation {
     }
 }
 
+impl std::fmt::Debug for ThreadWorld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ThreadWorld")
+    }
+}
+
+impl std::fmt::Debug for ThreadArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadArgs").field("fence", &self.acquired.fence).finish_non_exhaustive()
+    }
+}
+
 /// Starts an actor linked under `parent`. Does not wait: `pre_start` only puts its state together.
 ///
 /// # Errors
 /// The parent is ending.
 #[doc(hidden)]
-pub fn start(args: ThreadArgs, parent: ActorCell) -> Result<Incarnation, StartError> {
+pub fn start(args: ThreadArgs, parent: ActorCell) -> Result<Incarnation, ThreadNotStarted> {
     use futures::FutureExt;
     let spawning = ThreadActor::spawn_linked(None, ThreadActor, args, parent);
     match spawning.now_or_never() {
         Some(Ok((actor, _join))) => Ok(Incarnation { actor }),
-        Some(Err(error)) => Err(StartError { reason: describe(&error) }),
-        None => Err(StartError { reason: "the actor did not start at once".into() }),
+        Some(Err(error)) => Err(ThreadNotStarted { reason: describe(&error) }),
+        None => Err(ThreadNotStarted { reason: "the actor did not start at once".into() }),
     }
 }
 
@@ -126,7 +152,7 @@ fn describe(error: &SpawnErr) -> String {
 #[doc(hidden)]
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot start the thread's actor: {reason}")]
-pub struct StartError {
+pub struct ThreadNotStarted {
     reason: String,
 }
 

@@ -16,7 +16,7 @@ pub(super) fn user_input(input: &UserInput, at_ms: u64) -> [NewRecord; 2] {
 }
 
 pub(super) fn envelope(mail: &Mail, at_ms: u64) -> NewRecord {
-    let mail = history::Mail {
+    let mail = history::Envelope {
         author: mail.author.clone(),
         recipient: mail.recipient.clone(),
         other_recipients: Vec::new(),

@@ -31,6 +31,7 @@ pub(crate) struct ThreadState {
     myself: ActorRef<Wake>,
     pub(super) exit: ExitGuard,
     recovery: Vec<NewRecord>,
+    parked: bool,
     open: Vec<(Waiting, SubmissionState)>,
     session: Option<Box<dyn EngineSession>>,
     live: Option<LiveTurn>,
@@ -69,7 +70,7 @@ struct Writes {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery } = args;
+        let ThreadArgs { world, slot, acquired, recovery, parked } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -92,6 +93,7 @@ impl ThreadState {
             myself,
             exit,
             recovery,
+            parked,
             open,
             session: None,
             live: None,
@@ -127,7 +129,8 @@ impl ThreadState {
         let now = self.now();
         let recovery = std::mem::take(&mut self.recovery);
         let open = std::mem::take(&mut self.open);
-        self.decide(|core, out| core.begin(recovery, open, now, out));
+        let parked = self.parked;
+        self.decide(|core, out| core.begin(recovery, open, parked, now, out));
         self.drain();
     }
 

@@ -1,13 +1,10 @@
 //! The notation of the case tables: one function for each short name.
 
-#![allow(
-    dead_code,
-    non_snake_case,
-    reason = "each test file uses some; the names are the tables'"
-)]
+#![allow(dead_code, non_snake_case, reason = "each test file uses some; the names are the tables'")]
+#![allow(unreachable_pub, reason = "a module of each test file that uses it")]
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
-use coppicer_actors::{ABORTED_OUTPUT, History, Line, Mail, MarkerKind, model_view, record_of};
+use coppicer_actors::{ABORTED_OUTPUT, Envelope, History, Line, MarkerKind, model_view, record_of};
 use coppicer_messages::{AbortReason, MessagePhase, NewRecord, Record, RecordClass, Seq};
 use serde_json::{Value, json};
 
@@ -47,21 +44,11 @@ pub fn A(text: &str) -> NewRecord {
 }
 
 pub fn A_final(text: &str) -> NewRecord {
-    item(&message(
-        "assistant",
-        "output_text",
-        text,
-        Some("final_answer"),
-    ))
+    item(&message("assistant", "output_text", text, Some("final_answer")))
 }
 
 pub fn A_note(text: &str) -> NewRecord {
-    item(&message(
-        "assistant",
-        "output_text",
-        text,
-        Some("commentary"),
-    ))
+    item(&message("assistant", "output_text", text, Some("commentary")))
 }
 
 pub fn D(text: &str) -> NewRecord {
@@ -69,7 +56,7 @@ pub fn D(text: &str) -> NewRecord {
 }
 
 pub fn IA(content: &str, trigger: bool) -> NewRecord {
-    let mail = Mail {
+    let mail = Envelope {
         author: "/root/a".into(),
         recipient: "/root".into(),
         other_recipients: Vec::new(),
@@ -122,10 +109,7 @@ pub fn TX(turn: &str) -> NewRecord {
 /// A compaction with this replacement history.
 pub fn CP(items: &[NewRecord]) -> NewRecord {
     let items: Vec<Value> = items.iter().map(payload).collect();
-    line(
-        "compacted",
-        &json!({ "message": "", "replacement_history": items }),
-    )
+    line("compacted", &json!({ "message": "", "replacement_history": items }))
 }
 
 /// A compaction with a summary only.
@@ -138,10 +122,7 @@ pub fn MKu() -> NewRecord {
 }
 
 pub fn context() -> [NewRecord; 2] {
-    [
-        D("startup"),
-        Ui("<environment_context>here</environment_context>"),
-    ]
+    [D("startup"), Ui("<environment_context>here</environment_context>")]
 }
 
 /// A complete turn with all of its records.
@@ -169,12 +150,11 @@ pub fn short(class: &RecordClass, payload: &Value) -> String {
     match class {
         RecordClass::ContextualUserMessage if text.starts_with("<turn_aborted>") => "MKu".into(),
         RecordClass::DeveloperMessage if text.starts_with("<turn_aborted>") => "MKd".into(),
-        RecordClass::UserMessage | RecordClass::ContextualUserMessage => text.into(),
         RecordClass::DeveloperMessage => format!("D:{text}"),
-        RecordClass::AssistantMessage {
-            phase: MessagePhase::Commentary,
-        } => format!("A~:{text}"),
-        RecordClass::AssistantMessage { .. } => text.into(),
+        RecordClass::AssistantMessage { phase: MessagePhase::Commentary } => format!("A~:{text}"),
+        RecordClass::UserMessage
+        | RecordClass::ContextualUserMessage
+        | RecordClass::AssistantMessage { .. } => text.into(),
         RecordClass::Envelope { .. } => {
             let mail: Value = serde_json::from_str(text).unwrap();
             format!("IA:{}", mail["content"].as_str().unwrap())
@@ -204,12 +184,5 @@ pub fn view(history: &History) -> Vec<String> {
     let view = model_view(history);
     coppicer_actors::wire_validity(&view.items).unwrap();
     let items = view.items.iter();
-    items
-        .map(|item| {
-            short(
-                &item.class,
-                &serde_json::from_slice(item.payload()).unwrap(),
-            )
-        })
-        .collect()
+    items.map(|item| short(&item.class, &serde_json::from_slice(item.payload()).unwrap())).collect()
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{Clock, IdSource, MemoryStore, NewThread, ThreadHandle};
-use coppicer_messages::{
-    Backoff, CloseReport, RestartPolicy, SpawnThread, ThreadConfig, ThreadId,
-};
+use coppicer_messages::{Backoff, CloseReport, RestartPolicy, SpawnThread, ThreadConfig, ThreadId};
 use coppicer_supervisor::{ImportThread, Runtime};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::time::Instant;
@@ -113,9 +111,8 @@ async fn interrupted() {
 fn config() -> ThreadConfig {
     let pause = Duration::from_millis(1);
     let backoff = Backoff { initial: pause, factor: 1.0, max: pause, jitter: 0.0 };
-    let policy = RestartPolicy::default()
-        .with_limit(u32::MAX, Duration::from_secs(1))
-        .with_backoff(backoff);
+    let policy =
+        RestartPolicy::default().with_limit(u32::MAX, Duration::from_secs(1)).with_backoff(backoff);
     ThreadConfig::default().with_restart(policy)
 }
 
@@ -203,11 +200,7 @@ fn each(
     idle: Option<u64>,
 ) -> Option<Memory> {
     let share = |after: u64| Some(after.saturating_sub(before?) / count.max(1) as u64);
-    Some(Memory {
-        threads: count,
-        spawned_bytes: share(spawned?)?,
-        idle_bytes: share(idle?)?,
-    })
+    Some(Memory { threads: count, spawned_bytes: share(spawned?)?, idle_bytes: share(idle?)? })
 }
 
 async fn close(runtime: &Runtime, deadline: Duration, report: &mut Report) {

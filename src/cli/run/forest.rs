@@ -156,8 +156,14 @@ mod tests {
 
     #[test]
     fn a_cycle_is_found_once_and_what_hangs_below_it_stays() {
-        let grown =
-            grown(&[(1, Some(2)), (2, Some(3)), (3, Some(1)), (4, Some(1)), (5, Some(4)), (6, None)]);
+        let grown = grown(&[
+            (1, Some(2)),
+            (2, Some(3)),
+            (3, Some(1)),
+            (4, Some(1)),
+            (5, Some(4)),
+            (6, None),
+        ]);
         assert_eq!(grown.order.len(), 1);
         assert_eq!(grown.cycles, [vec![id(1), id(2), id(3)]]);
         assert_eq!(grown.stay, [(id(4), id(1)), (id(5), id(4))]);

@@ -46,9 +46,9 @@ pub(super) fn load(paths: &[PathBuf]) -> Loaded {
         match read_session(&path) {
             Ok(file) => {
                 let damage = file.damage.iter().cloned();
-                loaded.problems.extend(
-                    damage.map(|damage| Problem::Damage { path: path.clone(), damage }),
-                );
+                loaded
+                    .problems
+                    .extend(damage.map(|damage| Problem::Damage { path: path.clone(), damage }));
                 let file = Arc::new(file);
                 set.add_file(file.clone());
                 by_thread.entry(file.meta.id).or_default().push(file);
@@ -91,10 +91,7 @@ fn newest(thread: ThreadId, files: &[Arc<SessionFile>]) -> Result<&SessionFile, 
 }
 
 /// The longest of several copies, if each other is how it began.
-fn longest<'a>(
-    thread: ThreadId,
-    copies: &[&'a SessionFile],
-) -> Result<&'a SessionFile, Problem> {
+fn longest<'a>(thread: ThreadId, copies: &[&'a SessionFile]) -> Result<&'a SessionFile, Problem> {
     let longest = copies.iter().fold(copies[0], |longest, copy| {
         if copy.history.len() > longest.history.len() { copy } else { longest }
     });
@@ -102,19 +99,15 @@ fn longest<'a>(
         copies.iter().find(|copy| longest.history.prefix(copy.history.len()) != copy.history);
     match stray {
         None => Ok(longest),
-        Some(stray) => Err(Problem::SameId {
-            thread,
-            one: longest.path.clone(),
-            other: stray.path.clone(),
-        }),
+        Some(stray) => {
+            Err(Problem::SameId { thread, one: longest.path.clone(), other: stray.path.clone() })
+        }
     }
 }
 
 /// The line of a file that says whose it is.
 pub(super) fn meta_line(path: &Path) -> Option<u64> {
     let reader = RolloutReader::new(BufReader::new(File::open(path).ok()?));
-    let is_meta = |line: &RolloutLine| {
-        matches!(line, RolloutLine::Record { record, .. } if record.class == RecordClass::Meta)
-    };
+    let is_meta = |line: &RolloutLine| matches!(line, RolloutLine::Record { record, .. } if record.class == RecordClass::Meta);
     (1..).zip(reader.map_while(Result::ok)).find(|(_, line)| is_meta(line)).map(|(at, _)| at)
 }

@@ -34,7 +34,8 @@ impl Progress {
             let bar = ProgressBar::new(all as u64);
             let style = "{elapsed} {bar:30} {pos}/{len} turns {msg}";
             bar.set_style(
-                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ProgressStyle::with_template(style)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             How::Bar(bar)
         } else {

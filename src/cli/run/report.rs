@@ -109,7 +109,10 @@ impl Report {
             row("LOST", count(self.lost, "submission without an outcome"));
         }
         if self.timed_out > 0 {
-            row("FENCED", format!("{} had not ended by the deadline", count(self.timed_out, "thread")));
+            row(
+                "FENCED",
+                format!("{} had not ended by the deadline", count(self.timed_out, "thread")),
+            );
         }
         for (name, rows) in [
             ("AUDIT", &self.audit),
@@ -137,7 +140,8 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
     if counts.is_empty() {
         return "none".to_owned();
     }
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let counts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
     counts.join(", ")
 }
 

@@ -1,0 +1,195 @@
+//! The supervisor: owns the table of threads, admission, restarts and closing.
+//!
+//! - Inbox: [`SupervisorMsg`].
+//! - Starts: thread actors, linked under their parent's actor (roots under this one); short tasks
+//!   that wait for the store and come back with a notice. Its handlers never wait.
+//! - Publishes: [`RuntimeEvent`], and the directory.
+//! - Dies: when the runtime ends.
+
+mod close;
+mod closing;
+mod ended;
+mod plan;
+mod spawn;
+mod table;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use coppicer_actors::{Slot, ThreadWorld, Uplink};
+use coppicer_messages::{
+    Asker, EventKind, Fact, LeaseBook, Limits, Now, Reply, RuntimeEvent, SpawnError, SpawnThread,
+    SupervisorMsg, SupervisorTick, ThreadId,
+};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::time::Instant;
+
+use crate::directory::Directory;
+use closing::CloseOp;
+use spawn::{Spawning, Step};
+use table::Table;
+
+pub(crate) struct SupervisorActor;
+
+/// What the supervisor lives on.
+pub(crate) struct SupervisorArgs {
+    pub(crate) world: ThreadWorld,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) shared: Shared,
+}
+
+/// What the supervisor and the runtime's handles share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<coppicer_actors::Clock>,
+    pub(crate) ids: Arc<coppicer_actors::IdSource>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) leases: Arc<LeaseBook>,
+    pub(crate) hub: Arc<coppicer_actors::TapHub>,
+    pub(crate) store: Arc<dyn coppicer_actors::ThreadStore>,
+    pub(crate) uplink: Uplink,
+}
+
+/// A request that waits for the end of an earlier life of its thread.
+struct Postponed {
+    request: Box<SpawnThread>,
+    asker: Option<Asker>,
+    reply: Reply<ThreadId, SpawnError>,
+}
+
+pub(crate) struct SupervisorState {
+    world: ThreadWorld,
+    directory: Arc<Directory>,
+    shared: Shared,
+    table: Table,
+    ops: HashMap<u64, Spawning>,
+    /// Resumes under way, by thread: a second one joins the first.
+    coming: HashMap<ThreadId, u64>,
+    closes: BTreeMap<u64, CloseOp>,
+    postponed: HashMap<ThreadId, Vec<Postponed>>,
+    /// Closes of everything under way: nothing new starts.
+    closing_all: u32,
+    ended: bool,
+    next_op: u64,
+    myself: ActorRef<SupervisorMsg>,
+}
+
+impl Actor for SupervisorActor {
+    type Msg = SupervisorMsg;
+    type State = SupervisorState;
+    type Arguments = SupervisorArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SupervisorMsg>,
+        args: SupervisorArgs,
+    ) -> Result<SupervisorState, ActorProcessingErr> {
+        Ok(SupervisorState {
+            world: args.world,
+            directory: args.directory,
+            shared: args.shared,
+            table: Table::default(),
+            ops: HashMap::new(),
+            coming: HashMap::new(),
+            closes: BTreeMap::new(),
+            postponed: HashMap::new(),
+            closing_all: 0,
+            ended: false,
+            next_op: 0,
+            myself,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        msg: SupervisorMsg,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match msg {
+            SupervisorMsg::Spawn { request, asker, reply } => state.on_spawn(request, asker, reply),
+            SupervisorMsg::Activate { thread } => state.on_activate(thread),
+            SupervisorMsg::Close { scope, drain, reply } => state.on_close(scope, drain, reply),
+            SupervisorMsg::End => state.on_end(),
+            SupervisorMsg::StepDone { op, step } => match step.downcast::<Step>() {
+                Ok(step) => state.on_step(op, *step),
+                Err(_) => tracing::error!(op, "a step of another type was dropped"),
+            },
+            SupervisorMsg::ThreadEnded { thread, epoch, how } => state.on_ended(thread, epoch, how),
+            SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
+                state.on_close_due(close)
+            }
+            SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
+                state.on_restart_due(thread, crash);
+            }
+            SupervisorMsg::EdgeClosed { close, result } => state.on_edge_closed(close, result),
+            other => tracing::warn!(msg = other.name(), "a message of another version was dropped"),
+        }
+        Ok(())
+    }
+
+    /// Threads tell their own end ([`SupervisorMsg::ThreadEnded`]), whichever way they die and
+    /// whoever they are linked to. ractor's default handler would stop this actor with the first
+    /// thread that ends.
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        _event: SupervisionEvent,
+        _state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl SupervisorState {
+    fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    fn new_op(&mut self) -> u64 {
+        self.next_op += 1;
+        self.next_op
+    }
+
+    fn publish(&self, slot: Option<&Slot>, event: RuntimeEvent) {
+        let about = slot.map(|slot| &**slot.about());
+        let epoch = slot.map(Slot::epoch).unwrap_or_default();
+        self.shared.hub.publish(about, epoch, None, EventKind::Runtime, || Fact::Runtime(event));
+    }
+
+    /// Sends a notice to this actor when a time has come.
+    fn arm(&self, at: Instant, tick: SupervisorTick) {
+        let uplink = self.shared.uplink.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            uplink.send(SupervisorMsg::Tick { tick });
+        });
+    }
+
+    /// Runs a step outside, and gets its result as a notice.
+    fn outside(&self, op: u64, work: impl Future<Output = Step> + Send + 'static) {
+        let uplink = self.shared.uplink.clone();
+        tokio::spawn(async move {
+            let step = Box::new(work.await);
+            uplink.send(SupervisorMsg::StepDone { op, step });
+        });
+    }
+
+    /// The actor that children of `parent` are linked under.
+    fn cell_for(&self, parent: Option<ThreadId>) -> ActorCell {
+        parent
+            .and_then(|parent| self.table.get(parent))
+            .and_then(|entry| entry.incarnation.as_ref())
+            .map_or_else(|| self.myself.get_cell(), coppicer_actors::Incarnation::cell)
+    }
+
+    fn on_end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.publish(None, RuntimeEvent::RuntimeEnded);
+        self.shared.hub.close();
+        self.myself.stop(None);
+    }
+}

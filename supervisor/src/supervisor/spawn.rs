@@ -1,0 +1,619 @@
+//! The road of every new, resumed and forked thread: check, reserve, write, start, publish, answer.
+//! Each step has an undo, and what misses its deadline is undone (P4, P8).
+
+use std::sync::Arc;
+
+use coppicer_actors::{
+    About, Acquired, Done, Door, Fence, History, Line, Lineage, MarkerKind, NewThread, Slot,
+    StoredThread, ThreadArgs, ThreadView, close_turn, first_submission, start,
+};
+use coppicer_messages::{
+    AbortReason, Accepted, AgentPath, Answer, Asker, Deadline, LeaseKind, LimitReached, NewRecord,
+    Origin, Reply, Rung, RuntimeEvent, SpawnError, SpawnOrigin, SpawnThread, StoreError,
+    SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
+};
+
+use super::close::How;
+use super::plan::{Planned, meta_of, plan};
+use super::table::{Life, Place};
+use super::{Postponed, SupervisorState};
+
+/// A spawn, resume, fork, activation or restart that is under way.
+pub(super) struct Spawning {
+    op: u64,
+    thread: ThreadId,
+    /// Whether the thread's entry was made for it. Undoing it removes the entry then.
+    fresh: bool,
+    origin: SpawnOrigin,
+    /// Those who wait for it. None waits for an activation or a restart.
+    replies: Vec<Reply<ThreadId, SpawnError>>,
+    request: Option<Box<SpawnThread>>,
+    /// A new thread: the right that undoes it.
+    made: Option<Fence>,
+    /// Whether a close came in between.
+    pub(super) cancelled: bool,
+    /// Whether it comes back from a crash.
+    restart: bool,
+    /// Whether it comes back only to sit parked.
+    parked: bool,
+}
+
+/// A step that ran outside, and what it brought.
+pub(super) enum Step {
+    /// What a new thread or fork begins with.
+    Planned(Result<Planned, SpawnError>),
+    /// The store made a thread.
+    Created(Result<Acquired, StoreError>),
+    /// A stored thread, and what is above it.
+    Found(Result<(StoredThread, Lineage), SpawnError>),
+    /// A stored thread was acquired, and what closes its unfinished turn.
+    Loaded(Result<(Acquired, Vec<NewRecord>), SpawnError>),
+    /// The first submission was accepted or refused.
+    FirstDone(Result<Accepted, SubmitError>),
+    /// A thread that is to be closed and is not here was looked up in the store.
+    CloseTarget(Result<StoredThread, StoreError>),
+}
+
+impl SupervisorState {
+    pub(super) fn on_spawn(
+        &mut self,
+        request: Box<SpawnThread>,
+        asker: Option<Asker>,
+        reply: Reply<ThreadId, SpawnError>,
+    ) {
+        let now = self.now();
+        if reply.expired(now.instant) {
+            return; // P4: nobody waits for it any more
+        }
+        match self.check(&request, asker) {
+            Ok(()) => {}
+            Err(refusal) => return self.refuse(vec![reply], refusal),
+        }
+        match request.origin.clone() {
+            Origin::Resume { thread, rollout_path } => {
+                self.resume(thread, rollout_path.as_deref(), request, asker, reply);
+            }
+            _ => self.make(request, reply),
+        }
+    }
+
+    fn check(&self, request: &SpawnThread, asker: Option<Asker>) -> Result<(), SpawnError> {
+        if self.ended || self.closing_all > 0 {
+            return Err(SpawnError::RuntimeEnded);
+        }
+        let under_way = self.ops.len() + self.closes.len();
+        let max = self.shared.limits.supervisor_requests_max;
+        if under_way >= max {
+            return Err(SpawnError::Limit(LimitReached {
+                limit: "supervisor_requests_max",
+                value: max as u64,
+                holders: Vec::new(),
+                retry_after: Some(std::time::Duration::from_millis(100)),
+                advice: "ask again when some requests are answered",
+            }));
+        }
+        if let Some(asker) = asker {
+            let current =
+                self.table.get(asker.thread).is_some_and(|entry| entry.epoch == asker.epoch);
+            if !current {
+                return Err(SpawnError::Fenced);
+            }
+        }
+        if let Some(parent) = request.parent {
+            if !self.table.get(parent).is_some_and(|entry| entry.life == Life::Live) {
+                return Err(SpawnError::ParentGone { parent });
+            }
+            if let Some(thread) = self.table.closing_above(parent) {
+                return Err(SpawnError::Closing { thread });
+            }
+        }
+        Ok(())
+    }
+
+    // New threads and forks.
+
+    fn make(&mut self, request: Box<SpawnThread>, reply: Reply<ThreadId, SpawnError>) {
+        let now = self.now();
+        let thread = request.id.unwrap_or_else(|| self.shared.ids.thread(now.at_ms));
+        let place = match self.place(thread, &request) {
+            Ok(place) => place,
+            Err(refusal) => return self.refuse(vec![reply], refusal),
+        };
+        let lineage = self.lineage_below(request.parent);
+        let mut view = ThreadView::of(thread);
+        view.parent = request.parent;
+        view.path.clone_from(&place.path);
+        view.nickname.clone_from(&request.config.nickname);
+        view.role.clone_from(&request.config.role);
+        view.depth = place.depth;
+        view.internal = request.config.internal;
+        if let Origin::Fork { from, .. } = &request.origin {
+            view.forked_from = Some(*from);
+        }
+        let slot = self.new_slot(place.path.clone(), lineage, view);
+        let op = self.new_op();
+        let lease = self.shared.leases.grant(LeaseKind::Slot);
+        let depth = place.depth;
+        let path = place.path.clone();
+        self.table.insert(place, slot, request.config.restart, Life::Coming { op }, lease);
+        let origin = match &request.origin {
+            Origin::Fork { .. } => SpawnOrigin::Fork,
+            _ => SpawnOrigin::New,
+        };
+        let meta = meta_of(thread, &request, depth, path.as_ref());
+        let deadline = reply.deadline();
+        match request.origin.clone() {
+            Origin::Fork { from, at } => {
+                let source = self.directory.find(from);
+                let shared = self.shared.clone();
+                let subagent = request.parent == Some(from);
+                let plan = async move {
+                    Step::Planned(plan(&shared, source, from, at, subagent, deadline, meta).await)
+                };
+                self.outside(op, plan);
+            }
+            _ => {
+                let records = vec![Line::session_meta(now.at_ms, &meta)];
+                self.create(op, thread, &request, depth, path, Planned { base: None, records });
+            }
+        }
+        let spawning = Spawning {
+            op,
+            thread,
+            fresh: true,
+            origin,
+            replies: vec![reply],
+            request: Some(request),
+            made: None,
+            cancelled: false,
+            restart: false,
+            parked: false,
+        };
+        self.ops.insert(op, spawning);
+    }
+
+    /// Where the thread is to be put, if it may be.
+    fn place(&self, thread: ThreadId, request: &SpawnThread) -> Result<Place, SpawnError> {
+        let parent = request.parent.and_then(|parent| self.table.get(parent));
+        let depth = parent.map_or(0, |entry| entry.slot.about().depth + 1);
+        let path = match (&request.name, parent) {
+            (None, _) => None,
+            (Some(name), None) => Some(AgentPath::root().join(name)?),
+            (Some(name), Some(entry)) => {
+                let above = entry.path.clone().unwrap_or_else(AgentPath::root);
+                Some(above.join(name)?)
+            }
+        };
+        let root = parent.map_or(thread, |entry| entry.root);
+        let place = Place { thread, parent: request.parent, root, depth, path };
+        self.table.admit(&place, &self.shared.limits)?;
+        Ok(place)
+    }
+
+    fn lineage_below(&self, parent: Option<ThreadId>) -> Lineage {
+        let entry = parent.and_then(|parent| self.table.get(parent));
+        entry.map_or_else(Lineage::default, |entry| {
+            let about = entry.slot.about();
+            about.lineage.below(about.thread)
+        })
+    }
+
+    fn new_slot(&self, path: Option<AgentPath>, lineage: Lineage, view: ThreadView) -> Arc<Slot> {
+        let about =
+            About { thread: view.thread, parent: view.parent, path, depth: view.depth, lineage };
+        let limits = &self.shared.limits;
+        Arc::new(Slot::new(
+            Arc::new(about),
+            view,
+            limits.inbox_max,
+            limits.control_max,
+            self.shared.leases.clone(),
+            self.shared.uplink.clone(),
+            Door::Open,
+        ))
+    }
+
+    fn create(
+        &self,
+        op: u64,
+        thread: ThreadId,
+        request: &SpawnThread,
+        depth: u32,
+        path: Option<AgentPath>,
+        planned: Planned,
+    ) {
+        let new = NewThread {
+            id: thread,
+            parent: request.parent,
+            base: planned.base,
+            depth,
+            path,
+            config: request.config.clone(),
+            status: ThreadStatus::PendingInit,
+            rollout_path: None,
+            created_ms: self.now().at_ms,
+        };
+        let uplink = self.shared.uplink.clone();
+        let done = Done::new(move |result| {
+            let step = Box::new(Step::Created(result));
+            uplink.send(SupervisorMsg::StepDone { op, step });
+        });
+        self.shared.store.create(new, planned.records, done);
+    }
+
+    // Threads of the store.
+
+    fn resume(
+        &mut self,
+        thread: ThreadId,
+        rollout_path: Option<&str>,
+        request: Box<SpawnThread>,
+        asker: Option<Asker>,
+        reply: Reply<ThreadId, SpawnError>,
+    ) {
+        if let Some(op) = self.coming.get(&thread).and_then(|op| self.ops.get_mut(op)) {
+            op.replies.push(reply); // single flight
+            return;
+        }
+        let Some(entry) = self.table.get(thread) else {
+            return self.find(thread, SpawnOrigin::Resume, vec![reply]);
+        };
+        if entry.closing {
+            // The old life ends first.
+            let postponed = Postponed { request, asker, reply };
+            self.postponed.entry(thread).or_default().push(postponed);
+            return;
+        }
+        let has = entry.slot.rollout_path();
+        if rollout_path.is_some_and(|wanted| has.as_deref() != Some(wanted)) {
+            return self.refuse(vec![reply], SpawnError::PathMismatch { thread });
+        }
+        match entry.life {
+            Life::Live | Life::Backoff { .. } | Life::AwaitParent => drop(reply.send(Ok(thread))),
+            Life::Coming { op } => {
+                if let Some(op) = self.ops.get_mut(&op) {
+                    op.replies.push(reply);
+                }
+            }
+            Life::Dormant | Life::Lost => {
+                self.load(thread, SpawnOrigin::Resume, vec![reply], false, false);
+            }
+        }
+    }
+
+    fn find(
+        &mut self,
+        thread: ThreadId,
+        origin: SpawnOrigin,
+        replies: Vec<Reply<ThreadId, SpawnError>>,
+    ) {
+        let op = self.new_op();
+        let spawning = Spawning {
+            op,
+            thread,
+            fresh: true,
+            origin,
+            replies,
+            request: None,
+            made: None,
+            cancelled: false,
+            restart: false,
+            parked: false,
+        };
+        self.ops.insert(op, spawning);
+        self.coming.insert(thread, op);
+        let store = self.shared.store.clone();
+        let depth_max = self.shared.limits.depth_max;
+        self.outside(op, async move {
+            let look = async {
+                let stored =
+                    store.thread(thread).await.map_err(|error| spawn_error(thread, error))?;
+                let mut above = Vec::new();
+                let mut at = stored.parent;
+                while let Some((parent, _)) = at {
+                    if above.contains(&parent)
+                        || parent == thread
+                        || above.len() as u32 >= depth_max
+                    {
+                        let reason = format!("its parents make a cycle at {parent}");
+                        return Err(SpawnError::Damaged { thread, reason });
+                    }
+                    above.push(parent);
+                    at = match store.thread(parent).await {
+                        Ok(stored) => stored.parent,
+                        Err(StoreError::NotFound { .. }) => None,
+                        Err(error) => return Err(SpawnError::Store(error)),
+                    };
+                }
+                let lineage =
+                    above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
+                Ok((stored, lineage))
+            };
+            Step::Found(look.await)
+        });
+    }
+
+    /// Acquires a thread that has a slot, and reads what closes its unfinished turn.
+    pub(super) fn load(
+        &mut self,
+        thread: ThreadId,
+        origin: SpawnOrigin,
+        replies: Vec<Reply<ThreadId, SpawnError>>,
+        restart: bool,
+        parked: bool,
+    ) {
+        let op = self.new_op();
+        let Some(entry) = self.table.get_mut(thread) else { return };
+        entry.life = Life::Coming { op };
+        let spawning = Spawning {
+            op,
+            thread,
+            fresh: false,
+            origin,
+            replies,
+            request: None,
+            made: None,
+            cancelled: false,
+            restart,
+            parked,
+        };
+        self.ops.insert(op, spawning);
+        self.acquire(op, thread);
+    }
+
+    fn acquire(&self, op: u64, thread: ThreadId) {
+        let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
+        self.outside(op, async move {
+            let (done, acquired) = Done::channel();
+            store.acquire(thread, done);
+            let load = async {
+                let acquired = acquired.await?;
+                let history: History = store.read(thread, Some(acquired.thread.head)).await?;
+                let now_ms = clock.now().at_ms;
+                let marker = MarkerKind::ContextualUser;
+                let recovery = close_turn(&history, AbortReason::Interrupted, marker, now_ms);
+                Ok((acquired, recovery))
+            };
+            Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))
+        });
+    }
+
+    // Steps.
+
+    pub(super) fn on_step(&mut self, op: u64, step: Step) {
+        match step {
+            Step::CloseTarget(result) => return self.on_close_target(op, result),
+            Step::FirstDone(result) => return self.on_first_done(op, result),
+            _ => {}
+        }
+        let Some(mut spawning) = self.ops.remove(&op) else { return };
+        let thread = spawning.thread;
+        let now = self.now();
+        if let Step::Created(Ok(acquired)) = &step {
+            spawning.made = Some(acquired.fence);
+        }
+        if spawning.cancelled {
+            return self.undo(spawning, SpawnError::Closing { thread });
+        }
+        // One that was there before comes up whether or not somebody waits.
+        if spawning.fresh && spawning.replies.iter().all(|reply| reply.expired(now.instant)) {
+            return self.undo(spawning, SpawnError::NoAnswer);
+        }
+        match step {
+            Step::Planned(Ok(planned)) => {
+                let place = self.table.get(thread).map(|entry| {
+                    let about = entry.slot.about();
+                    (about.depth, about.path.clone())
+                });
+                if let (Some((depth, path)), Some(request)) = (place, spawning.request.as_ref()) {
+                    self.create(op, thread, request, depth, path, planned);
+                }
+                self.ops.insert(op, spawning);
+            }
+            Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
+            Step::Found(Ok((stored, lineage))) => self.on_found(op, spawning, &stored, lineage),
+            Step::Loaded(Ok((acquired, recovery))) => {
+                self.bring_up(op, spawning, acquired, recovery)
+            }
+            Step::Planned(Err(refusal)) | Step::Found(Err(refusal)) => self.undo(spawning, refusal),
+            Step::Loaded(Err(refusal)) => self.undo(spawning, refusal),
+            Step::Created(Err(error)) => self.undo(spawning, spawn_error(thread, error)),
+            Step::FirstDone(_) | Step::CloseTarget(_) => {}
+        }
+    }
+
+    /// The slot of a stored thread is published before it is acquired: mail that is written in
+    /// between is told to the slot, mail that was written before is read with it.
+    fn on_found(&mut self, op: u64, spawning: Spawning, stored: &StoredThread, lineage: Lineage) {
+        let thread = spawning.thread;
+        let parent = stored.parent.map(|(parent, _)| parent);
+        let root = lineage.root().unwrap_or(thread);
+        let depth = lineage.depth();
+        let place = Place { thread, parent, root, depth, path: stored.path.clone() };
+        let closing = parent.and_then(|parent| self.table.closing_above(parent));
+        let admitted = match closing {
+            Some(thread) => Err(SpawnError::Closing { thread }),
+            None if self.closing_all > 0 => Err(SpawnError::RuntimeEnded),
+            None => self.table.admit(&place, &self.shared.limits),
+        };
+        if let Err(refusal) = admitted {
+            return self.undo(spawning, refusal);
+        }
+        let mut view = ThreadView::of(thread);
+        view.parent = parent;
+        view.path.clone_from(&stored.path);
+        view.nickname.clone_from(&stored.config.nickname);
+        view.role.clone_from(&stored.config.role);
+        view.depth = depth;
+        view.internal = stored.config.internal;
+        view.forked_from = stored.base.map(|base| base.thread);
+        view.rollout_path.clone_from(&stored.rollout_path);
+        view.status = stored.status.clone();
+        let slot = self.new_slot(stored.path.clone(), lineage, view);
+        let lease = self.shared.leases.grant(LeaseKind::Slot);
+        let policy = stored.config.restart;
+        self.table.insert(place, slot.clone(), policy, Life::Coming { op }, lease);
+        self.directory.insert(slot);
+        self.ops.insert(op, spawning);
+        self.acquire(op, thread);
+    }
+
+    /// Starts the actor, publishes the thread, and answers.
+    fn bring_up(
+        &mut self,
+        op: u64,
+        mut spawning: Spawning,
+        acquired: Acquired,
+        recovery: Vec<NewRecord>,
+    ) {
+        let thread = spawning.thread;
+        let Some(entry) = self.table.get_mut(thread) else { return };
+        let slot = entry.slot.clone();
+        entry.epoch = acquired.fence.epoch;
+        let parent = entry.parent;
+        let first = spawning.request.as_mut().and_then(|request| request.first.take());
+        let waiting = first.map(|first| {
+            let deadline = spawning.deadline(self);
+            let (msg, answer) = first_submission(self.world.turns(), first, deadline);
+            slot.submit_first(msg);
+            answer
+        });
+        let args = ThreadArgs {
+            world: self.world.clone(),
+            slot: slot.clone(),
+            acquired,
+            recovery,
+            parked: spawning.parked,
+        };
+        // Does not wait: `pre_start` only puts its state together.
+        match start(args, self.cell_for(parent)) {
+            Ok(incarnation) => {
+                if let Some(entry) = self.table.get_mut(thread) {
+                    entry.incarnation = Some(incarnation);
+                    entry.life = Life::Live;
+                }
+            }
+            Err(_) if !spawning.fresh => return self.await_parent(thread),
+            Err(_) => {
+                let parent = parent.unwrap_or(thread);
+                return self.undo(spawning, SpawnError::ParentGone { parent });
+            }
+        }
+        self.coming.remove(&thread);
+        self.directory.insert(slot.clone());
+        if spawning.restart {
+            self.publish(Some(&slot), RuntimeEvent::ThreadRestarted);
+        } else {
+            self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
+        }
+        self.restart_children(thread);
+        match waiting {
+            Some(answer) => self.await_first(op, spawning, answer),
+            None => self.answer(spawning),
+        }
+    }
+
+    fn await_first(&mut self, op: u64, spawning: Spawning, answer: Answer<Accepted, SubmitError>) {
+        self.ops.insert(op, spawning);
+        self.outside(op, async move { Step::FirstDone(answer.wait().await) });
+    }
+
+    fn on_first_done(&mut self, op: u64, result: Result<Accepted, SubmitError>) {
+        let Some(spawning) = self.ops.remove(&op) else { return };
+        match result {
+            Ok(_) => self.answer(spawning),
+            Err(refusal) => {
+                self.undo(spawning, SpawnError::FirstSubmission(Box::new(refusal)));
+            }
+        }
+    }
+
+    /// Tells those who wait. A new thread that nobody takes is undone.
+    fn answer(&mut self, mut spawning: Spawning) {
+        let thread = spawning.thread;
+        let mut taken = spawning.replies.is_empty();
+        for reply in std::mem::take(&mut spawning.replies) {
+            taken |= reply.send(Ok(thread)).is_ok();
+        }
+        if !taken {
+            self.undo(spawning, SpawnError::NoAnswer);
+        }
+    }
+
+    /// Takes back all that was done for a spawn: no actor, slot, place or record of it remains. A
+    /// thread that was in the store is only let go; one that was there before goes on as after a
+    /// crash, or ends if it is closing.
+    fn undo(&mut self, spawning: Spawning, refusal: SpawnError) {
+        let Spawning { op, thread, fresh, replies, made, cancelled, .. } = spawning;
+        self.coming.remove(&thread);
+        if let Some(fence) = made {
+            self.shared.store.undo_create(fence, Done::ignore());
+        }
+        let text = refusal.to_string();
+        let late = refusal == SpawnError::NoAnswer;
+        self.refuse(replies, refusal);
+        if !fresh && !cancelled {
+            return self.crashed(thread, &text);
+        }
+        let own = self.table.get(thread).is_some_and(|entry| match entry.life {
+            Life::Coming { op: coming } => coming == op,
+            Life::Live => fresh,
+            _ => cancelled,
+        });
+        if !own {
+            return;
+        }
+        if let Some(entry) = self.table.get(thread) {
+            if let Some(incarnation) = &entry.incarnation {
+                incarnation.kill();
+            }
+            if late {
+                self.publish(Some(&entry.slot), RuntimeEvent::SpawnUndone);
+            }
+        }
+        self.finish(thread, Rung::Drained, How::Completed, None);
+    }
+
+    pub(super) fn refuse(&self, replies: Vec<Reply<ThreadId, SpawnError>>, refusal: SpawnError) {
+        if !replies.is_empty() && refusal != SpawnError::NoAnswer {
+            let reason = refusal.to_string();
+            self.publish(None, RuntimeEvent::SpawnRefused { reason });
+        }
+        for reply in replies {
+            reply.tell(Err(refusal.clone()));
+        }
+    }
+
+    pub(super) fn on_activate(&mut self, thread: ThreadId) {
+        if self.ended {
+            return;
+        }
+        let Some(entry) = self.table.get_mut(thread).filter(|entry| !entry.closing) else { return };
+        match entry.life {
+            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), false, false),
+            Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), true, true),
+            // Its actor is on its way out: `on_ended` sees to it.
+            Life::Live => entry.wanted = true,
+            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => {}
+        }
+    }
+}
+
+impl Spawning {
+    fn deadline(&self, state: &SupervisorState) -> Deadline {
+        let latest = self.replies.iter().map(Reply::deadline).max();
+        latest.unwrap_or_else(|| state.shared.clock.deadline(state.shared.limits.call_timeout))
+    }
+}
+
+pub(super) fn spawn_error(thread: ThreadId, error: StoreError) -> SpawnError {
+    match error {
+        StoreError::NotFound { thread: missing } if missing == thread => {
+            SpawnError::NotFound { thread }
+        }
+        StoreError::Exists { thread } => SpawnError::Exists { thread },
+        StoreError::BadParent { parent, .. } => SpawnError::ParentGone { parent },
+        StoreError::Corrupt { reason, .. } => SpawnError::Damaged { thread, reason },
+        error => SpawnError::Store(error),
+    }
+}

@@ -5,11 +5,13 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, ForkPlan, ForkRefusal, History, KeepRules, Kept, Line, MarkerKind, TurnState,
+    ForkOptions, ForkPlan, History, KeepRules, Kept, Line, MarkerKind, TurnState,
     before_nth_user_message, fork_turn_positions, model_view, plan_fork, turn_state,
     user_positions,
 };
-use coppicer_messages::{AbortReason, ForkPoint, NewRecord, RecordClass, Seq, TurnRef};
+use coppicer_messages::{
+    AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, TurnRef,
+};
 use support::*;
 
 fn plan(source: &History, point: impl Into<ForkPoint>) -> ForkPlan {

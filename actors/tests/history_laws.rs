@@ -5,12 +5,14 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, ForkRefusal, History, KeepRules, Kept, Line, MarkerKind, Outline, SessionMeta,
+    ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, SessionMeta,
     before_nth_user_message, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
     read_session_from, record_of, recorded_turns, turn_state, user_positions, wire_validity,
     write_history,
 };
-use coppicer_messages::{AbortReason, ForkPoint, NewRecord, RecordClass, Seq, ThreadId, ToolKind};
+use coppicer_messages::{
+    AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, ThreadId, ToolKind,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use support::*;

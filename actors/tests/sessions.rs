@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use coppicer_actors::{
-    ForkOptions, ForkRefusal, History, Kept, MarkerKind, RecordedOutcome, SessionFile, SessionMeta,
-    classify, close_turn, model_view, plan_fork, read_session, read_session_from, recorded_turns,
+    ForkOptions, History, Kept, MarkerKind, RecordedOutcome, SessionFile, SessionMeta, classify,
+    close_turn, model_view, plan_fork, read_session, read_session_from, recorded_turns,
     resolve_history, turn_state, wire_validity, write_flattened, write_history,
 };
-use coppicer_messages::{AbortReason, ForkPoint, RecordClass, Seq, TurnRef};
+use coppicer_messages::{AbortReason, ForkPoint, ForkRefusal, RecordClass, Seq, TurnRef};
 use serde_json::Value;
 
 fn sessions() -> PathBuf {

@@ -76,7 +76,9 @@ fn a_history_begins_in_the_files_that_it_names() {
 
     // Away from it the base must be pointed at.
     let folder = tempdir().unwrap();
-    let alone = folder.path().join(segment.file_name().unwrap());
+    let away = folder.path().join("far/away");
+    fs::create_dir_all(&away).unwrap();
+    let alone = away.join(segment.file_name().unwrap());
     fs::copy(&segment, &alone).unwrap();
     let lost = coppicer(["history", path(&alone)]);
     assert_eq!(lost.code, Some(1));

@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+mod bad_input;
 mod files;
+mod run;
 mod support;

@@ -1,6 +1,6 @@
 //! One run: import, resume, send, close, verify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ const SPAWNS_MAX: usize = 256;
 
 pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     let started = Instant::now();
-    let mut interrupt = Box::pin(interrupted());
+    // A task of its own, so that the signal is caught from the start.
+    let mut interrupt = Box::pin(tokio::spawn(interrupted()).map(drop));
     let Loaded { sessions, mut problems, files } = load(&args.paths);
     let places = plant(&sessions, &mut problems);
     let mut report = Report { files, seed: args.seed, ..Report::default() };
@@ -38,10 +39,10 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     let fresh = args.threads.unwrap_or(0);
     let mut jobs: BTreeMap<ThreadId, Job> = places
         .iter()
-        .map(|place| (place.thread, jobs::of_session(&sessions[&place.thread].history, args.turns)))
+        .map(|place| (place.thread, Job::of_session(&sessions[&place.thread].history, args.turns)))
         .collect();
-    report.unfinished = jobs.values().filter(|job| job.has_unfinished).count();
-    let all = jobs.values().map(|job| job.inputs.len()).sum::<usize>();
+    report.unfinished = jobs.values().filter(|job| job.has_unfinished()).count();
+    let all = jobs.values().map(Job::len).sum::<usize>();
     let mut progress = Progress::new(all + fresh * args.turns as usize, args.json);
 
     let store = Arc::new(MemoryStore::new());
@@ -56,10 +57,9 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     import(&runtime, sessions, &places, &mut report).await;
     let handles = resume(&runtime, &places, &mut report).await;
     report.threads = handles.len();
-    report.trees = places
-        .iter()
-        .filter(|place| place.parent.is_none() && handles.iter().any(|h| h.id() == place.thread))
-        .count();
+    let running: BTreeSet<ThreadId> = handles.iter().map(ThreadHandle::id).collect();
+    let is_root = |place: &&Place| place.parent.is_none() && running.contains(&place.thread);
+    report.trees = places.iter().filter(is_root).count();
     progress.phase(&format!(
         "{} in {} resumed",
         text::count(report.threads, "thread"),
@@ -67,7 +67,7 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     ));
     let work: Vec<_> = handles
         .into_iter()
-        .map(|handle| (handle.clone(), jobs.get(&handle.id()).cloned().unwrap_or_default()))
+        .filter_map(|handle| jobs.get(&handle.id()).cloned().map(|job| (handle, job)))
         .collect();
     let sent = jobs::send_all(work, &mut progress, &mut interrupt).await;
     report.failures.extend(sent.failures);
@@ -80,7 +80,7 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
         report.trees += handles.len();
         progress.phase(&format!("{} spawned", text::count(handles.len(), "fresh thread")));
         let spawned = resident_bytes();
-        let job = jobs::of_fresh(args.turns);
+        let job = Job::of_fresh(args.turns);
         let count = handles.len();
         jobs.extend(handles.iter().map(|handle| (handle.id(), job.clone())));
         let work = handles.into_iter().map(|handle| (handle, job.clone())).collect();

@@ -1,5 +1,7 @@
 //! What each thread of a run is sent, and sending it.
 
+use std::sync::Arc;
+
 use coppicer_actors::{History, ThreadHandle, recorded_turns, turn_state};
 use coppicer_messages::{Outcome, Submission, SubmissionId, ThreadId};
 use tokio::sync::mpsc;
@@ -11,39 +13,57 @@ use super::progress::Progress;
 const ENDED_MAX: usize = 1_024;
 
 /// What one thread is sent, one after the other.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Job {
-    pub(super) inputs: Vec<(SubmissionId, String)>,
-    /// Whether the first of them is unfinished work.
-    pub(super) has_unfinished: bool,
+    /// The input of a turn that the session left unfinished.
+    unfinished: Option<String>,
+    /// What further turns are sent, in order and from the first again.
+    texts: Arc<[String]>,
+    turns: u32,
 }
 
-/// The job of a session: its unfinished turn again, then `turns` of its recorded inputs in order.
-pub(super) fn of_session(history: &History, turns: u32) -> Job {
-    let recorded = recorded_turns(history);
-    let mut inputs = Vec::new();
-    let unfinished = turn_state(history)
-        .mid_turn
-        .then(|| recorded.last().and_then(|turn| turn.user_input.clone()))
-        .flatten();
-    let has_unfinished = unfinished.is_some();
-    inputs.extend(unfinished.map(|text| (id("unfinished"), text)));
-    let texts: Vec<String> = recorded.into_iter().filter_map(|turn| turn.user_input).collect();
-    inputs.extend((1..=turns).map(|turn| {
-        let text = texts.get((turn as usize - 1) % texts.len().max(1)).cloned();
-        (id(&turn.to_string()), text.unwrap_or_else(|| format!("turn {turn}")))
-    }));
-    Job { inputs, has_unfinished }
-}
+impl Job {
+    /// The unfinished turn again, then `turns` of the recorded inputs.
+    pub(super) fn of_session(history: &History, turns: u32) -> Self {
+        let recorded = recorded_turns(history);
+        let unfinished = turn_state(history).mid_turn;
+        let last = || recorded.last().and_then(|turn| turn.user_input.clone());
+        let unfinished = unfinished.then(last).flatten();
+        let texts = recorded.into_iter().filter_map(|turn| turn.user_input).collect();
+        Self { unfinished, texts, turns }
+    }
 
-/// The job of a fresh thread.
-pub(super) fn of_fresh(turns: u32) -> Job {
-    let inputs = (1..=turns).map(|turn| (id(&turn.to_string()), format!("turn {turn}")));
-    Job { inputs: inputs.collect(), has_unfinished: false }
-}
+    /// `turns` of a fresh thread.
+    pub(super) fn of_fresh(turns: u32) -> Self {
+        Self { unfinished: None, texts: Arc::default(), turns }
+    }
 
-fn id(name: &str) -> SubmissionId {
-    SubmissionId::new(format!("run.{name}")).expect("short and plain")
+    pub(super) fn has_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// How many submissions it is.
+    pub(super) fn len(&self) -> usize {
+        self.turns as usize + usize::from(self.has_unfinished())
+    }
+
+    /// The ids of its submissions, in order. The same in every run, so that the same ones crash.
+    pub(super) fn ids(&self) -> impl Iterator<Item = SubmissionId> + use<> {
+        let unfinished = self.unfinished.is_some().then(|| "unfinished".to_owned());
+        let turns = (1..=self.turns).map(|turn| turn.to_string());
+        unfinished.into_iter().chain(turns).map(|name| {
+            SubmissionId::new(format!("run.{name}")).expect("a word or a number is a short id")
+        })
+    }
+
+    /// Its inputs, in the order of [`ids`](Self::ids).
+    fn inputs(&self) -> impl Iterator<Item = String> {
+        let text = |turn: u32| match self.texts.len() {
+            0 => format!("turn {turn}"),
+            texts => self.texts[(turn as usize - 1) % texts].clone(),
+        };
+        self.unfinished.iter().cloned().chain((1..=self.turns).map(text))
+    }
 }
 
 /// Sends every thread what its job says, all threads side by side. Returns early when `interrupt`
@@ -89,7 +109,7 @@ pub(super) struct Sent {
 
 async fn send(handle: ThreadHandle, job: Job, told: mpsc::Sender<Result<Outcome, String>>) {
     let thread: ThreadId = handle.id();
-    for (submission, text) in job.inputs {
+    for (submission, text) in job.ids().zip(job.inputs()) {
         let input = Submission::input(text).with_id(submission.clone());
         let ended = handle.run(input).await.map_err(|error| {
             let error = crate::cli::text::with_causes(&error);

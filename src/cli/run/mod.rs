@@ -96,7 +96,8 @@ fn print(args: &Args, report: &Report) -> io::Result<()> {
 fn quieten_crashes() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let by_lot = panic.payload_as_str().is_some_and(|text| text.starts_with(engine::CRASH));
+        let text = panic.payload().downcast_ref::<String>();
+        let by_lot = text.is_some_and(|text| text.starts_with(engine::CRASH));
         if !by_lot {
             usual(panic);
         }

@@ -20,11 +20,11 @@ pub(super) async fn verify(
 ) {
     let mut outcomes = String::new();
     for (&thread, job) in jobs {
-        for (submission, _) in &job.inputs {
-            let name = match outcome(store, thread, submission).await {
+        for submission in job.ids() {
+            let name = match outcome(store, thread, &submission).await {
                 Ok(Some(name)) => name,
-                // What was not sent any more has no outcome.
-                Ok(None) if report.interrupted => continue,
+                // What was not sent any more has no outcome, nor what would have come after it.
+                Ok(None) if report.interrupted => break,
                 Ok(None) | Err(_) => {
                     report.lost += 1;
                     "lost".to_owned()

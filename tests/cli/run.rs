@@ -35,17 +35,19 @@ fn all_recorded_sessions_run_to_an_outcome() {
 #[test]
 fn the_same_seed_crashes_the_same_turns() {
     let sessions = sessions();
-    let args = |seed| ["--crash", "0.3", "--seed", seed, sessions.to_str().unwrap()];
+    let sessions = sessions.to_str().unwrap();
     let mut digests = std::collections::BTreeSet::new();
-    for seed in ["1", "2", "3"] {
-        let (one, other) = (report(&args(seed)), report(&args(seed)));
+    for seed in 1..=20 {
+        let seed = seed.to_string();
+        let args = ["--crash", "0.3", "--seed", &seed, sessions];
+        let (one, other) = (report(&args), report(&args));
         assert_eq!(one["outcomes"], other["outcomes"]);
         assert_eq!(one["turns"], other["turns"]);
         assert!(one["turns"]["crashed"].as_u64().unwrap() > 20, "{one}");
         assert_eq!(one["restarts"], one["turns"]["crashed"]);
         digests.insert(one["outcomes"].as_str().unwrap().to_owned());
     }
-    assert_eq!(digests.len(), 3);
+    assert_eq!(digests.len(), 20);
 }
 
 #[test]
@@ -75,11 +77,12 @@ fn session_files_are_only_read() {
 }
 
 #[test]
-fn fresh_threads_are_measured() {
-    let report = report(&["--threads", "300", "--turns", "2"]);
-    assert_eq!(report["threads"], 300);
-    assert_eq!(report["turns"], serde_json::json!({ "completed": 600 }));
-    assert_eq!(report["memory"]["threads"], 300);
+fn ten_thousand_threads_reach_their_outcome_and_are_measured() {
+    let report = report(&["--threads", "10000", "--turns", "1"]);
+    assert_eq!(report["threads"], 10_000);
+    assert_eq!(report["turns"], serde_json::json!({ "completed": 10_000 }));
+    assert_eq!(report["shutdown"], serde_json::json!({ "drained": 10_000 }));
+    assert_eq!(report["memory"]["threads"], 10_000);
     #[cfg(target_os = "linux")]
     assert!(report["memory"]["idle_bytes"].as_u64().unwrap() > 500, "{report}");
 }

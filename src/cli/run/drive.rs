@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_actors::{Clock, IdSource, MemoryStore, NewThread, ThreadHandle};
+use coppicer_actors::{IdSource, MemoryStore, NewThread, ThreadHandle};
 use coppicer_messages::{Backoff, CloseReport, RestartPolicy, SpawnThread, ThreadConfig, ThreadId};
 use coppicer_supervisor::{ImportThread, Runtime};
 use futures::{FutureExt, StreamExt, stream};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Args;
 use super::engine::{Lot, engine};
 use super::forest::{Place, plant};
-use super::jobs::{self, Job};
+use super::jobs::{self, Interrupt, Job};
 use super::load::{Loaded, Session, load};
 use super::memory::resident_bytes;
 use super::progress::Progress;
@@ -27,7 +27,7 @@ const SPAWNS_MAX: usize = 256;
 pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     let started = Instant::now();
     // A task of its own, so that the signal is caught from the start.
-    let mut interrupt = Box::pin(tokio::spawn(interrupted()).map(drop));
+    let interrupt = tokio::spawn(interrupted()).map(drop).boxed().shared();
     let Loaded { sessions, mut problems, files } = load(&args.paths);
     let places = plant(&sessions, &mut problems);
     let mut report = Report { files, seed: args.seed, ..Report::default() };
@@ -60,22 +60,22 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
     let running: BTreeSet<ThreadId> = handles.iter().map(ThreadHandle::id).collect();
     let is_root = |place: &&Place| place.parent.is_none() && running.contains(&place.thread);
     report.trees = places.iter().filter(is_root).count();
-    progress.phase(&format!(
-        "{} in {} resumed",
-        text::count(report.threads, "thread"),
-        text::count(report.trees, "tree")
-    ));
+    if report.threads > 0 {
+        let (threads, trees) =
+            (text::count(report.threads, "thread"), text::count(report.trees, "tree"));
+        progress.phase(&format!("{threads} in {trees} resumed"));
+    }
     let work: Vec<_> = handles
         .into_iter()
         .filter_map(|handle| jobs.get(&handle.id()).cloned().map(|job| (handle, job)))
         .collect();
-    let sent = jobs::send_all(work, &mut progress, &mut interrupt).await;
+    let sent = jobs::send_all(work, &mut progress, &interrupt).await;
     report.failures.extend(sent.failures);
     report.interrupted = sent.interrupted;
 
     if fresh > 0 && !report.interrupted {
         let before = resident_bytes();
-        let handles = spawn(&runtime, fresh, args.seed, &mut report).await;
+        let handles = spawn(&runtime, fresh, args.seed, &interrupt, &mut report).await;
         report.threads += handles.len();
         report.trees += handles.len();
         progress.phase(&format!("{} spawned", text::count(handles.len(), "fresh thread")));
@@ -84,7 +84,7 @@ pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
         let count = handles.len();
         jobs.extend(handles.iter().map(|handle| (handle.id(), job.clone())));
         let work = handles.into_iter().map(|handle| (handle, job.clone())).collect();
-        let sent = jobs::send_all(work, &mut progress, &mut interrupt).await;
+        let sent = jobs::send_all(work, &mut progress, &interrupt).await;
         report.failures.extend(sent.failures);
         report.interrupted = sent.interrupted;
         report.memory = each(count, before, spawned, resident_bytes());
@@ -169,19 +169,21 @@ async fn resume(runtime: &Runtime, places: &[Place], report: &mut Report) -> Vec
     handles
 }
 
-/// Fresh threads, with ids that follow from the seed.
+/// Fresh threads, with ids that follow from the seed. Fewer, if the run is interrupted.
 async fn spawn(
     runtime: &Runtime,
     count: usize,
     seed: u64,
+    interrupt: &Interrupt,
     report: &mut Report,
 ) -> Vec<ThreadHandle> {
-    let (ids, now_ms) = (IdSource::seeded(seed), Clock::starting_at(0).now().at_ms);
+    let ids = IdSource::seeded(seed);
     let spawns = (0..count).map(|_| {
-        let id = ids.thread(now_ms);
+        let id = ids.thread(0);
         runtime.spawn(SpawnThread::new().with_id(id).with_config(config()))
     });
-    let mut spawned = stream::iter(spawns).buffer_unordered(SPAWNS_MAX);
+    let spawned = stream::iter(spawns).buffer_unordered(SPAWNS_MAX);
+    let mut spawned = spawned.take_until(interrupt.clone());
     let mut handles = Vec::with_capacity(count);
     while let Some(handle) = spawned.next().await {
         match handle {

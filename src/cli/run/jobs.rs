@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coppicer_actors::{History, ThreadHandle, recorded_turns, turn_state};
 use coppicer_messages::{Outcome, Submission, SubmissionId, ThreadId};
+use futures::future::{BoxFuture, Shared};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -66,12 +67,15 @@ impl Job {
     }
 }
 
+/// Done when the user interrupts the run.
+pub(super) type Interrupt = Shared<BoxFuture<'static, ()>>;
+
 /// Sends every thread what its job says, all threads side by side. Returns early when `interrupt`
 /// is done: then what was not sent is not sent. Gives what went wrong.
 pub(super) async fn send_all(
     jobs: Vec<(ThreadHandle, Job)>,
     progress: &mut Progress,
-    interrupt: &mut (impl Future<Output = ()> + Unpin),
+    interrupt: &Interrupt,
 ) -> Sent {
     let (told, mut ended) = mpsc::channel(ENDED_MAX);
     let mut tasks = JoinSet::new();
@@ -79,11 +83,12 @@ pub(super) async fn send_all(
         tasks.spawn(send(handle, job, told.clone()));
     }
     drop(told);
+    let mut interrupt = interrupt.clone();
     let mut sent = Sent::default();
     loop {
         tokio::select! {
             biased;
-            () = &mut *interrupt => {
+            () = &mut interrupt => {
                 sent.interrupted = true;
                 break;
             }

@@ -77,7 +77,10 @@ pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
     // A turn that blocks its OS thread must not hold up the end of the process.
     runtime.shutdown_background();
     let report = report?;
-    print(args, &report)?;
+    match print(args, &report) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
     Ok(if report.interrupted { Verdict::Interrupted } else { Verdict::of(report.is_well()) })
 }
 

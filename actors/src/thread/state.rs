@@ -543,8 +543,14 @@ impl ThreadState {
         self.world.turns.uplink.send(SupervisorMsg::Close { scope, drain, reply });
     }
 
+    /// Leaves only: what is linked under this actor would go down with it.
     fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
-        let refusal = self.core.hibernate().err();
+        let has_children = !self.myself.get_children().is_empty();
+        let refusal = match self.core.hibernate() {
+            Ok(()) if has_children => Some(self.core.wrong_phase("the parent of live threads")),
+            Ok(()) => None,
+            Err(refusal) => Some(refusal),
+        };
         let asleep = refusal.is_none() && self.slot.try_sleep();
         if let Some(reply) = reply {
             reply.tell(match refusal {

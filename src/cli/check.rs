@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use coppicer_actors::{Damage, ReadError, SessionFile, read_session};
+use coppicer::{Damage, ReadError, SessionFile, read_session};
 
 use super::{Failure, Verdict, files, text};
 

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use coppicer_actors::{
-    Done, MemoryStore, NewThread, ThreadStore, read_session, resolve_history, write_flattened,
-    write_history,
+use coppicer::{
+    Done, MemoryStore, NewRecord, NewThread, ThreadStore, read_session, resolve_history,
+    write_flattened, write_history,
 };
-use coppicer_messages::NewRecord;
 
 use super::{Failure, Verdict, history, out};
 

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use coppicer_actors::{
-    Clock, ForkOptions, History, IdSource, SessionMeta, SessionSource, plan_fork, read_session,
-    resolve_history, write_flattened,
+use coppicer::{
+    Clock, ForkOptions, ForkPoint, ForkRefusal, History, IdSource, NewRecord, RecordClass, Seq,
+    SessionMeta, SessionSource, TurnRef, plan_fork, read_session, resolve_history, write_flattened,
 };
-use coppicer_messages::{ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, TurnRef};
 
 use super::{Failure, Verdict, history, out, text};
 
@@ -101,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
 }
 
 /// A thread of its own: it keeps what its model was told and where it works, not its place in a tree.
-fn meta_of(source: &SessionMeta, id: coppicer_messages::ThreadId, now_ms: u64) -> SessionMeta {
+fn meta_of(source: &SessionMeta, id: coppicer::ThreadId, now_ms: u64) -> SessionMeta {
     let mut meta = SessionMeta::new(id, source.cwd.clone()).forked_from(source.id);
     meta.created_ms = Some(now_ms);
     meta.source = SessionSource::Cli;

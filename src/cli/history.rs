@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use coppicer_actors::{SessionFile, ViewItem, model_view, read_session, resolve_history};
-use coppicer_messages::{MessagePhase, RecordClass};
+use coppicer::{
+    MessagePhase, RecordClass, SessionFile, ViewItem, model_view, read_session, resolve_history,
+};
 use serde_json::Value;
 
 use super::{Failure, Verdict, text};

@@ -42,9 +42,9 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Read(#[from] coppicer_actors::ReadError),
+    Read(#[from] coppicer::ReadError),
     #[error(transparent)]
-    Resolve(#[from] coppicer_actors::ResolveError),
+    Resolve(#[from] coppicer::ResolveError),
     #[error(transparent)]
     Files(#[from] files::FilesError),
     #[error(transparent)]
@@ -55,10 +55,10 @@ enum Failure {
     Store {
         path: PathBuf,
         #[source]
-        source: coppicer_messages::StoreError,
+        source: coppicer::StoreError,
     },
     #[error("cannot start the runtime")]
-    Start(#[source] coppicer_supervisor::StartError),
+    Start(#[source] coppicer::StartError),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_actors::{IdSource, MemoryStore, NewThread, ThreadHandle};
-use coppicer_messages::{Backoff, CloseReport, RestartPolicy, SpawnThread, ThreadConfig, ThreadId};
-use coppicer_supervisor::{ImportThread, Runtime};
+use coppicer::{
+    Backoff, CloseReport, IdSource, ImportThread, MemoryStore, NewThread, RestartPolicy, Runtime,
+    SpawnThread, ThreadConfig, ThreadHandle, ThreadId,
+};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::time::Instant;
 

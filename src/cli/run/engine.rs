@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use coppicer_actors::{
-    Engine, EngineError, EngineSession, Item, OpenContext, ReplayEngine, Script, ScriptedEngine,
-    TurnContext, TurnInput, TurnOutput, digest,
+use coppicer::{
+    Engine, EngineError, EngineSession, Item, OpenContext, Placement, ReplayEngine, Script,
+    ScriptedEngine, ThreadId, TurnContext, TurnId, TurnInput, TurnOutput, digest,
 };
-use coppicer_messages::{Placement, ThreadId, TurnId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 

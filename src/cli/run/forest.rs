@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coppicer_messages::{AgentPath, ThreadId};
+use coppicer::{AgentPath, ThreadId};
 
 use super::load::{Session, meta_line};
 use super::problem::Problem;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use coppicer_actors::{History, ThreadHandle, recorded_turns, turn_state};
-use coppicer_messages::{Outcome, Submission, SubmissionId, ThreadId};
+use coppicer::{
+    History, Outcome, Submission, SubmissionId, ThreadHandle, ThreadId, recorded_turns, turn_state,
+};
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -6,10 +6,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use coppicer_actors::{
-    History, RolloutLine, RolloutReader, SessionFile, SessionMeta, SessionSet, read_session,
+use coppicer::{
+    History, RecordClass, RolloutLine, RolloutReader, SessionFile, SessionMeta, SessionSet,
+    ThreadId, read_session,
 };
-use coppicer_messages::{RecordClass, ThreadId};
 
 use super::problem::Problem;
 use crate::cli::files::session_files;

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use coppicer_actors::{Damage, ReadError, ResolveError};
-use coppicer_messages::ThreadId;
+use coppicer::{Damage, ReadError, ResolveError, ThreadId};
 
 use crate::cli::files::FilesError;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use coppicer_actors::{
-    Done, ThreadStore, digest, model_view, open_calls, turn_state, wire_validity,
+use coppicer::{
+    Done, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadStore, digest, model_view,
+    open_calls, turn_state, wire_validity,
 };
-use coppicer_messages::{StoreError, SubmissionId, SubmissionState, ThreadId};
 
 use super::jobs::Job;
 use super::report::Report;

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::cli::text::count;
 
+/// Rows of one kind of finding that people are shown.
+const ROWS_MAX: usize = 10;
+
 /// What became of a run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
@@ -119,8 +122,11 @@ impl Report {
             ("INVALID", &self.invalid_histories),
             ("FAILED", &self.failures),
         ] {
-            for found in rows {
+            for found in rows.iter().take(ROWS_MAX) {
                 row(name, found.clone());
+            }
+            if rows.len() > ROWS_MAX {
+                row(name, format!("… and {} more; --json has all", rows.len() - ROWS_MAX));
             }
         }
         let verdict = match (self.problems.len(), self.work_is_well()) {
@@ -147,4 +153,33 @@ fn list(counts: &BTreeMap<String, usize>) -> String {
 
 fn seconds(millis: u64) -> String {
     format!("{:.2} s", Duration::from_millis(millis).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_well_only_without_any_finding() {
+        assert!(Report::default().is_well());
+        let row = || vec!["x".to_owned()];
+        for flawed in [
+            Report { lost: 1, ..Report::default() },
+            Report { timed_out: 1, ..Report::default() },
+            Report { audit: row(), ..Report::default() },
+            Report { invalid_histories: row(), ..Report::default() },
+            Report { problems: row(), ..Report::default() },
+            Report { failures: row(), ..Report::default() },
+        ] {
+            assert!(!flawed.is_well(), "{flawed:?}");
+            assert!(!flawed.text().contains("the audit is clean"), "{}", flawed.text());
+        }
+    }
+
+    #[test]
+    fn people_are_shown_the_first_findings_and_how_many_there_are() {
+        let audit = (0..14).map(|n| format!("finding {n}")).collect();
+        let text = Report { audit, ..Report::default() }.text();
+        assert!(text.contains("AUDIT      finding 9\nAUDIT      … and 4 more"), "{text}");
+    }
 }

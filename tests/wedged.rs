@@ -23,7 +23,7 @@ fn blocking(gate: &Gate) -> ScriptedEngine {
 }
 
 async fn said_by_zombie(thread: &coppicer::ThreadHandle) -> usize {
-    let history = thread.history().await.unwrap();
+    let history = thread.history().await.expect("a memory store can be read");
     let spoke = |raw: &[u8]| raw.windows(13).any(|part| part == b"zombie speaks");
     history.iter().filter(|record| spoke(&record.raw)).count()
 }

@@ -2,6 +2,8 @@
 //! conversations.
 
 #[cfg(feature = "testing")]
+pub use coppicer_actors::{contract, faulty};
+#[cfg(feature = "testing")]
 pub use coppicer_supervisor::testing;
 
 pub use coppicer_actors::{

@@ -66,8 +66,8 @@ impl RestartTracker {
 
 fn pause(policy: &RestartPolicy, restart: u32, jitter: f32) -> Duration {
     let backoff = policy.backoff;
-    let exponent = restart.saturating_sub(1).min(1_000) as i32;
-    let factor = f64::from(backoff.factor.max(1.0)).powi(exponent);
+    let exponent = f64::from(restart.saturating_sub(1).min(1_000));
+    let factor = f64::from(backoff.factor.max(1.0)).powf(exponent);
     let seconds = (backoff.initial.as_secs_f64() * factor).min(backoff.max.as_secs_f64());
     let more = f64::from(backoff.jitter.clamp(0.0, 1.0)) * f64::from(jitter.clamp(0.0, 1.0));
     Duration::try_from_secs_f64(seconds * (1.0 + more)).unwrap_or(backoff.max)

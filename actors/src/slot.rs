@@ -221,6 +221,7 @@ impl Slot {
     ///
     /// # Errors
     /// Gives the message back if the thread is closed, or if callers already wait in numbers.
+    #[expect(clippy::result_large_err, reason = "the message is given back whole, not copied")]
     pub fn control(&self, msg: ThreadMsg) -> Result<(), (ThreadMsg, ControlError)> {
         let mut lanes = self.lanes.lock();
         if lanes.door == Door::Closed {
@@ -361,10 +362,8 @@ impl Slot {
         if let Some(msg) = lanes.control.pop_front() {
             return Some(msg);
         }
-        if want_input {
-            if let Some(msg) = lanes.input.pop_front() {
-                return Some(msg);
-            }
+        if want_input && let Some(msg) = lanes.input.pop_front() {
+            return Some(msg);
         }
         lanes.woken = false;
         None
@@ -454,7 +453,7 @@ pub(crate) fn refuse_closed(msg: ThreadMsg, thread: ThreadId) {
         ThreadMsg::Submit { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
         ThreadMsg::Answer { reply, .. } => reply.tell(Err(SubmitError::Closed { thread })),
         ThreadMsg::Interrupt { reply } => {
-            reply.tell(Ok(coppicer_messages::Interrupted::NothingRan))
+            reply.tell(Ok(coppicer_messages::Interrupted::NothingRan));
         }
         ThreadMsg::Revive { reply } | ThreadMsg::Hibernate { reply } => {
             reply.tell(Err(ControlError::WrongPhase { thread, phase: "closed" }));

@@ -80,7 +80,7 @@ pub(crate) fn look(shared: &Shared, directory: &Directory) -> Audit {
     }
     let mut audit = Audit { live, drift: Vec::new() };
     for kind in LeaseKind::ALL {
-        let drift = shared.leases.live(kind) as i64 - audit.count(kind) as i64;
+        let drift = shared.leases.live(kind).cast_signed() - audit.count(kind).cast_signed();
         if drift != 0 {
             audit.drift.push((kind, drift));
         }

@@ -82,6 +82,11 @@ impl World {
         tokio::time::timeout(BUDGET, found).await.expect("the event did not come in time")
     }
 
+    /// The runtime itself.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Opens a tap for everything.
     ///
     /// # Panics

@@ -86,11 +86,11 @@ impl FaultyStore {
     ) {
         let mut faults = self.faults.lock();
         faults.calls.push(op);
-        if let Some(at) = faults.failing.iter().position(|(failing, _)| *failing == op) {
-            if let Some((_, error)) = faults.failing.remove(at) {
-                drop(faults);
-                return done.tell(Err(error));
-            }
+        if let Some(at) = faults.failing.iter().position(|(failing, _)| *failing == op)
+            && let Some((_, error)) = faults.failing.remove(at)
+        {
+            drop(faults);
+            return done.tell(Err(error));
         }
         let inner = self.inner.clone();
         if faults.held.contains(&op) {

@@ -78,14 +78,10 @@ fn create(
     if rows.contains_key(&thread) {
         return Err(StoreError::Exists { thread });
     }
-    if let Some(parent) = new.parent {
-        if !rows.contains_key(&parent) {
-            return Err(StoreError::BadParent {
-                thread,
-                parent,
-                reason: "there is no such thread",
-            });
-        }
+    if let Some(parent) = new.parent
+        && !rows.contains_key(&parent)
+    {
+        return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
     }
     let mut history = match new.base {
         Some(base) => {
@@ -200,10 +196,10 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     }
     let head = row.thread.head;
     for out in batch.mail {
-        if let Some(reader) = rows.get_mut(&out.to) {
-            if reader.mail_had.insert(out.mail.id.clone()) {
-                reader.mail.push(out.mail);
-            }
+        if let Some(reader) = rows.get_mut(&out.to)
+            && reader.mail_had.insert(out.mail.id.clone())
+        {
+            reader.mail.push(out.mail);
         }
     }
     Ok(head)

@@ -27,7 +27,9 @@ pub use memory::MemoryStore;
 
 /// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
 /// caller [`StoreError::UnknownOutcome`].
-pub struct Done<T>(Option<Box<dyn FnOnce(Result<T, StoreError>) + Send>>);
+pub struct Done<T>(Option<Box<Then<T>>>);
+
+type Then<T> = dyn FnOnce(Result<T, StoreError>) + Send;
 
 impl<T> Done<T> {
     /// Runs `then` with the answer. It must not block: a store calls it from its writer.

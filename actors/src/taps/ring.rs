@@ -56,14 +56,14 @@ impl Ring {
             state.counts.filtered += 1;
             return;
         }
-        if state.waiting.len() == self.capacity {
-            if let Some(oldest) = state.waiting.pop_front() {
-                state.counts.lost += 1;
-                let seq = oldest.seq;
-                let gap = state.gap.get_or_insert(Gap { from: seq, to: seq, count: 0 });
-                gap.to = seq;
-                gap.count += 1;
-            }
+        if state.waiting.len() == self.capacity
+            && let Some(oldest) = state.waiting.pop_front()
+        {
+            state.counts.lost += 1;
+            let seq = oldest.seq;
+            let gap = state.gap.get_or_insert(Gap { from: seq, to: seq, count: 0 });
+            gap.to = seq;
+            gap.count += 1;
         }
         state.waiting.push_back(event.clone());
         if let Some(reader) = state.reader.take() {

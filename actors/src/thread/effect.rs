@@ -23,13 +23,13 @@ pub(crate) enum Effect {
     Settle { submission: SubmissionId, outcome: Outcome },
     /// Tell taps.
     Publish { turn: Option<TurnId>, event: ThreadEvent },
-    /// Publish the view; `ended` if a turn ended: its error.
+    /// Publish the view; `ended` if a turn ended.
     Show {
         status: ThreadStatus,
         phase: Phase,
         turn: Option<TurnId>,
         waiting_for_host: bool,
-        ended: Option<Option<String>>,
+        ended: Option<Last>,
     },
     /// Run the turn.
     Launch(Launch),
@@ -112,6 +112,11 @@ impl Effect {
             | Self::Shut => false,
         }
     }
+}
+
+/// How the last turn ended, for the view.
+pub(crate) struct Last {
+    pub(crate) error: Option<String>,
 }
 
 /// One attempt at a turn.

@@ -9,13 +9,17 @@
 //! It runs no host code, so it does not crash with the agent.
 
 mod accept;
+mod control;
 mod core;
 #[cfg(test)]
 mod core_tests;
+mod doing;
 mod effect;
 mod records;
 mod running;
 mod state;
+mod turns;
+mod writes;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

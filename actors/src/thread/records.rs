@@ -39,19 +39,16 @@ pub(super) fn turn_ended(
         .map(|(call, kind)| Line::aborted_output(at_ms, call, *kind))
         .collect();
     let took_ms = Some(took.as_millis() as u64);
-    match verdict.aborted {
-        Some(reason) => {
-            if let Some(error) = &verdict.error {
-                records.push(Line::error(at_ms, error));
-            }
-            records.extend(Line::interrupted_marker(at_ms, MarkerKind::ContextualUser));
-            records.push(Line::turn_aborted(at_ms, Some(turn.id.as_str()), reason, took_ms));
+    if let Some(reason) = verdict.aborted {
+        if let Some(error) = &verdict.error {
+            records.push(Line::error(at_ms, error));
         }
-        None => {
-            let message = verdict.outcome.message();
-            let error = verdict.error.as_deref();
-            records.push(Line::task_complete(at_ms, turn.id.as_str(), message, took_ms, error));
-        }
+        records.extend(Line::interrupted_marker(at_ms, MarkerKind::ContextualUser));
+        records.push(Line::turn_aborted(at_ms, Some(turn.id.as_str()), reason, took_ms));
+    } else {
+        let message = verdict.outcome.message();
+        let error = verdict.error.as_deref();
+        records.push(Line::task_complete(at_ms, turn.id.as_str(), message, took_ms, error));
     }
     records
 }

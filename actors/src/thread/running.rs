@@ -125,7 +125,7 @@ impl RunningTurn {
         match class {
             RecordClass::ToolCall { call, kind } => self.open_calls.push((call.clone(), *kind)),
             RecordClass::ToolOutput { call, .. } => {
-                self.open_calls.retain(|(open, _)| open != call)
+                self.open_calls.retain(|(open, _)| open != call);
             }
             _ => {}
         }
@@ -189,15 +189,15 @@ impl RunningTurn {
                 }
             }
             // An engine that says it was stopped and was not.
-            TurnEnd::Stopped => self.failed("the engine stopped by itself".into(), true),
-            TurnEnd::SessionLost(_) => self.failed(end.describe(), false),
+            TurnEnd::Stopped => Self::failed("the engine stopped by itself".into(), true),
+            TurnEnd::SessionLost(_) => Self::failed(end.describe(), false),
             TurnEnd::Transient { .. } | TurnEnd::Overloaded | TurnEnd::Failed(_) => {
-                self.failed(end.describe(), true)
+                Self::failed(end.describe(), true)
             }
         }
     }
 
-    fn failed(&self, error: String, keep_session: bool) -> Verdict {
+    fn failed(error: String, keep_session: bool) -> Verdict {
         Verdict {
             outcome: Outcome::Failed { error: error.clone() },
             status: ThreadStatus::Errored(error.clone()),

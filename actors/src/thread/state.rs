@@ -1,71 +1,55 @@
 //! The thread's hands: takes messages out of the slot, has its core decide, and carries it out.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, CloseScope, ControlError, Ended, EventKind, Fact, KnownSubmission, LeaseKind,
-    NewRecord, Now, Op, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState,
-    SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg, ThreadTick, TurnId, TurnPermit,
+    Accepted, Ended, KnownSubmission, LeaseKind, NewRecord, Now, Op, Reply, StoreError, Submission,
+    SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadMsg, TurnId,
 };
-use futures::FutureExt;
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::time::Instant;
+use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::core::{ThreadCore, Waiting};
-use super::effect::{Effect, Launch};
+use super::effect::Effect;
 use super::running::TurnEnd;
+use super::writes::Writes;
 use super::{Author, ExitGuard, ThreadArgs, ThreadWorld, Wake, new_core, restore};
-use crate::engine::{EngineError, EngineSession, TurnContext, TurnInput, TurnLink};
-use crate::slot::{Door, Slot, refuse_closed};
-use crate::store::{Batch, Done, Fence, digest};
-use crate::turn::{TurnActor, TurnArgs, TurnState};
+use crate::engine::{EngineError, EngineSession, TurnLink};
+use crate::slot::Slot;
+use crate::store::{Done, Fence, digest};
+use crate::turn::TurnState;
 
 pub(crate) struct ThreadState {
-    core: ThreadCore,
-    world: ThreadWorld,
-    slot: Arc<Slot>,
-    fence: Fence,
-    myself: ActorRef<Wake>,
+    pub(super) core: ThreadCore,
+    pub(super) world: ThreadWorld,
+    pub(super) slot: Arc<Slot>,
+    pub(super) fence: Fence,
+    pub(super) myself: ActorRef<Wake>,
     pub(super) exit: ExitGuard,
     recovery: Vec<NewRecord>,
     parked: bool,
     open: Vec<(Waiting, SubmissionState)>,
-    session: Option<Box<dyn EngineSession>>,
-    live: Option<LiveTurn>,
-    writes: Writes,
+    pub(super) session: Option<Box<dyn EngineSession>>,
+    pub(super) live: Option<LiveTurn>,
+    pub(super) writes: Writes,
     /// A submission whose id is being looked up: input waits behind it, to keep its order.
-    looking_up: Option<LookedUp>,
-    effects: Vec<Effect>,
-    over: bool,
+    pub(super) looking_up: Option<LookedUp>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) over: bool,
 }
 
 /// The turn whose actor runs.
-struct LiveTurn {
-    turn: TurnId,
-    actor: ActorRef<()>,
-    link: Arc<TurnLink>,
+pub(super) struct LiveTurn {
+    pub(super) turn: TurnId,
+    pub(super) actor: ActorRef<()>,
+    pub(super) link: Arc<TurnLink>,
 }
 
-struct LookedUp {
+pub(super) struct LookedUp {
     id: SubmissionId,
     submission: Submission,
-    reply: Reply<Accepted, SubmitError>,
-}
-
-/// What was written, what is being written, and what may only follow it.
-struct Writes {
-    /// Gathered during one wake-up.
-    batch: Batch,
-    /// Where `batch` begins.
-    from: Seq,
-    /// Appends made so far, and those that are durable.
-    made: u64,
-    durable: u64,
-    /// Waits for the append of its number.
-    parked: VecDeque<(u64, Effect)>,
+    pub(super) reply: Reply<Accepted, SubmitError>,
 }
 
 impl ThreadState {
@@ -97,13 +81,7 @@ impl ThreadState {
             open,
             session: None,
             live: None,
-            writes: Writes {
-                batch: Batch::default(),
-                from: head,
-                made: 0,
-                durable: 0,
-                parked: VecDeque::new(),
-            },
+            writes: Writes::starting_at(head),
             looking_up: None,
             effects: Vec::new(),
             over: false,
@@ -152,11 +130,11 @@ impl ThreadState {
         drop(self.myself.cast(Wake));
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         self.world.turns.clock.now()
     }
 
-    fn on_msg(&mut self, msg: ThreadMsg) {
+    pub(super) fn on_msg(&mut self, msg: ThreadMsg) {
         let now = self.now();
         match msg {
             ThreadMsg::Submit { submission, id, chosen, reply } => {
@@ -164,7 +142,7 @@ impl ThreadState {
             }
             ThreadMsg::Interrupt { reply } if reply.expired(now.instant) => drop(reply),
             ThreadMsg::Interrupt { reply } => {
-                self.decide(|core, out| core.interrupt(reply, now, out))
+                self.decide(|core, out| core.interrupt(reply, now, out));
             }
             ThreadMsg::Answer { question, answer, reply } => self.decide(|core, out| {
                 if !reply.expired(now.instant) {
@@ -314,7 +292,7 @@ impl ThreadState {
             return self.drain();
         }
         self.session = session;
-        self.end_turn(end);
+        self.end_turn(&end);
         self.drain();
     }
 
@@ -326,320 +304,14 @@ impl ThreadState {
         let killed =
             self.live.as_ref().is_some_and(|live| live.turn == *turn && live.link.is_revoked());
         if killed {
-            self.end_turn(TurnEnd::Killed);
+            self.end_turn(&TurnEnd::Killed);
         }
     }
 
-    fn end_turn(&mut self, end: TurnEnd) {
+    fn end_turn(&mut self, end: &TurnEnd) {
         let Some(live) = self.live.take() else { return };
         let (now, jitter) = (self.now(), self.world.turns.ids.fraction());
         self.decide(|core, out| core.turn_ended(&live.turn, end, jitter, now, out));
-    }
-
-    // Deciding and doing.
-
-    fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
-        let mut effects = std::mem::take(&mut self.effects);
-        decide(&mut self.core, &mut effects);
-        for effect in effects.drain(..) {
-            if effect.waits_for_writes() && self.writes.are_pending() {
-                let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
-                self.writes.parked.push_back((number, effect));
-            } else {
-                self.carry_out(effect);
-            }
-        }
-        self.effects = effects;
-    }
-
-    /// The only place where this actor touches the world. Nothing here waits.
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::Write(batch) => self.gather(batch),
-            Effect::Accept { reply, receipt } => reply.tell(Ok(receipt)),
-            Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
-            Effect::Settle { submission, outcome } => {
-                let event = ThreadEvent::SubmissionEnded {
-                    submission: submission.clone(),
-                    outcome: outcome.clone(),
-                };
-                self.publish(None, event);
-                self.slot.settle(&submission, &outcome);
-            }
-            Effect::Publish { turn, event } => {
-                if matches!(event, ThreadEvent::Crashed { .. }) {
-                    self.slot.change_view(|view| view.crashes += 1);
-                }
-                self.publish(turn.as_ref(), event);
-            }
-            Effect::Show { status, phase, turn, waiting_for_host, ended } => {
-                let changed = self.slot.change_view(|view| {
-                    if let Some(error) = ended {
-                        view.turns += 1;
-                        view.last_error = error;
-                    }
-                    view.turn = turn;
-                    view.waiting_for_host = waiting_for_host;
-                    let changed = view.status != status || view.phase != phase;
-                    view.phase = phase;
-                    if changed {
-                        view.status = status.clone();
-                        view.status_seq += 1;
-                    }
-                    changed.then_some(view.status_seq)
-                });
-                if let Some(status_seq) = changed {
-                    self.publish(None, ThreadEvent::StatusChanged { status_seq, status, phase });
-                }
-            }
-            Effect::Launch(launch) => self.launch(launch),
-            Effect::GiveItems { reply, items } => reply.tell(Ok(items)),
-            Effect::AnswerInterrupt { reply, found } => reply.tell(Ok(found)),
-            Effect::AnswerFlush { reply, flushed } => reply.tell(Ok(flushed)),
-            Effect::Confirm { reply } => reply.tell(Ok(())),
-            Effect::Deliver { to, mail } => {
-                // A reader that is not here finds it in its mailbox when it is acquired.
-                if let Some(slot) = (self.world.turns.find)(to) {
-                    drop(slot.control(ThreadMsg::Mail { mail }));
-                }
-            }
-            Effect::FreeWindow { places } => {
-                if let Some(live) = &self.live {
-                    live.link
-                        .window
-                        .add_permits(places.min(self.world.turns.limits.emit_window_max));
-                }
-            }
-            Effect::Park => self.slot.set_door(Door::Parked),
-            Effect::Unpark => self.slot.set_door(Door::Open),
-            Effect::AskClose => self.ask_close(),
-            Effect::Sleep { reply } => self.sleep(reply),
-            Effect::End(how) => self.end(how),
-            Effect::AskPermit { turn } => self.ask_permit(turn),
-            Effect::Cancel { turn } => {
-                if let Some(live) = self.live_turn(&turn) {
-                    live.link.cancel.cancel();
-                }
-            }
-            Effect::Kill { turn } => {
-                if let Some(live) = self.live_turn(&turn) {
-                    live.link.revoke();
-                    live.actor.kill();
-                }
-            }
-            Effect::Fence { turn } => {
-                if self.live_turn(&turn).is_some() {
-                    if let Some(live) = self.live.take() {
-                        live.link.count_as_zombie(&self.world.turns.leases);
-                    }
-                }
-            }
-            Effect::TurnOver { turn, keep_session } => {
-                if self.live_turn(&turn).is_some() {
-                    self.live = None;
-                }
-                if !keep_session {
-                    self.session = None;
-                }
-            }
-            Effect::DropSession => self.session = None,
-            Effect::Arm { at, tick } => self.arm(at, tick),
-            Effect::FreePlace => self.slot.free_place(),
-            Effect::Shut => {
-                self.slot.set_door(Door::Closed);
-                let thread = self.fence.thread;
-                for msg in self.slot.take_input() {
-                    self.slot.free_place();
-                    refuse_closed(msg, thread);
-                }
-                if let Some(looking) = self.looking_up.take() {
-                    self.slot.free_place();
-                    looking.reply.tell(Err(SubmitError::Closed { thread }));
-                }
-            }
-        }
-    }
-
-    fn live_turn(&self, turn: &TurnId) -> Option<&LiveTurn> {
-        self.live.as_ref().filter(|live| live.turn == *turn)
-    }
-
-    fn publish(&self, turn: Option<&TurnId>, event: ThreadEvent) {
-        let about = Some(&**self.slot.about());
-        let fact = Fact::Thread(event);
-        let kind = fact.kind();
-        self.world.turns.hub.publish(about, self.fence.epoch, turn, kind, || fact);
-    }
-
-    fn arm(&self, at: Instant, tick: ThreadTick) {
-        let (slot, epoch) = (Arc::downgrade(&self.slot), self.fence.epoch);
-        tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            if let Some(slot) = slot.upgrade() {
-                slot.notice(ThreadMsg::Tick { epoch, tick });
-            }
-        });
-    }
-
-    fn ask_permit(&mut self, turn: TurnId) {
-        let world = &self.world;
-        if let Ok(permit) = world.permits.clone().try_acquire_owned() {
-            let permit = TurnPermit::new(permit, world.turns.leases.grant(LeaseKind::TurnPermit));
-            self.slot.notice(ThreadMsg::Permitted { turn, permit });
-            return;
-        }
-        let (slot, permits) = (Arc::downgrade(&self.slot), world.permits.clone());
-        let leases = world.turns.leases.clone();
-        tokio::spawn(async move {
-            let Ok(permit) = permits.acquire_owned().await else { return };
-            if let Some(slot) = slot.upgrade() {
-                let permit = TurnPermit::new(permit, leases.grant(LeaseKind::TurnPermit));
-                slot.notice(ThreadMsg::Permitted { turn, permit });
-            }
-        });
-    }
-
-    fn launch(&mut self, launch: Launch) {
-        let now = self.now();
-        let mut runs = false;
-        self.decide(|core, out| runs = core.launched(&launch.turn, now, out));
-        if !runs {
-            return;
-        }
-        let Launch { turn, attempt, kind, items, trace, seq } = launch;
-        let turns = self.world.turns.clone();
-        let link = Arc::new(TurnLink::new(turn.clone(), turns.limits.emit_window_max));
-        let args = TurnArgs {
-            cx: TurnContext {
-                world: turns,
-                slot: self.slot.clone(),
-                link: link.clone(),
-                epoch: self.fence.epoch,
-                seq,
-            },
-            input: TurnInput { turn: turn.clone(), attempt, kind, items, trace },
-            engine: self.world.engine.clone(),
-            session: self.session.take(),
-            config: self.core.config.clone(),
-        };
-        // Does not wait: the turn's `pre_start` only takes its arguments.
-        let spawned =
-            TurnActor::spawn_linked(None, TurnActor, args, self.myself.get_cell()).now_or_never();
-        match spawned {
-            Some(Ok((actor, _join))) => self.live = Some(LiveTurn { turn, actor, link }),
-            _ => {
-                let jitter = self.world.turns.ids.fraction();
-                let end = TurnEnd::Failed("the turn's actor did not start".into());
-                self.decide(|core, out| core.turn_ended(&turn, end, jitter, now, out));
-            }
-        }
-    }
-
-    fn ask_close(&self) {
-        let deadline = self.world.turns.clock.deadline(self.world.turns.limits.call_timeout);
-        let (reply, _nobody_waits) = Reply::channel(deadline, None);
-        let scope = CloseScope::Thread(self.fence.thread);
-        let drain = std::time::Duration::ZERO;
-        self.world.turns.uplink.send(SupervisorMsg::Close { scope, drain, reply });
-    }
-
-    fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
-        let refusal = self.core.hibernate().err();
-        let asleep = refusal.is_none() && self.slot.try_sleep();
-        if let Some(reply) = reply {
-            reply.tell(match refusal {
-                None if asleep => Ok(()),
-                None => Err(self.core.wrong_phase("busy")),
-                Some(refusal) => Err(refusal),
-            });
-        }
-        if asleep {
-            self.end(Ended::Dormant);
-        }
-    }
-
-    fn end(&mut self, how: Ended) {
-        self.exit.how = how;
-        self.over = true;
-        self.myself.stop(None);
-    }
-
-    // Writing.
-
-    fn gather(&mut self, more: Batch) {
-        let most = self.world.turns.limits.batch_records_max;
-        if self.writes.batch.records.len() + more.records.len() > most {
-            self.flush();
-        }
-        self.writes.add(more);
-    }
-
-    /// Appends what was gathered. False if there was nothing.
-    fn flush(&mut self) -> bool {
-        if self.writes.batch.is_empty() {
-            return false;
-        }
-        let batch = std::mem::take(&mut self.writes.batch);
-        let expected = self.writes.from;
-        self.writes.from = expected.plus(batch.records.len() as u64);
-        self.writes.made += 1;
-        let append = self.writes.made;
-        if self.world.turns.hub.wants(EventKind::Record) {
-            let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
-            for (place, record) in batch.records.iter().enumerate() {
-                let seq = expected.plus(place as u64);
-                let event = ThreadEvent::RecordAppended { seq, class: record.class.clone() };
-                self.writes
-                    .parked
-                    .push_back((append, Effect::Publish { turn: turn.clone(), event }));
-            }
-        }
-        let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
-        let done =
-            Done::new(move |result| slot.notice(ThreadMsg::Committed { epoch, append, result }));
-        self.world.turns.store.append(self.fence, expected, batch, done);
-        true
-    }
-
-    fn on_committed(&mut self, append: u64, result: Result<Seq, StoreError>) {
-        match result {
-            Ok(_head) => {
-                self.writes.durable = self.writes.durable.max(append);
-                while let Some((_, effect)) =
-                    self.writes.parked.pop_front_if(|(number, _)| *number <= append)
-                {
-                    self.carry_out(effect);
-                    if self.over {
-                        return;
-                    }
-                }
-            }
-            Err(error) => self.on_refused(&error),
-        }
-    }
-
-    /// The store refused: what was decided is not so, and this incarnation cannot go on. Nothing
-    /// that waited for the write is told as done.
-    fn on_refused(&mut self, error: &StoreError) {
-        for (_, effect) in std::mem::take(&mut self.writes.parked) {
-            if let Effect::Accept { reply, receipt } = effect {
-                reply.tell(Err(match error {
-                    StoreError::UnknownOutcome { .. } => {
-                        SubmitError::Unknown { submission: receipt.submission }
-                    }
-                    error => SubmitError::Store(error.clone()),
-                }));
-            }
-        }
-        if let Some(live) = self.live.take() {
-            live.link.revoke();
-            live.actor.kill();
-        }
-        let how = match error {
-            StoreError::Fenced { .. } | StoreError::NotFound { .. } => Ended::Fenced,
-            error => Ended::Crashed { cause: error.to_string() },
-        };
-        self.end(how);
     }
 }
 
@@ -649,25 +321,6 @@ impl Drop for ThreadState {
         if let Some(live) = self.live.take() {
             live.link.revoke();
             live.actor.kill();
-        }
-    }
-}
-
-impl Writes {
-    /// Whether something that was decided earlier is not durable, or not told yet.
-    fn are_pending(&self) -> bool {
-        !self.batch.is_empty() || self.made != self.durable || !self.parked.is_empty()
-    }
-
-    fn add(&mut self, more: Batch) {
-        let batch = &mut self.batch;
-        batch.records.extend(more.records);
-        batch.accepted.extend(more.accepted);
-        batch.states.extend(more.states);
-        batch.mail.extend(more.mail);
-        batch.mail_taken.extend(more.mail_taken);
-        if more.status.is_some() {
-            batch.status = more.status;
         }
     }
 }

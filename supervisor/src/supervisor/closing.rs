@@ -170,7 +170,7 @@ impl SupervisorState {
                 self.finish(thread, Rung::Drained, How::Completed, None);
             }
             Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
-                let left = Some("it had crashed; what it had accepted waits in the store".into());
+                let left = Some("it had crashed; what it had accepted waits in the store");
                 self.finish(thread, Rung::Drained, How::SubmitFailed, left);
             }
         }
@@ -182,7 +182,7 @@ impl SupervisorState {
         thread: ThreadId,
         rung: Rung,
         how: How,
-        left: Option<String>,
+        left: Option<&str>,
     ) {
         let now = self.now().instant;
         let awaited: Vec<u64> = self
@@ -193,7 +193,7 @@ impl SupervisorState {
             .collect();
         for close in awaited {
             let Some(op) = self.closes.get_mut(&close) else { continue };
-            let next = op.plan.ended(thread, rung, how, left.clone(), now);
+            let next = op.plan.ended(thread, rung, how, left.map(str::to_owned), now);
             if let Some(parent) = next {
                 self.tell(close, parent);
             }
@@ -209,17 +209,17 @@ impl SupervisorState {
         for thread in op.plan.unended() {
             if let Some(entry) = self.table.get_mut(thread) {
                 entry.closing = true;
-                if let Life::Coming { op } = entry.life {
-                    if let Some(spawning) = self.ops.get_mut(&op) {
-                        spawning.cancelled = true;
-                    }
+                if let Life::Coming { op } = entry.life
+                    && let Some(spawning) = self.ops.get_mut(&op)
+                {
+                    spawning.cancelled = true;
                 }
                 if let Some(incarnation) = &entry.incarnation {
                     incarnation.kill();
                 }
                 entry.slot.show(ThreadStatus::Shutdown, Phase::Stopped);
             }
-            let left = Some("its end was not durable by the deadline".to_owned());
+            let left = Some("its end was not durable by the deadline");
             self.finish(thread, Rung::Fenced, How::TimedOut, left);
         }
         self.answer_close(close);

@@ -7,6 +7,7 @@ use coppicer_messages::{
 
 use super::SupervisorState;
 use super::close::How;
+use super::spawn::Kind;
 use super::table::Life;
 
 impl SupervisorState {
@@ -24,9 +25,9 @@ impl SupervisorState {
         match how {
             Ended::Closed { rung } => self.finish(thread, rung, How::Completed, None),
             _ if closing => {
-                let left = Some(format!("it ended by itself while it was closing: {how:?}"));
+                let left = format!("it ended by itself while it was closing: {how:?}");
                 slot.show(ThreadStatus::Shutdown, Phase::Stopped);
-                self.finish(thread, Rung::Killed, How::SubmitFailed, left);
+                self.finish(thread, Rung::Killed, How::SubmitFailed, Some(&left));
             }
             Ended::Dormant => {
                 slot.show(ThreadStatus::Dormant, Phase::Dormant);
@@ -34,7 +35,7 @@ impl SupervisorState {
                     entry.life = Life::Dormant;
                 }
                 if wanted {
-                    self.load(thread, SpawnOrigin::Activation, Vec::new(), false, false);
+                    self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake);
                 }
             }
             Ended::Crashed { cause } => self.crashed(thread, &cause),
@@ -43,7 +44,7 @@ impl SupervisorState {
             Ended::Fenced => {
                 let cause = "another runtime took over its thread".to_owned();
                 slot.show(ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
-                self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(cause));
+                self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
             }
             _ => self.crashed(thread, "its actor was killed"),
         }
@@ -91,13 +92,13 @@ impl SupervisorState {
                 slot.set_door(Door::Parked);
                 slot.show(ThreadStatus::Parked, Phase::Parked);
                 self.publish(Some(&slot), RuntimeEvent::ThreadParked);
-                self.load(thread, SpawnOrigin::Resume, Vec::new(), true, true);
+                self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Parking);
             }
             Decision::Close => {
                 entry.closing = true;
                 slot.show(ThreadStatus::Crashed(cause.to_owned()), Phase::Stopped);
                 self.end_orphans(thread);
-                self.finish(thread, Rung::Killed, How::SubmitFailed, Some(cause.to_owned()));
+                self.finish(thread, Rung::Killed, How::SubmitFailed, Some(cause));
             }
         }
     }
@@ -121,7 +122,7 @@ impl SupervisorState {
     pub(super) fn on_restart_due(&mut self, thread: ThreadId, crash: u64) {
         let due = self.table.get(thread).is_some_and(|entry| entry.life == Life::Backoff { crash });
         if due && !self.ended {
-            self.load(thread, SpawnOrigin::Resume, Vec::new(), true, false);
+            self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
         }
     }
 
@@ -131,14 +132,14 @@ impl SupervisorState {
         for child in children {
             let waits = self.table.get(child).is_some_and(|entry| entry.life == Life::AwaitParent);
             if waits {
-                self.load(child, SpawnOrigin::Resume, Vec::new(), true, false);
+                self.load(child, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
             }
         }
     }
 
     /// Removes a thread that is over: its handle's door is shut, its leases go back, whoever waits
     /// for its end is told.
-    pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<String>) {
+    pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<&str>) {
         if let Some(entry) = self.table.remove(thread) {
             self.directory.remove(&entry.slot);
             entry.slot.end();

@@ -11,6 +11,7 @@ mod closing;
 mod ended;
 mod plan;
 mod spawn;
+mod steps;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
@@ -111,13 +112,16 @@ impl Actor for SupervisorActor {
             SupervisorMsg::Activate { thread } => state.on_activate(thread),
             SupervisorMsg::Close { scope, drain, reply } => state.on_close(scope, drain, reply),
             SupervisorMsg::End => state.on_end(),
-            SupervisorMsg::StepDone { op, step } => match step.downcast::<Step>() {
-                Ok(step) => state.on_step(op, *step),
-                Err(_) => tracing::error!(op, "a step of another type was dropped"),
-            },
+            SupervisorMsg::StepDone { op, step } => {
+                if let Ok(step) = step.downcast::<Step>() {
+                    state.on_step(op, *step);
+                } else {
+                    tracing::error!(op, "a step of another type was dropped");
+                }
+            }
             SupervisorMsg::ThreadEnded { thread, epoch, how } => state.on_ended(thread, epoch, how),
             SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
-                state.on_close_due(close)
+                state.on_close_due(close);
             }
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
                 state.on_restart_due(thread, crash);

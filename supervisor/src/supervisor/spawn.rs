@@ -5,37 +5,44 @@ use std::sync::Arc;
 
 use coppicer_actors::{
     About, Acquired, Done, Door, Fence, History, Line, Lineage, MarkerKind, NewThread, Slot,
-    StoredThread, ThreadArgs, ThreadView, close_turn, first_submission, start,
+    StoredThread, ThreadView, close_turn,
 };
 use coppicer_messages::{
-    AbortReason, Accepted, AgentPath, Answer, Asker, Deadline, LeaseKind, LimitReached, NewRecord,
-    Origin, Reply, Rung, RuntimeEvent, SpawnError, SpawnOrigin, SpawnThread, StoreError,
-    SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
+    AbortReason, Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin,
+    Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError, SupervisorMsg, ThreadId,
+    ThreadStatus,
 };
 
-use super::close::How;
 use super::plan::{Planned, meta_of, plan};
 use super::table::{Life, Place};
 use super::{Postponed, SupervisorState};
 
 /// A spawn, resume, fork, activation or restart that is under way.
 pub(super) struct Spawning {
-    op: u64,
-    thread: ThreadId,
-    /// Whether the thread's entry was made for it. Undoing it removes the entry then.
-    fresh: bool,
-    origin: SpawnOrigin,
+    pub(super) op: u64,
+    pub(super) thread: ThreadId,
+    pub(super) kind: Kind,
+    pub(super) origin: SpawnOrigin,
     /// Those who wait for it. None waits for an activation or a restart.
-    replies: Vec<Reply<ThreadId, SpawnError>>,
-    request: Option<Box<SpawnThread>>,
+    pub(super) replies: Vec<Reply<ThreadId, SpawnError>>,
+    pub(super) request: Option<Box<SpawnThread>>,
     /// A new thread: the right that undoes it.
-    made: Option<Fence>,
+    pub(super) made: Option<Fence>,
     /// Whether a close came in between.
     pub(super) cancelled: bool,
-    /// Whether it comes back from a crash.
-    restart: bool,
-    /// Whether it comes back only to sit parked.
-    parked: bool,
+}
+
+/// What a spawning brings up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A thread whose entry was made for it. Undoing it removes the entry.
+    Fresh,
+    /// A dormant thread.
+    Wake,
+    /// A thread that crashed.
+    Restart,
+    /// A thread whose restarts are spent: it comes up only to sit parked.
+    Parking,
 }
 
 /// A step that ran outside, and what it brought.
@@ -67,7 +74,7 @@ impl SupervisorState {
         }
         match self.check(&request, asker) {
             Ok(()) => {}
-            Err(refusal) => return self.refuse(vec![reply], refusal),
+            Err(refusal) => return self.refuse(vec![reply], &refusal),
         }
         match request.origin.clone() {
             Origin::Resume { thread, rollout_path } => {
@@ -117,7 +124,7 @@ impl SupervisorState {
         let thread = request.id.unwrap_or_else(|| self.shared.ids.thread(now.at_ms));
         let place = match self.place(thread, &request) {
             Ok(place) => place,
-            Err(refusal) => return self.refuse(vec![reply], refusal),
+            Err(refusal) => return self.refuse(vec![reply], &refusal),
         };
         let lineage = self.lineage_below(request.parent);
         let mut view = ThreadView::of(thread);
@@ -142,32 +149,27 @@ impl SupervisorState {
         };
         let meta = meta_of(thread, &request, depth, path.as_ref());
         let deadline = reply.deadline();
-        match request.origin.clone() {
-            Origin::Fork { from, at } => {
-                let source = self.directory.find(from);
-                let shared = self.shared.clone();
-                let subagent = request.parent == Some(from);
-                let plan = async move {
-                    Step::Planned(plan(&shared, source, from, at, subagent, deadline, meta).await)
-                };
-                self.outside(op, plan);
-            }
-            _ => {
-                let records = vec![Line::session_meta(now.at_ms, &meta)];
-                self.create(op, thread, &request, depth, path, Planned { base: None, records });
-            }
+        if let Origin::Fork { from, at } = request.origin.clone() {
+            let source = self.directory.find(from);
+            let shared = self.shared.clone();
+            let subagent = request.parent == Some(from);
+            let plan = async move {
+                Step::Planned(plan(&shared, source, from, at, subagent, deadline, meta).await)
+            };
+            self.outside(op, plan);
+        } else {
+            let records = vec![Line::session_meta(now.at_ms, &meta)];
+            self.create(op, thread, &request, depth, path, Planned { base: None, records });
         }
         let spawning = Spawning {
             op,
             thread,
-            fresh: true,
+            kind: Kind::Fresh,
             origin,
             replies: vec![reply],
             request: Some(request),
             made: None,
             cancelled: false,
-            restart: false,
-            parked: false,
         };
         self.ops.insert(op, spawning);
     }
@@ -198,7 +200,12 @@ impl SupervisorState {
         })
     }
 
-    fn new_slot(&self, path: Option<AgentPath>, lineage: Lineage, view: ThreadView) -> Arc<Slot> {
+    pub(super) fn new_slot(
+        &self,
+        path: Option<AgentPath>,
+        lineage: Lineage,
+        view: ThreadView,
+    ) -> Arc<Slot> {
         let about =
             About { thread: view.thread, parent: view.parent, path, depth: view.depth, lineage };
         let limits = &self.shared.limits;
@@ -213,7 +220,7 @@ impl SupervisorState {
         ))
     }
 
-    fn create(
+    pub(super) fn create(
         &self,
         op: u64,
         thread: ThreadId,
@@ -266,7 +273,7 @@ impl SupervisorState {
         }
         let has = entry.slot.rollout_path();
         if rollout_path.is_some_and(|wanted| has.as_deref() != Some(wanted)) {
-            return self.refuse(vec![reply], SpawnError::PathMismatch { thread });
+            return self.refuse(vec![reply], &SpawnError::PathMismatch { thread });
         }
         match entry.life {
             Life::Live | Life::Backoff { .. } | Life::AwaitParent => drop(reply.send(Ok(thread))),
@@ -276,7 +283,7 @@ impl SupervisorState {
                 }
             }
             Life::Dormant | Life::Lost => {
-                self.load(thread, SpawnOrigin::Resume, vec![reply], false, false);
+                self.load(thread, SpawnOrigin::Resume, vec![reply], Kind::Wake);
             }
         }
     }
@@ -291,14 +298,12 @@ impl SupervisorState {
         let spawning = Spawning {
             op,
             thread,
-            fresh: true,
+            kind: Kind::Fresh,
             origin,
             replies,
             request: None,
             made: None,
             cancelled: false,
-            restart: false,
-            parked: false,
         };
         self.ops.insert(op, spawning);
         self.coming.insert(thread, op);
@@ -339,8 +344,7 @@ impl SupervisorState {
         thread: ThreadId,
         origin: SpawnOrigin,
         replies: Vec<Reply<ThreadId, SpawnError>>,
-        restart: bool,
-        parked: bool,
+        kind: Kind,
     ) {
         let op = self.new_op();
         let Some(entry) = self.table.get_mut(thread) else { return };
@@ -348,20 +352,18 @@ impl SupervisorState {
         let spawning = Spawning {
             op,
             thread,
-            fresh: false,
+            kind,
             origin,
             replies,
             request: None,
             made: None,
             cancelled: false,
-            restart,
-            parked,
         };
         self.ops.insert(op, spawning);
         self.acquire(op, thread);
     }
 
-    fn acquire(&self, op: u64, thread: ThreadId) {
+    pub(super) fn acquire(&self, op: u64, thread: ThreadId) {
         let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
         self.outside(op, async move {
             let (done, acquired) = Done::channel();
@@ -378,220 +380,14 @@ impl SupervisorState {
         });
     }
 
-    // Steps.
-
-    pub(super) fn on_step(&mut self, op: u64, step: Step) {
-        match step {
-            Step::CloseTarget(result) => return self.on_close_target(op, result),
-            Step::FirstDone(result) => return self.on_first_done(op, result),
-            _ => {}
-        }
-        let Some(mut spawning) = self.ops.remove(&op) else { return };
-        let thread = spawning.thread;
-        let now = self.now();
-        if let Step::Created(Ok(acquired)) = &step {
-            spawning.made = Some(acquired.fence);
-        }
-        if spawning.cancelled {
-            return self.undo(spawning, SpawnError::Closing { thread });
-        }
-        // One that was there before comes up whether or not somebody waits.
-        if spawning.fresh && spawning.replies.iter().all(|reply| reply.expired(now.instant)) {
-            return self.undo(spawning, SpawnError::NoAnswer);
-        }
-        match step {
-            Step::Planned(Ok(planned)) => {
-                let place = self.table.get(thread).map(|entry| {
-                    let about = entry.slot.about();
-                    (about.depth, about.path.clone())
-                });
-                if let (Some((depth, path)), Some(request)) = (place, spawning.request.as_ref()) {
-                    self.create(op, thread, request, depth, path, planned);
-                }
-                self.ops.insert(op, spawning);
-            }
-            Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
-            Step::Found(Ok((stored, lineage))) => self.on_found(op, spawning, &stored, lineage),
-            Step::Loaded(Ok((acquired, recovery))) => {
-                self.bring_up(op, spawning, acquired, recovery)
-            }
-            Step::Planned(Err(refusal)) | Step::Found(Err(refusal)) => self.undo(spawning, refusal),
-            Step::Loaded(Err(refusal)) => self.undo(spawning, refusal),
-            Step::Created(Err(error)) => self.undo(spawning, spawn_error(thread, error)),
-            Step::FirstDone(_) | Step::CloseTarget(_) => {}
-        }
-    }
-
-    /// The slot of a stored thread is published before it is acquired: mail that is written in
-    /// between is told to the slot, mail that was written before is read with it.
-    fn on_found(&mut self, op: u64, spawning: Spawning, stored: &StoredThread, lineage: Lineage) {
-        let thread = spawning.thread;
-        let parent = stored.parent.map(|(parent, _)| parent);
-        let root = lineage.root().unwrap_or(thread);
-        let depth = lineage.depth();
-        let place = Place { thread, parent, root, depth, path: stored.path.clone() };
-        let closing = parent.and_then(|parent| self.table.closing_above(parent));
-        let admitted = match closing {
-            Some(thread) => Err(SpawnError::Closing { thread }),
-            None if self.closing_all > 0 => Err(SpawnError::RuntimeEnded),
-            None => self.table.admit(&place, &self.shared.limits),
-        };
-        if let Err(refusal) = admitted {
-            return self.undo(spawning, refusal);
-        }
-        let mut view = ThreadView::of(thread);
-        view.parent = parent;
-        view.path.clone_from(&stored.path);
-        view.nickname.clone_from(&stored.config.nickname);
-        view.role.clone_from(&stored.config.role);
-        view.depth = depth;
-        view.internal = stored.config.internal;
-        view.forked_from = stored.base.map(|base| base.thread);
-        view.rollout_path.clone_from(&stored.rollout_path);
-        view.status = stored.status.clone();
-        let slot = self.new_slot(stored.path.clone(), lineage, view);
-        let lease = self.shared.leases.grant(LeaseKind::Slot);
-        let policy = stored.config.restart;
-        self.table.insert(place, slot.clone(), policy, Life::Coming { op }, lease);
-        self.directory.insert(slot);
-        self.ops.insert(op, spawning);
-        self.acquire(op, thread);
-    }
-
-    /// Starts the actor, publishes the thread, and answers.
-    fn bring_up(
-        &mut self,
-        op: u64,
-        mut spawning: Spawning,
-        acquired: Acquired,
-        recovery: Vec<NewRecord>,
-    ) {
-        let thread = spawning.thread;
-        let Some(entry) = self.table.get_mut(thread) else { return };
-        let slot = entry.slot.clone();
-        entry.epoch = acquired.fence.epoch;
-        let parent = entry.parent;
-        let first = spawning.request.as_mut().and_then(|request| request.first.take());
-        let waiting = first.map(|first| {
-            let deadline = spawning.deadline(self);
-            let (msg, answer) = first_submission(self.world.turns(), first, deadline);
-            slot.submit_first(msg);
-            answer
-        });
-        let args = ThreadArgs {
-            world: self.world.clone(),
-            slot: slot.clone(),
-            acquired,
-            recovery,
-            parked: spawning.parked,
-        };
-        // Does not wait: `pre_start` only puts its state together.
-        match start(args, self.cell_for(parent)) {
-            Ok(incarnation) => {
-                if let Some(entry) = self.table.get_mut(thread) {
-                    entry.incarnation = Some(incarnation);
-                    entry.life = Life::Live;
-                }
-            }
-            Err(_) if !spawning.fresh => return self.await_parent(thread),
-            Err(_) => {
-                let parent = parent.unwrap_or(thread);
-                return self.undo(spawning, SpawnError::ParentGone { parent });
-            }
-        }
-        self.coming.remove(&thread);
-        self.directory.insert(slot.clone());
-        if spawning.restart {
-            self.publish(Some(&slot), RuntimeEvent::ThreadRestarted);
-        } else {
-            self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
-        }
-        self.restart_children(thread);
-        match waiting {
-            Some(answer) => self.await_first(op, spawning, answer),
-            None => self.answer(spawning),
-        }
-    }
-
-    fn await_first(&mut self, op: u64, spawning: Spawning, answer: Answer<Accepted, SubmitError>) {
-        self.ops.insert(op, spawning);
-        self.outside(op, async move { Step::FirstDone(answer.wait().await) });
-    }
-
-    fn on_first_done(&mut self, op: u64, result: Result<Accepted, SubmitError>) {
-        let Some(spawning) = self.ops.remove(&op) else { return };
-        match result {
-            Ok(_) => self.answer(spawning),
-            Err(refusal) => {
-                self.undo(spawning, SpawnError::FirstSubmission(Box::new(refusal)));
-            }
-        }
-    }
-
-    /// Tells those who wait. A new thread that nobody takes is undone.
-    fn answer(&mut self, mut spawning: Spawning) {
-        let thread = spawning.thread;
-        let mut taken = spawning.replies.is_empty();
-        for reply in std::mem::take(&mut spawning.replies) {
-            taken |= reply.send(Ok(thread)).is_ok();
-        }
-        if !taken {
-            self.undo(spawning, SpawnError::NoAnswer);
-        }
-    }
-
-    /// Takes back all that was done for a spawn: no actor, slot, place or record of it remains. A
-    /// thread that was in the store is only let go; one that was there before goes on as after a
-    /// crash, or ends if it is closing.
-    fn undo(&mut self, spawning: Spawning, refusal: SpawnError) {
-        let Spawning { op, thread, fresh, replies, made, cancelled, .. } = spawning;
-        self.coming.remove(&thread);
-        if let Some(fence) = made {
-            self.shared.store.undo_create(fence, Done::ignore());
-        }
-        let text = refusal.to_string();
-        let late = refusal == SpawnError::NoAnswer;
-        self.refuse(replies, refusal);
-        if !fresh && !cancelled {
-            return self.crashed(thread, &text);
-        }
-        let own = self.table.get(thread).is_some_and(|entry| match entry.life {
-            Life::Coming { op: coming } => coming == op,
-            Life::Live => fresh,
-            _ => cancelled,
-        });
-        if !own {
-            return;
-        }
-        if let Some(entry) = self.table.get(thread) {
-            if let Some(incarnation) = &entry.incarnation {
-                incarnation.kill();
-            }
-            if late {
-                self.publish(Some(&entry.slot), RuntimeEvent::SpawnUndone);
-            }
-        }
-        self.finish(thread, Rung::Drained, How::Completed, None);
-    }
-
-    pub(super) fn refuse(&self, replies: Vec<Reply<ThreadId, SpawnError>>, refusal: SpawnError) {
-        if !replies.is_empty() && refusal != SpawnError::NoAnswer {
-            let reason = refusal.to_string();
-            self.publish(None, RuntimeEvent::SpawnRefused { reason });
-        }
-        for reply in replies {
-            reply.tell(Err(refusal.clone()));
-        }
-    }
-
     pub(super) fn on_activate(&mut self, thread: ThreadId) {
         if self.ended {
             return;
         }
         let Some(entry) = self.table.get_mut(thread).filter(|entry| !entry.closing) else { return };
         match entry.life {
-            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), false, false),
-            Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), true, true),
+            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake),
+            Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking),
             // Its actor is on its way out: `on_ended` sees to it.
             Life::Live => entry.wanted = true,
             Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => {}
@@ -600,7 +396,7 @@ impl SupervisorState {
 }
 
 impl Spawning {
-    fn deadline(&self, state: &SupervisorState) -> Deadline {
+    pub(super) fn deadline(&self, state: &SupervisorState) -> Deadline {
         let latest = self.replies.iter().map(Reply::deadline).max();
         latest.unwrap_or_else(|| state.shared.clock.deadline(state.shared.limits.call_timeout))
     }

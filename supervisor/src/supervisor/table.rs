@@ -184,10 +184,10 @@ impl Table {
         let entry = self.entries.remove(&thread)?;
         if let Some(children) = entry.parent.and_then(|parent| self.children.get_mut(&parent)) {
             children.remove(&entry.order);
-            if children.is_empty() {
-                if let Some(parent) = entry.parent {
-                    self.children.remove(&parent);
-                }
+            if children.is_empty()
+                && let Some(parent) = entry.parent
+            {
+                self.children.remove(&parent);
             }
         }
         if let Some(size) = self.trees.get_mut(&entry.root) {

@@ -1,0 +1,253 @@
+//! Carrying out what a thread's core decided. Nothing here waits: what may only follow a write is
+//! parked until the store reports it.
+
+use std::sync::Arc;
+
+use coppicer_messages::{
+    CloseScope, ControlError, Ended, Fact, LeaseKind, Reply, SubmitError, SupervisorMsg,
+    ThreadEvent, ThreadMsg, ThreadTick, TurnId, TurnPermit,
+};
+use futures::FutureExt;
+use ractor::Actor;
+use tokio::time::Instant;
+
+use super::core::ThreadCore;
+use super::effect::{Effect, Launch};
+use super::running::TurnEnd;
+use super::state::{LiveTurn, ThreadState};
+use crate::engine::{TurnContext, TurnInput, TurnLink};
+use crate::slot::{Door, refuse_closed};
+use crate::turn::{TurnActor, TurnArgs};
+
+impl ThreadState {
+    pub(super) fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
+        let mut effects = std::mem::take(&mut self.effects);
+        decide(&mut self.core, &mut effects);
+        for effect in effects.drain(..) {
+            if effect.waits_for_writes() && self.writes.are_pending() {
+                let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
+                self.writes.parked.push_back((number, effect));
+            } else {
+                self.carry_out(effect);
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// The only place where this actor touches the world. Nothing here waits.
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(batch) => self.gather(batch),
+            Effect::Accept { reply, receipt } => reply.tell(Ok(receipt)),
+            Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
+            Effect::Settle { submission, outcome } => {
+                let event = ThreadEvent::SubmissionEnded {
+                    submission: submission.clone(),
+                    outcome: outcome.clone(),
+                };
+                self.publish(None, event);
+                self.slot.settle(&submission, &outcome);
+            }
+            Effect::Publish { turn, event } => {
+                if matches!(event, ThreadEvent::Crashed { .. }) {
+                    self.slot.change_view(|view| view.crashes += 1);
+                }
+                self.publish(turn.as_ref(), event);
+            }
+            Effect::Show { status, phase, turn, waiting_for_host, ended } => {
+                let changed = self.slot.change_view(|view| {
+                    if let Some(last) = ended {
+                        view.turns += 1;
+                        view.last_error = last.error;
+                    }
+                    view.turn = turn;
+                    view.waiting_for_host = waiting_for_host;
+                    let changed = view.status != status || view.phase != phase;
+                    view.phase = phase;
+                    if changed {
+                        view.status = status.clone();
+                        view.status_seq += 1;
+                    }
+                    changed.then_some(view.status_seq)
+                });
+                if let Some(status_seq) = changed {
+                    self.publish(None, ThreadEvent::StatusChanged { status_seq, status, phase });
+                }
+            }
+            Effect::Launch(launch) => self.launch(launch),
+            Effect::GiveItems { reply, items } => reply.tell(Ok(items)),
+            Effect::AnswerInterrupt { reply, found } => reply.tell(Ok(found)),
+            Effect::AnswerFlush { reply, flushed } => reply.tell(Ok(flushed)),
+            Effect::Confirm { reply } => reply.tell(Ok(())),
+            Effect::Deliver { to, mail } => {
+                // A reader that is not here finds it in its mailbox when it is acquired.
+                if let Some(slot) = (self.world.turns.find)(to) {
+                    drop(slot.control(ThreadMsg::Mail { mail }));
+                }
+            }
+            Effect::FreeWindow { places } => {
+                if let Some(live) = &self.live {
+                    live.link
+                        .window
+                        .add_permits(places.min(self.world.turns.limits.emit_window_max));
+                }
+            }
+            Effect::Park => self.slot.set_door(Door::Parked),
+            Effect::Unpark => self.slot.set_door(Door::Open),
+            Effect::AskClose => self.ask_close(),
+            Effect::Sleep { reply } => self.sleep(reply),
+            Effect::End(how) => self.end(how),
+            Effect::AskPermit { turn } => self.ask_permit(turn),
+            Effect::Cancel { turn } => {
+                if let Some(live) = self.live_turn(&turn) {
+                    live.link.cancel.cancel();
+                }
+            }
+            Effect::Kill { turn } => {
+                if let Some(live) = self.live_turn(&turn) {
+                    live.link.revoke();
+                    live.actor.kill();
+                }
+            }
+            Effect::Fence { turn } => {
+                if self.live_turn(&turn).is_some()
+                    && let Some(live) = self.live.take()
+                {
+                    live.link.count_as_zombie(&self.world.turns.leases);
+                }
+            }
+            Effect::TurnOver { turn, keep_session } => {
+                if self.live_turn(&turn).is_some() {
+                    self.live = None;
+                }
+                if !keep_session {
+                    self.session = None;
+                }
+            }
+            Effect::DropSession => self.session = None,
+            Effect::Arm { at, tick } => self.arm(at, tick),
+            Effect::FreePlace => self.slot.free_place(),
+            Effect::Shut => {
+                self.slot.set_door(Door::Closed);
+                let thread = self.fence.thread;
+                for msg in self.slot.take_input() {
+                    self.slot.free_place();
+                    refuse_closed(msg, thread);
+                }
+                if let Some(looking) = self.looking_up.take() {
+                    self.slot.free_place();
+                    looking.reply.tell(Err(SubmitError::Closed { thread }));
+                }
+            }
+        }
+    }
+
+    pub(super) fn live_turn(&self, turn: &TurnId) -> Option<&LiveTurn> {
+        self.live.as_ref().filter(|live| live.turn == *turn)
+    }
+
+    pub(super) fn publish(&self, turn: Option<&TurnId>, event: ThreadEvent) {
+        let about = Some(&**self.slot.about());
+        let fact = Fact::Thread(event);
+        let kind = fact.kind();
+        self.world.turns.hub.publish(about, self.fence.epoch, turn, kind, || fact);
+    }
+
+    pub(super) fn arm(&self, at: Instant, tick: ThreadTick) {
+        let (slot, epoch) = (Arc::downgrade(&self.slot), self.fence.epoch);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            if let Some(slot) = slot.upgrade() {
+                slot.notice(ThreadMsg::Tick { epoch, tick });
+            }
+        });
+    }
+
+    pub(super) fn ask_permit(&mut self, turn: TurnId) {
+        let world = &self.world;
+        if let Ok(permit) = world.permits.clone().try_acquire_owned() {
+            let permit = TurnPermit::new(permit, world.turns.leases.grant(LeaseKind::TurnPermit));
+            self.slot.notice(ThreadMsg::Permitted { turn, permit });
+            return;
+        }
+        let (slot, permits) = (Arc::downgrade(&self.slot), world.permits.clone());
+        let leases = world.turns.leases.clone();
+        tokio::spawn(async move {
+            let Ok(permit) = permits.acquire_owned().await else { return };
+            if let Some(slot) = slot.upgrade() {
+                let permit = TurnPermit::new(permit, leases.grant(LeaseKind::TurnPermit));
+                slot.notice(ThreadMsg::Permitted { turn, permit });
+            }
+        });
+    }
+
+    pub(super) fn launch(&mut self, launch: Launch) {
+        let now = self.now();
+        let mut runs = false;
+        self.decide(|core, out| runs = core.launched(&launch.turn, now, out));
+        if !runs {
+            return;
+        }
+        let Launch { turn, attempt, kind, items, trace, seq } = launch;
+        let turns = self.world.turns.clone();
+        let link = Arc::new(TurnLink::new(turn.clone(), turns.limits.emit_window_max));
+        let args = TurnArgs {
+            cx: TurnContext {
+                world: turns,
+                slot: self.slot.clone(),
+                link: link.clone(),
+                epoch: self.fence.epoch,
+                seq,
+            },
+            input: TurnInput { turn: turn.clone(), attempt, kind, items, trace },
+            engine: self.world.engine.clone(),
+            session: self.session.take(),
+            config: self.core.config.clone(),
+        };
+        // Does not wait: the turn's `pre_start` only takes its arguments.
+        let spawned =
+            TurnActor::spawn_linked(None, TurnActor, args, self.myself.get_cell()).now_or_never();
+        if let Some(Ok((actor, _join))) = spawned {
+            self.live = Some(LiveTurn { turn, actor, link });
+        } else {
+            let jitter = self.world.turns.ids.fraction();
+            let end = TurnEnd::Failed("the turn's actor did not start".into());
+            self.decide(|core, out| core.turn_ended(&turn, &end, jitter, now, out));
+        }
+    }
+
+    pub(super) fn ask_close(&self) {
+        let deadline = self.world.turns.clock.deadline(self.world.turns.limits.call_timeout);
+        let (reply, _nobody_waits) = Reply::channel(deadline, None);
+        let scope = CloseScope::Thread(self.fence.thread);
+        let drain = std::time::Duration::ZERO;
+        self.world.turns.uplink.send(SupervisorMsg::Close { scope, drain, reply });
+    }
+
+    /// Leaves only: what is linked under this actor would go down with it.
+    pub(super) fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
+        let has_children = !self.myself.get_children().is_empty();
+        let refusal = match self.core.hibernate() {
+            Ok(()) if has_children => Some(self.core.wrong_phase("the parent of live threads")),
+            Ok(()) => None,
+            Err(refusal) => Some(refusal),
+        };
+        let asleep = refusal.is_none() && self.slot.try_sleep();
+        if let Some(reply) = reply {
+            reply.tell(match refusal {
+                None if asleep => Ok(()),
+                None => Err(self.core.wrong_phase("busy")),
+                Some(refusal) => Err(refusal),
+            });
+        }
+        if asleep {
+            self.end(Ended::Dormant);
+        }
+    }
+
+    pub(super) fn end(&mut self, how: Ended) {
+        self.exit.how = how;
+        self.over = true;
+        self.myself.stop(None);
+    }
+}

@@ -1,0 +1,323 @@
+//! The core's decisions about turns: when one starts, what it may do, and what its end means.
+
+use std::time::Duration;
+
+use coppicer_messages::{
+    ControlError, Interrupted, NewRecord, Now, Phase, Reply, Rung, SubmissionState, ThreadEvent,
+    ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
+};
+
+use super::core::{ThreadCore, Waiting};
+use super::effect::{Effect, Launch};
+use super::records;
+use super::running::{RunningTurn, Stage, TurnEnd};
+use crate::engine::TurnKind;
+use crate::restart::Decision;
+use crate::store::Batch;
+
+impl ThreadCore {
+    /// Starts the next turn, if there is work and nothing is in its way.
+    pub(crate) fn next(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let free = self.phase == Phase::Idle && self.turn.is_none() && self.asking.is_none();
+        if !free || self.closing.is_some() {
+            return;
+        }
+        let turn = match self.queue.front() {
+            Some(Waiting::Input { id, attempt, .. } | Waiting::Compact { id, attempt }) => {
+                TurnId::of_attempt(id, *attempt)
+            }
+            None if self.mail.iter().any(|mail| mail.trigger) => self.name_mail_turn(now),
+            None => return,
+        };
+        self.asking = Some(turn.clone());
+        out.push(Effect::AskPermit { turn });
+    }
+
+    pub(super) fn name_mail_turn(&mut self, now: Now) -> TurnId {
+        self.mail_turns += 1;
+        let name = format!("mail-{}-{}-{}", self.epoch, self.mail_turns, now.at_ms);
+        TurnId::new(name).expect("a name of letters, digits and dashes")
+    }
+
+    /// The turn may run: its start is written, then it runs.
+    pub(crate) fn permitted(
+        &mut self,
+        turn: &TurnId,
+        permit: TurnPermit,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.asking.as_ref() != Some(turn) {
+            return; // stale: the permit goes back
+        }
+        self.asking = None;
+        if self.closing.is_some() || self.phase != Phase::Idle {
+            return;
+        }
+        let work = self.queue.pop_front();
+        let mut running = RunningTurn::new(turn.clone(), now, permit);
+        let mut batch =
+            Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
+        let mut items = Vec::new();
+        match work {
+            Some(Waiting::Input { id, input, attempt, trace }) => {
+                if attempt <= 1 {
+                    batch.records.extend(records::user_input(&input, now.at_ms));
+                }
+                batch.states.push((id.clone(), SubmissionState::Running { attempt }));
+                running.submissions.push(id.clone());
+                running.attempt = attempt;
+                running.trace = trace;
+                items.push(TurnItem::Input { submission: id, input });
+                out.push(Effect::FreePlace);
+            }
+            Some(Waiting::Compact { id, attempt }) => {
+                batch.states.push((id.clone(), SubmissionState::Running { attempt }));
+                running.submissions.push(id);
+                running.attempt = attempt;
+                running.kind = TurnKind::Compact;
+                out.push(Effect::FreePlace);
+            }
+            None => {}
+        }
+        if running.kind == TurnKind::Regular {
+            self.take_mail(&mut batch, &mut items, now, out);
+        }
+        running.first_attempt = running.attempt;
+        batch.status = Some(ThreadStatus::Running);
+        let attempt = running.attempt;
+        running.items = items.into();
+        self.turn = Some(running);
+        self.phase = Phase::Running;
+        self.status = ThreadStatus::Running;
+        // Shown before the place in the inbox is given back, so that a thread with work is never
+        // seen with nothing to do.
+        out.insert(0, self.write(batch));
+        out.push(self.show());
+        out.push(self.publish(ThreadEvent::TurnStarted { attempt }));
+        out.push(self.launch());
+    }
+
+    pub(super) fn launch(&self) -> Effect {
+        let turn = self.turn.as_ref().expect("a turn is launched when it was made");
+        Effect::Launch(Launch {
+            turn: turn.id.clone(),
+            attempt: turn.attempt,
+            kind: turn.kind,
+            items: turn.items.clone(),
+            trace: turn.trace.clone(),
+            seq: self.head,
+        })
+    }
+
+    /// Moves all mail into a turn's input, in the order in which it came.
+    pub(super) fn take_mail(
+        &mut self,
+        batch: &mut Batch,
+        items: &mut Vec<TurnItem>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        for mail in self.mail.drain(..) {
+            batch.records.push(records::envelope(&mail, now.at_ms));
+            batch.mail_taken.push(mail.id.clone());
+            out.push(Effect::Publish {
+                turn: self.turn.as_ref().map(|turn| turn.id.clone()),
+                event: ThreadEvent::MailDelivered { mail: mail.id.clone() },
+            });
+            items.push(TurnItem::Mail(mail));
+        }
+    }
+
+    /// Whether the launched turn is to run: false if it was stopped before it began.
+    pub(crate) fn launched(&mut self, turn: &TurnId, now: Now, out: &mut Vec<Effect>) -> bool {
+        let Some(running) = self.turn.as_mut().filter(|running| running.id == *turn) else {
+            return false;
+        };
+        if running.cancelled.is_some() {
+            self.turn_ended(&turn.clone(), &TurnEnd::Killed, 0.0, now, out);
+            return false;
+        }
+        running.stage = Stage::Live;
+        true
+    }
+
+    /// The running turn takes what came for it.
+    pub(crate) fn take_steered(
+        &mut self,
+        turn: &TurnId,
+        reply: Reply<Vec<TurnItem>, ControlError>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.runs(turn) {
+            return reply.tell(Err(self.wrong_phase("not running this turn")));
+        }
+        let mut batch = Batch::default();
+        let mut items = Vec::new();
+        if let Some(running) = self.turn.as_mut() {
+            for (id, input) in running.steered.drain(..) {
+                batch.records.extend(records::user_input(&input, now.at_ms));
+                batch.states.push((id.clone(), SubmissionState::Running { attempt: 1 }));
+                running.submissions.push(id.clone());
+                items.push(TurnItem::Input { submission: id, input });
+                out.push(Effect::FreePlace);
+            }
+        }
+        self.take_mail(&mut batch, &mut items, now, out);
+        if !batch.is_empty() {
+            out.insert(0, self.write(batch));
+        }
+        out.push(Effect::GiveItems { reply, items });
+    }
+
+    /// The running turn adds records.
+    pub(crate) fn emitted(
+        &mut self,
+        turn: &TurnId,
+        new: Vec<NewRecord>,
+        said: Option<String>,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.runs(turn) {
+            return; // a zombie, or late: nothing of it counts (P1)
+        }
+        let Some(running) = self.turn.as_mut() else { return };
+        for record in &new {
+            running.note(&record.class);
+        }
+        if said.is_some() {
+            running.said = said;
+        }
+        let places = new.len();
+        out.push(self.write(Batch { records: new, ..Batch::default() }));
+        out.push(Effect::FreeWindow { places });
+    }
+
+    /// The turn is over. `jitter`: a random number from 0 to 1, for the pause after a crash.
+    pub(crate) fn turn_ended(
+        &mut self,
+        turn: &TurnId,
+        end: &TurnEnd,
+        jitter: f32,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(running) = self.turn.take_if(|running| running.id == *turn) else {
+            return; // stale (TH-2)
+        };
+        let mut running = running;
+        if let Some(pause) = running.retry_after(end, &self.limits)
+            && running.cancelled.is_none()
+            && self.closing.is_none()
+        {
+            return self.retry(running, end, pause, now, out);
+        }
+        let crashed = matches!(end, TurnEnd::Panicked(_));
+        let verdict = running.verdict(end);
+        let (id, took) = (running.id.clone(), now.instant - running.started.instant);
+
+        let mut batch = Batch {
+            records: records::turn_ended(&running, &verdict, took, now.at_ms),
+            status: Some(verdict.status.clone()),
+            ..Batch::default()
+        };
+        for submission in &running.submissions {
+            let ended = SubmissionState::Ended(verdict.outcome.clone());
+            batch.states.push((submission.clone(), ended));
+        }
+        let told = self.tell_parent(&mut batch, &verdict.status);
+        self.status = verdict.status;
+        self.phase = Phase::Idle;
+        self.questions.clear();
+        if let Some(rung) = verdict.rung {
+            self.rung = self.rung.max(rung);
+        }
+        // Input that the turn never took waits for a turn of its own, in front.
+        for (id, input) in running.steered.drain(..).rev() {
+            self.queue.push_front(Waiting::Input { id, input, attempt: 1, trace: None });
+        }
+        // Before what tells others of it.
+        let first = self.write(batch);
+        out.insert(0, first);
+        out.extend(told);
+        if let TurnEnd::Panicked(cause) = end {
+            out.push(Effect::Publish {
+                turn: Some(id.clone()),
+                event: ThreadEvent::Crashed { cause: cause.clone() },
+            });
+        }
+        out.push(Effect::Publish {
+            turn: Some(id.clone()),
+            event: ThreadEvent::TurnEnded {
+                outcome: verdict.outcome.clone(),
+                rung: verdict.rung,
+                took,
+            },
+        });
+        for submission in running.submissions.drain(..) {
+            let outcome = verdict.outcome.clone();
+            out.push(Effect::Settle { submission, outcome });
+        }
+        out.push(Effect::TurnOver { turn: id.clone(), keep_session: verdict.keep_session });
+        if crashed {
+            self.after_crash(jitter, now, out);
+        }
+        out.push(self.show_last(verdict.error));
+        for reply in running.interrupts.drain(..) {
+            let found =
+                Interrupted::Turn { turn: id.clone(), rung: verdict.rung.unwrap_or(Rung::Drained) };
+            out.push(Effect::AnswerInterrupt { reply, found });
+        }
+        drop(running); // its permit goes back
+        if self.closing.is_some() {
+            self.finish_close(out);
+        } else {
+            self.next(now, out);
+        }
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        mut running: RunningTurn,
+        end: &TurnEnd,
+        after: Duration,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let error = end.describe();
+        running.attempt += 1;
+        running.stage = Stage::Retrying;
+        let (turn, attempt) = (running.id.clone(), running.attempt);
+        if matches!(end, TurnEnd::SessionLost(_)) {
+            out.push(Effect::DropSession);
+        }
+        let event = ThreadEvent::TurnRetried { attempt, after, error };
+        out.push(Effect::Publish { turn: Some(turn.clone()), event });
+        out.push(Effect::Arm { at: now.instant + after, tick: ThreadTick::RetryDue(turn) });
+        self.turn = Some(running);
+    }
+
+    pub(super) fn after_crash(&mut self, jitter: f32, now: Now, out: &mut Vec<Effect>) {
+        self.crashes += 1;
+        if self.closing.is_some() {
+            return;
+        }
+        match self.tracker.crashed(&self.config.restart, now.instant, jitter) {
+            Decision::Again { restart, after } => {
+                self.phase = Phase::Backoff;
+                out.push(self.publish(ThreadEvent::BackoffStarted { crash: restart, after }));
+                let tick = ThreadTick::BackoffOver { crash: self.crashes };
+                out.push(Effect::Arm { at: now.instant + after, tick });
+            }
+            Decision::Park => {
+                self.phase = Phase::Parked;
+                self.status = ThreadStatus::Parked;
+                let status = Some(ThreadStatus::Parked);
+                out.push(self.write(Batch { status, ..Batch::default() }));
+                out.push(Effect::Park);
+            }
+            Decision::Close => out.push(Effect::AskClose),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A thread's writes: gathered during one wake-up, made in one append, told when they are durable.
+
+use std::collections::VecDeque;
+
+use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadEvent, ThreadMsg};
+
+use super::effect::Effect;
+use super::state::ThreadState;
+use crate::store::{Batch, Done};
+
+/// What was written, what is being written, and what may only follow it.
+pub(super) struct Writes {
+    /// Gathered during one wake-up.
+    pub(super) batch: Batch,
+    /// Where `batch` begins.
+    pub(super) from: Seq,
+    /// Appends made so far, and those that are durable.
+    pub(super) made: u64,
+    pub(super) durable: u64,
+    /// Waits for the append of its number.
+    pub(super) parked: VecDeque<(u64, Effect)>,
+}
+
+impl Writes {
+    /// Nothing written yet; the next record goes to `from`.
+    pub(super) fn starting_at(from: Seq) -> Self {
+        Self { batch: Batch::default(), from, made: 0, durable: 0, parked: VecDeque::new() }
+    }
+
+    /// Whether something that was decided earlier is not durable, or not told yet.
+    pub(super) fn are_pending(&self) -> bool {
+        !self.batch.is_empty() || self.made != self.durable || !self.parked.is_empty()
+    }
+
+    pub(super) fn add(&mut self, more: Batch) {
+        let batch = &mut self.batch;
+        batch.records.extend(more.records);
+        batch.accepted.extend(more.accepted);
+        batch.states.extend(more.states);
+        batch.mail.extend(more.mail);
+        batch.mail_taken.extend(more.mail_taken);
+        if more.status.is_some() {
+            batch.status = more.status;
+        }
+    }
+}
+
+impl ThreadState {
+    pub(super) fn gather(&mut self, more: Batch) {
+        let most = self.world.turns.limits.batch_records_max;
+        if self.writes.batch.records.len() + more.records.len() > most {
+            self.flush();
+        }
+        self.writes.add(more);
+    }
+
+    /// Appends what was gathered. False if there was nothing.
+    pub(super) fn flush(&mut self) -> bool {
+        if self.writes.batch.is_empty() {
+            return false;
+        }
+        let batch = std::mem::take(&mut self.writes.batch);
+        let expected = self.writes.from;
+        self.writes.from = expected.plus(batch.records.len() as u64);
+        self.writes.made += 1;
+        let append = self.writes.made;
+        if self.world.turns.hub.wants(EventKind::Record) {
+            let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
+            for (place, record) in batch.records.iter().enumerate() {
+                let seq = expected.plus(place as u64);
+                let event = ThreadEvent::RecordAppended { seq, class: record.class.clone() };
+                self.writes
+                    .parked
+                    .push_back((append, Effect::Publish { turn: turn.clone(), event }));
+            }
+        }
+        let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
+        let done =
+            Done::new(move |result| slot.notice(ThreadMsg::Committed { epoch, append, result }));
+        self.world.turns.store.append(self.fence, expected, batch, done);
+        true
+    }
+
+    pub(super) fn on_committed(&mut self, append: u64, result: Result<Seq, StoreError>) {
+        match result {
+            Ok(_head) => {
+                self.writes.durable = self.writes.durable.max(append);
+                while self.writes.parked.front().is_some_and(|(number, _)| *number <= append) {
+                    let Some((_, effect)) = self.writes.parked.pop_front() else { break };
+                    self.carry_out(effect);
+                    if self.over {
+                        return;
+                    }
+                }
+            }
+            Err(error) => self.on_refused(&error),
+        }
+    }
+
+    /// The store refused: what was decided is not so, and this incarnation cannot go on. Nothing
+    /// that waited for the write is told as done.
+    pub(super) fn on_refused(&mut self, error: &StoreError) {
+        for (_, effect) in std::mem::take(&mut self.writes.parked) {
+            if let Effect::Accept { reply, receipt } = effect {
+                reply.tell(Err(match error {
+                    StoreError::UnknownOutcome { .. } => {
+                        SubmitError::Unknown { submission: receipt.submission }
+                    }
+                    error => SubmitError::Store(error.clone()),
+                }));
+            }
+        }
+        if let Some(live) = self.live.take() {
+            live.link.revoke();
+            live.actor.kill();
+        }
+        let how = match error {
+            StoreError::Fenced { .. } | StoreError::NotFound { .. } => Ended::Fenced,
+            error => Ended::Crashed { cause: error.to_string() },
+        };
+        self.end(how);
+    }
+}

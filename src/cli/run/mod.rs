@@ -1,0 +1,108 @@
+//! `coppicer run`: recorded sessions as supervised threads.
+
+mod drive;
+mod duration;
+mod engine;
+mod forest;
+mod jobs;
+mod load;
+mod memory;
+mod problem;
+mod progress;
+mod report;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use engine::EngineKind;
+use report::Report;
+
+use super::{Failure, Verdict, text};
+
+/// Runs recorded sessions as supervised threads, to an outcome for each.
+///
+/// Imports the sessions into a store in memory, rebuilds trees from what they say of their parents,
+/// and resumes every thread as a supervised actor. A turn that a session left unfinished is closed,
+/// and its input sent again; then each thread is sent further turns. At the end everything is closed
+/// within the deadline, and a report says what became of it.
+///
+/// Several files of one thread are one session if each continues the one before. Session files are
+/// only read. What is wrong with one is told on standard error; the others still run.
+///
+/// Exit codes: 0 only if every thread reached a durable outcome, the audit is clean and no input was
+/// flawed; 1 if not; 130 after an interrupt (ctrl-c), which closes everything and reports.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Session files, or folders with session files (`*.jsonl`) in them and below.
+    #[arg(required_unless_present = "threads")]
+    paths: Vec<PathBuf>,
+    /// Turns that each thread is sent beside its unfinished work.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    turns: u32,
+    /// What the turns are made of.
+    #[arg(long, value_enum, default_value_t = EngineKind::Replay)]
+    engine: EngineKind,
+    /// The probability that the engine panics in a turn, from 0 to 1.
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
+    crash: f64,
+    /// Decides which turns crash: the same seed gives the same outcomes, whatever the timing.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How long the shutdown may take: 500ms, 10s, 2m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    deadline: Duration,
+    /// Print the report as one JSON object, and no progress.
+    #[arg(long)]
+    json: bool,
+    /// Spawn this many fresh threads too, and report the memory of each while it is idle.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("expected a number from 0 to 1".to_owned())
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
+    quieten_crashes();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(Box::pin(drive::drive(args)));
+    // A turn that blocks its OS thread must not hold up the end of the process.
+    runtime.shutdown_background();
+    let report = report?;
+    match print(args, &report) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    Ok(if report.interrupted { Verdict::Interrupted } else { Verdict::of(report.is_well()) })
+}
+
+fn print(args: &Args, report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(report)?)?;
+    } else {
+        write!(out, "{}", text::printable(&report.text()))?;
+    }
+    out.flush()
+}
+
+/// Crashes by lot are in the report; their messages would only hide others.
+#[expect(clippy::disallowed_methods, reason = "this process is the host, and has one runtime")]
+fn quieten_crashes() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        let by_lot = text.is_some_and(|text| text.starts_with(engine::CRASH));
+        if !by_lot {
+            usual(panic);
+        }
+    }));
+}

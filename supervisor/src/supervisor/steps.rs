@@ -1,0 +1,236 @@
+//! The steps of a spawn: what a notice brought, what comes next, and how a spawn is undone.
+
+use coppicer_actors::{
+    Acquired, Done, Lineage, StoredThread, ThreadArgs, ThreadView, first_submission, start,
+};
+use coppicer_messages::{
+    Accepted, Answer, LeaseKind, NewRecord, Reply, Rung, RuntimeEvent, SpawnError, SubmitError,
+    ThreadId,
+};
+
+use super::SupervisorState;
+use super::close::How;
+use super::spawn::{Kind, Spawning, Step, spawn_error};
+use super::table::{Life, Place};
+
+impl SupervisorState {
+    pub(super) fn on_step(&mut self, op: u64, step: Step) {
+        match step {
+            Step::CloseTarget(result) => return self.on_close_target(op, result),
+            Step::FirstDone(result) => return self.on_first_done(op, result),
+            _ => {}
+        }
+        let Some(mut spawning) = self.ops.remove(&op) else { return };
+        let thread = spawning.thread;
+        let now = self.now();
+        if let Step::Created(Ok(acquired)) = &step {
+            spawning.made = Some(acquired.fence);
+        }
+        if spawning.cancelled {
+            return self.undo(spawning, &SpawnError::Closing { thread });
+        }
+        // One that was there before comes up whether or not somebody waits.
+        if spawning.kind == Kind::Fresh
+            && spawning.replies.iter().all(|reply| reply.expired(now.instant))
+        {
+            return self.undo(spawning, &SpawnError::NoAnswer);
+        }
+        match step {
+            Step::Planned(Ok(planned)) => {
+                let place = self.table.get(thread).map(|entry| {
+                    let about = entry.slot.about();
+                    (about.depth, about.path.clone())
+                });
+                if let (Some((depth, path)), Some(request)) = (place, spawning.request.as_ref()) {
+                    self.create(op, thread, request, depth, path, planned);
+                }
+                self.ops.insert(op, spawning);
+            }
+            Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
+            Step::Found(Ok((stored, lineage))) => self.on_found(op, spawning, &stored, lineage),
+            Step::Loaded(Ok((acquired, recovery))) => {
+                self.bring_up(op, spawning, acquired, recovery);
+            }
+            Step::Planned(Err(refusal))
+            | Step::Found(Err(refusal))
+            | Step::Loaded(Err(refusal)) => {
+                self.undo(spawning, &refusal);
+            }
+            Step::Created(Err(error)) => self.undo(spawning, &spawn_error(thread, error)),
+            Step::FirstDone(_) | Step::CloseTarget(_) => {}
+        }
+    }
+
+    /// The slot of a stored thread is published before it is acquired: mail that is written in
+    /// between is told to the slot, mail that was written before is read with it.
+    pub(super) fn on_found(
+        &mut self,
+        op: u64,
+        spawning: Spawning,
+        stored: &StoredThread,
+        lineage: Lineage,
+    ) {
+        let thread = spawning.thread;
+        let parent = stored.parent.map(|(parent, _)| parent);
+        let root = lineage.root().unwrap_or(thread);
+        let depth = lineage.depth();
+        let place = Place { thread, parent, root, depth, path: stored.path.clone() };
+        let closing = parent.and_then(|parent| self.table.closing_above(parent));
+        let admitted = match closing {
+            Some(thread) => Err(SpawnError::Closing { thread }),
+            None if self.closing_all > 0 => Err(SpawnError::RuntimeEnded),
+            None => self.table.admit(&place, &self.shared.limits),
+        };
+        if let Err(refusal) = admitted {
+            return self.undo(spawning, &refusal);
+        }
+        let mut view = ThreadView::of(thread);
+        view.parent = parent;
+        view.path.clone_from(&stored.path);
+        view.nickname.clone_from(&stored.config.nickname);
+        view.role.clone_from(&stored.config.role);
+        view.depth = depth;
+        view.internal = stored.config.internal;
+        view.forked_from = stored.base.map(|base| base.thread);
+        view.rollout_path.clone_from(&stored.rollout_path);
+        view.status = stored.status.clone();
+        let slot = self.new_slot(stored.path.clone(), lineage, view);
+        let lease = self.shared.leases.grant(LeaseKind::Slot);
+        let policy = stored.config.restart;
+        self.table.insert(place, slot.clone(), policy, Life::Coming { op }, lease);
+        self.directory.insert(slot);
+        self.ops.insert(op, spawning);
+        self.acquire(op, thread);
+    }
+
+    /// Starts the actor, publishes the thread, and answers.
+    pub(super) fn bring_up(
+        &mut self,
+        op: u64,
+        mut spawning: Spawning,
+        acquired: Acquired,
+        recovery: Vec<NewRecord>,
+    ) {
+        let thread = spawning.thread;
+        let Some(entry) = self.table.get_mut(thread) else { return };
+        let slot = entry.slot.clone();
+        entry.epoch = acquired.fence.epoch;
+        let parent = entry.parent;
+        let first = spawning.request.as_mut().and_then(|request| request.first.take());
+        let waiting = first.map(|first| {
+            let deadline = spawning.deadline(self);
+            let (msg, answer) = first_submission(self.world.turns(), first, deadline);
+            slot.submit_first(msg);
+            answer
+        });
+        let args = ThreadArgs {
+            world: self.world.clone(),
+            slot: slot.clone(),
+            acquired,
+            recovery,
+            parked: spawning.kind == Kind::Parking,
+        };
+        // Does not wait: `pre_start` only puts its state together.
+        match start(args, self.cell_for(parent)) {
+            Ok(incarnation) => {
+                if let Some(entry) = self.table.get_mut(thread) {
+                    entry.incarnation = Some(incarnation);
+                    entry.life = Life::Live;
+                }
+            }
+            Err(_) if spawning.kind != Kind::Fresh => return self.await_parent(thread),
+            Err(_) => {
+                let parent = parent.unwrap_or(thread);
+                return self.undo(spawning, &SpawnError::ParentGone { parent });
+            }
+        }
+        self.coming.remove(&thread);
+        self.directory.insert(slot.clone());
+        if matches!(spawning.kind, Kind::Restart | Kind::Parking) {
+            self.publish(Some(&slot), RuntimeEvent::ThreadRestarted);
+        } else {
+            self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
+        }
+        self.restart_children(thread);
+        match waiting {
+            Some(answer) => self.await_first(op, spawning, answer),
+            None => self.answer(spawning),
+        }
+    }
+
+    pub(super) fn await_first(
+        &mut self,
+        op: u64,
+        spawning: Spawning,
+        answer: Answer<Accepted, SubmitError>,
+    ) {
+        self.ops.insert(op, spawning);
+        self.outside(op, async move { Step::FirstDone(answer.wait().await) });
+    }
+
+    pub(super) fn on_first_done(&mut self, op: u64, result: Result<Accepted, SubmitError>) {
+        let Some(spawning) = self.ops.remove(&op) else { return };
+        match result {
+            Ok(_) => self.answer(spawning),
+            Err(refusal) => {
+                self.undo(spawning, &SpawnError::FirstSubmission(Box::new(refusal)));
+            }
+        }
+    }
+
+    /// Tells those who wait. A new thread that nobody takes is undone.
+    pub(super) fn answer(&mut self, mut spawning: Spawning) {
+        let thread = spawning.thread;
+        let mut taken = spawning.replies.is_empty();
+        for reply in std::mem::take(&mut spawning.replies) {
+            taken |= reply.send(Ok(thread)).is_ok();
+        }
+        if !taken {
+            self.undo(spawning, &SpawnError::NoAnswer);
+        }
+    }
+
+    /// Takes back all that was done for a spawn: no actor, slot, place or record of it remains. A
+    /// thread that was in the store is only let go; one that was there before goes on as after a
+    /// crash, or ends if it is closing.
+    pub(super) fn undo(&mut self, spawning: Spawning, refusal: &SpawnError) {
+        let Spawning { op, thread, kind, replies, made, cancelled, .. } = spawning;
+        self.coming.remove(&thread);
+        if let Some(fence) = made {
+            self.shared.store.undo_create(fence, Done::ignore());
+        }
+        let text = refusal.to_string();
+        let late = *refusal == SpawnError::NoAnswer;
+        self.refuse(replies, refusal);
+        if kind != Kind::Fresh && !cancelled {
+            return self.crashed(thread, &text);
+        }
+        let own = self.table.get(thread).is_some_and(|entry| match entry.life {
+            Life::Coming { op: coming } => coming == op,
+            Life::Live => kind == Kind::Fresh,
+            _ => cancelled,
+        });
+        if !own {
+            return;
+        }
+        if let Some(entry) = self.table.get(thread) {
+            if let Some(incarnation) = &entry.incarnation {
+                incarnation.kill();
+            }
+            if late {
+                self.publish(Some(&entry.slot), RuntimeEvent::SpawnUndone);
+            }
+        }
+        self.finish(thread, Rung::Drained, How::Completed, None);
+    }
+
+    pub(super) fn refuse(&self, replies: Vec<Reply<ThreadId, SpawnError>>, refusal: &SpawnError) {
+        if !replies.is_empty() && *refusal != SpawnError::NoAnswer {
+            let reason = refusal.to_string();
+            self.publish(None, RuntimeEvent::SpawnRefused { reason });
+        }
+        for reply in replies {
+            reply.tell(Err(refusal.clone()));
+        }
+    }
+}

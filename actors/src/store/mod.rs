@@ -213,7 +213,8 @@ pub struct Batch {
     pub accepted: Vec<NewSubmission>,
     /// Submissions that went on; an `Ended` one never changes again.
     pub states: Vec<(SubmissionId, SubmissionState)>,
-    /// Mail to other threads, or to this one. Mail whose id its reader has had is left out.
+    /// Mail to other threads, or to this one. Mail whose id its reader has had, or whose reader is
+    /// not in the store, is left out.
     pub mail: Vec<MailTo>,
     /// Mail of this thread that was read.
     pub mail_taken: Vec<MailId>,

@@ -7,7 +7,6 @@ use coppicer_messages::{
 
 use super::core::{ThreadCore, Waiting};
 use super::effect::Effect;
-use super::running::Stage;
 use crate::engine::TurnKind;
 use crate::history::Line;
 use crate::store::{Batch, MailTo, NewSubmission, digest};
@@ -81,11 +80,8 @@ pub(super) fn decide(
             Ok(Acceptance::Write { records, session_stale: false })
         }
         Op::Hibernate => {
-            idle()?;
-            core.queue.front().map_or(Ok(()), |waiting| {
-                Err(SubmitError::Busy { turn: TurnId::of_attempt(waiting.id(), 1) })
-            })?;
-            Ok(Acceptance::Hibernate)
+            let busy = |turn| Err(SubmitError::Busy { turn });
+            core.busy_with().map_or(Ok(Acceptance::Hibernate), busy)
         }
         Op::Close => Ok(Acceptance::Close),
         op @ (Op::RefreshConfig | Op::Answer { .. }) => {
@@ -97,11 +93,10 @@ pub(super) fn decide(
 
 /// Whether input starts or awaits a turn, or joins the running one (REF 7.6).
 fn deliver(core: &ThreadCore, delivery: &Delivery) -> Result<Acceptance, SubmitError> {
-    let running = core.turn.as_ref().filter(|turn| turn.stage != Stage::Killed);
+    // One that was told to stop takes nothing more.
+    let running = core.turn.as_ref().filter(|turn| turn.cancelled.is_none());
     let steerable = |turn: &super::running::RunningTurn| {
-        turn.kind == TurnKind::Regular
-            && turn.cancelled.is_none()
-            && turn.steered.len() < core.limits.steered_max
+        turn.kind == TurnKind::Regular && turn.steered.len() < core.limits.steered_max
     };
     match (delivery, running) {
         (Delivery::Steer { .. }, None) => Err(SubmitError::NoActiveTurn),
@@ -127,7 +122,10 @@ fn deliver(core: &ThreadCore, delivery: &Delivery) -> Result<Acceptance, SubmitE
         (Delivery::SteerOrQueue, Some(turn)) if steerable(turn) => {
             Ok(Acceptance::Steer(turn.id.clone()))
         }
-        (Delivery::Refuse, Some(turn)) => Err(SubmitError::Busy { turn: turn.id.clone() }),
+        (Delivery::Refuse, _) => match core.busy_with() {
+            Some(turn) => Err(SubmitError::Busy { turn }),
+            None => Ok(Acceptance::Queue),
+        },
         _ => Ok(Acceptance::Queue),
     }
 }

@@ -117,6 +117,12 @@ impl ThreadCore {
     /// Ends the thread. A second order may only be stricter.
     pub(crate) fn close(&mut self, order: CloseOrder, now: Now, out: &mut Vec<Effect>) {
         let first = self.closing.is_none();
+        let order = self.closing.map_or(order, |before| CloseOrder {
+            drain_until: order.drain_until.min(before.drain_until),
+            stop_until: order.stop_until.min(before.stop_until),
+            kill_until: order.kill_until.min(before.kill_until),
+            tell_parent: order.tell_parent || before.tell_parent,
+        });
         self.closing = Some(order);
         if first {
             self.phase = Phase::Stopping;

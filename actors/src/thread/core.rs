@@ -167,6 +167,8 @@ impl ThreadCore {
         reply: Reply<serde_json::Value, ControlError>,
         out: &mut Vec<Effect>,
     ) {
+        // Those that nobody waits for any more, their time being over, hold no place.
+        self.questions.retain(|_, reply| !reply.is_closed());
         if !self.runs(turn) || self.questions.len() >= self.limits.questions_max {
             let waiting = self.questions.len();
             return reply.tell(Err(ControlError::Overloaded { waiting }));
@@ -174,6 +176,13 @@ impl ThreadCore {
         self.questions.insert(question.clone(), reply);
         out.push(self.publish(ThreadEvent::QuestionAsked { question, body }));
         out.push(self.show());
+    }
+
+    /// The turn that runs, or the one that comes next; none if nothing is to be done.
+    pub(crate) fn busy_with(&self) -> Option<TurnId> {
+        let running = self.turn.as_ref().map(|turn| &turn.id).or(self.asking.as_ref());
+        let next = || self.queue.front().map(|waiting| TurnId::of_attempt(waiting.id(), 1));
+        running.cloned().or_else(next)
     }
 
     /// Whether `turn` runs and may still act.

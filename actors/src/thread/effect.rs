@@ -43,6 +43,8 @@ pub(crate) enum Effect {
     Confirm { reply: Reply<(), ControlError> },
     /// Tell another thread of mail in its mailbox.
     Deliver { to: ThreadId, mail: Mail },
+    /// Give one place of the inbox back: what held it is done, or shown as running.
+    FreePlace,
     /// Give places of the emit window back.
     FreeWindow { places: usize },
     /// Refuse submissions until the thread is revived.
@@ -73,8 +75,6 @@ pub(crate) enum Effect {
     DropSession,
     /// Ask to be told of a time.
     Arm { at: Instant, tick: ThreadTick },
-    /// Give one place of the inbox back.
-    FreePlace,
     /// Refuse all that comes from now on, and what waits in the inbox.
     Shut,
 }
@@ -93,6 +93,7 @@ impl Effect {
             | Self::AnswerFlush { .. }
             | Self::Confirm { .. }
             | Self::Deliver { .. }
+            | Self::FreePlace
             | Self::FreeWindow { .. }
             | Self::Park
             | Self::Unpark
@@ -108,7 +109,6 @@ impl Effect {
             | Self::TurnOver { .. }
             | Self::DropSession
             | Self::Arm { .. }
-            | Self::FreePlace
             | Self::Shut => false,
         }
     }

@@ -55,6 +55,7 @@ impl ThreadCore {
             return;
         }
         let work = self.queue.pop_front();
+        let had_place = work.is_some();
         let mut running = RunningTurn::new(turn.clone(), now, permit);
         let mut batch =
             Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
@@ -69,14 +70,12 @@ impl ThreadCore {
                 running.attempt = attempt;
                 running.trace = trace;
                 items.push(TurnItem::Input { submission: id, input });
-                out.push(Effect::FreePlace);
             }
             Some(Waiting::Compact { id, attempt }) => {
                 batch.states.push((id.clone(), SubmissionState::Running { attempt }));
                 running.submissions.push(id);
                 running.attempt = attempt;
                 running.kind = TurnKind::Compact;
-                out.push(Effect::FreePlace);
             }
             None => {}
         }
@@ -94,6 +93,9 @@ impl ThreadCore {
         // seen with nothing to do.
         out.insert(0, self.write(batch));
         out.push(self.show());
+        if had_place {
+            out.push(Effect::FreePlace);
+        }
         out.push(self.publish(ThreadEvent::TurnStarted { attempt }));
         out.push(self.launch());
     }
@@ -296,6 +298,11 @@ impl ThreadCore {
         out.push(Effect::Publish { turn: Some(turn.clone()), event });
         out.push(Effect::Arm { at: now.instant + after, tick: ThreadTick::RetryDue(turn) });
         self.turn = Some(running);
+        // The attempt that asked is over.
+        if !self.questions.is_empty() {
+            self.questions.clear();
+            out.push(self.show());
+        }
     }
 
     pub(super) fn after_crash(&mut self, jitter: f32, now: Now, out: &mut Vec<Effect>) {
@@ -317,7 +324,10 @@ impl ThreadCore {
                 out.push(self.write(Batch { status, ..Batch::default() }));
                 out.push(Effect::Park);
             }
-            Decision::Close => out.push(Effect::AskClose),
+            Decision::Close => {
+                self.phase = Phase::Stopping; // no turn starts on the way out
+                out.push(Effect::AskClose);
+            }
         }
     }
 }

@@ -1,0 +1,196 @@
+//! Review findings that need a store of their own.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use coppicer::testing::BUDGET;
+use coppicer::*;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::sync::Mutex;
+
+#[derive(Clone, Default)]
+struct Custom(Arc<Inner>);
+#[derive(Default)]
+struct Inner {
+    mem: MemoryStore,
+    slow_thread: AtomicBool,
+    hold: AtomicBool,
+    held: Mutex<Vec<(Fence, Seq, Batch, Done<Seq>)>>,
+    largest: AtomicUsize,
+}
+impl Custom {
+    /// The first held append fails, the others are applied, in order.
+    fn fail_first_apply_rest(&self) {
+        self.0.hold.store(false, Ordering::SeqCst);
+        let held = std::mem::take(&mut *self.0.held.lock().unwrap());
+        println!("held {}", held.len());
+        for (n, (fence, seq, batch, done)) in held.into_iter().enumerate() {
+            if n == 0 { done.tell(Err(StoreError::Unavailable { reason: "busy".into() })); }
+            else { self.0.mem.append(fence, seq, batch, done); }
+        }
+    }
+}
+impl ThreadStore for Custom {
+    fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) { self.0.mem.create(thread, records, done) }
+    fn acquire(&self, thread: ThreadId, done: Done<Acquired>) { self.0.mem.acquire(thread, done) }
+    fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
+        self.0.largest.fetch_max(batch.records.len(), Ordering::SeqCst);
+        if self.0.hold.load(Ordering::SeqCst) { self.0.held.lock().unwrap().push((fence, expected, batch, done)); }
+        else { self.0.mem.append(fence, expected, batch, done) }
+    }
+    fn undo_create(&self, fence: Fence, done: Done<()>) { self.0.mem.undo_create(fence, done) }
+    fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) { self.0.mem.put_edge(child, edge, done) }
+    fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) { self.0.mem.submission(thread, id, done) }
+    fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
+        async move {
+            let found = self.0.mem.thread(thread).await;
+            if self.0.slow_thread.load(Ordering::SeqCst) { tokio::time::sleep(Duration::from_millis(100)).await; }
+            found
+        }.boxed()
+    }
+    fn read(&self, thread: ThreadId, end: Option<Seq>) -> BoxFuture<'_, Result<History, StoreError>> { self.0.mem.read(thread, end) }
+    fn children(&self, parent: ThreadId, f: Option<EdgeStatus>) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> { self.0.mem.children(parent, f) }
+    fn descendants(&self, root: ThreadId, f: Option<EdgeStatus>) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> { self.0.mem.descendants(root, f) }
+    fn list(&self, after: Option<ThreadId>, count: usize) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> { self.0.mem.list(after, count) }
+}
+async fn runtime(store: &Custom, limits: Limits) -> Runtime {
+    let engine = ScriptedEngine::new(|_, input| match input.text().as_str() {
+        "hang" => Script::new().then(Step::Hang),
+        text => Script::new().say(text),
+    });
+    Runtime::builder().engine(engine).store(store.clone()).limits(limits).start().await.unwrap()
+}
+async fn ms(n: u64) { tokio::time::sleep(Duration::from_millis(n)).await; }
+
+#[tokio::test(start_paused = true)]
+async fn s01_a_losing_resume_kills_a_live_thread_in_mid_turn() {
+    let store = Custom::default();
+    let rt = runtime(&store, Limits::default()).await;
+    let id = ThreadId::from_parts(1, [7; 10]);
+    store.0.slow_thread.store(true, Ordering::SeqCst);
+    let rt2 = rt.clone();
+    let resume = tokio::spawn(async move { rt2.resume(id).await });
+    ms(10).await;
+    let t = rt.spawn(SpawnThread::new().with_id(id)).await.unwrap();
+    let s = t.submit("hang").await.unwrap();
+    ms(10).await;
+    assert_eq!(t.status(), ThreadStatus::Running);
+    println!("resume: {:?}", resume.await.unwrap());
+    ms(10).await;
+    println!("outcome {:?}", t.outcome_within(&s.submission, Duration::from_secs(5)).await);
+    println!("audit {:?}", rt.audit().await);
+    assert!(rt.get(id).is_some(), "the live thread was killed by a resume that answered NotFound; its view says {:?}", t.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
+    let store = Custom::default();
+    let rt = runtime(&store, Limits::default()).await;
+    let t = rt.spawn(SpawnThread::new()).await.unwrap();
+    t.submit("hang").await.unwrap();
+    ms(1).await;
+    store.0.hold.store(true, Ordering::SeqCst);
+    // Two appends in flight: [accepted a], then the records of the next ones.
+    let (t1, t2) = (t.clone(), t.clone());
+    let a = tokio::spawn(async move { t1.submit(Submission::from("a")).await });
+    ms(1).await;
+    let b = tokio::spawn(async move { t2.interrupt().await });
+    ms(50).await; // the turn's end, and the start of a's turn
+    store.fail_first_apply_rest();
+    let a = a.await.unwrap();
+    println!("a {a:?} interrupt {:?}", b.await.unwrap());
+    ms(5000).await;
+    let history = rt.store().read(t.id(), None).await.unwrap();
+    for r in history.iter() { println!("{}", String::from_utf8_lossy(&r.raw).chars().take(160).collect::<String>()); }
+    let said = history.iter().filter(|r| String::from_utf8_lossy(&r.raw).contains("\"message\":\"a\"")).count();
+    assert!(a.is_err());
+    assert_eq!(said, 0, "the submission was refused as surely not accepted; its input and turn are in the history");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s03_mail_of_children_makes_an_append_over_the_limit() {
+    let store = Custom::default();
+    let mut limits = Limits::default();
+    limits.batch_records_max = 8;
+    limits.mail_max = 4;
+    let rt = runtime(&store, limits).await;
+    let p = rt.spawn(SpawnThread::new()).await.unwrap();
+    let c = rt.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
+    for _ in 0..20 { c.run("x").await.unwrap(); }
+    let mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
+    println!("a real sender: {:?}", p.submit(mail).await);
+    p.run("go").await.unwrap();
+    let largest = store.0.largest.load(Ordering::SeqCst);
+    assert!(largest <= 8, "an append of {largest} records");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s04_shutdown_is_refused_under_load_and_kills_everything_without_a_word() {
+    let store = Custom::default();
+    let mut limits = Limits::default();
+    limits.supervisor_requests_max = 1;
+    let rt = runtime(&store, limits).await;
+    let t = rt.spawn(SpawnThread::new()).await.unwrap();
+    let s = t.submit("hang").await.unwrap();
+    ms(1).await;
+    store.0.slow_thread.store(true, Ordering::SeqCst);
+    let rt2 = rt.clone();
+    tokio::spawn(async move { drop(rt2.resume(ThreadId::from_parts(1, [1; 10])).await) });
+    ms(1).await;
+    let got = rt.shutdown(BUDGET).await;
+    println!("{got:?}");
+    let (done, known) = Done::channel();
+    store.submission(t.id(), &s.submission, done);
+    let state = known.await.unwrap().unwrap().state;
+    assert!(matches!(state, SubmissionState::Ended(_)), "{state:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s05_a_place_handed_over_across_a_crash_drifts() {
+    let store = Custom::default();
+    let mut limits = Limits::default();
+    limits.inbox_max = 1;
+    let rt = runtime(&store, limits).await;
+    let t = rt.spawn(SpawnThread::new()).await.unwrap();
+    let other = rt.spawn(SpawnThread::new()).await.unwrap();
+    t.submit("hang").await.unwrap();
+    ms(1).await;
+    t.submit("x").await.unwrap();
+    let mut waiting = Box::pin(t.submit_with("late", SubmitOptions::new().wait_for_place()));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    t.interrupt().await.unwrap();
+    ms(10).await; // the place was handed over
+    t.panic_for_test();
+    ms(1000).await;
+    waiting.await.unwrap();
+    ms(10).await;
+    other.submit("hang").await.unwrap();
+    ms(1).await;
+    other.submit("y").await.unwrap(); // holds a place
+    let audit = rt.audit().await;
+    assert!(audit.is_clean(), "{audit:?}");
+}
+
+// The parent is live, the child's end is durable, and the hint is lost.
+#[tokio::test(start_paused = true)]
+async fn s06_a_live_parent_does_not_hear_when_the_child_dies_after_its_commit() {
+    let store = Custom::default();
+    let rt = runtime(&store, Limits::default()).await;
+    let p = rt.spawn(SpawnThread::new()).await.unwrap();
+    let c = rt.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
+    c.submit("hang").await.unwrap();
+    ms(1).await;
+    let mut tap = rt.tap(TapOptions::matching(TapFilter::all().kinds([EventKind::Mail, EventKind::Submission, EventKind::Turn]))).unwrap();
+    store.0.hold.store(true, Ordering::SeqCst);
+    let c2 = c.clone();
+    tokio::spawn(async move { drop(c2.interrupt().await) });
+    ms(1).await;
+    c.panic_for_test();
+    ms(1).await;
+    store.0.hold.store(false, Ordering::SeqCst);
+    for (f, s, b, d) in std::mem::take(&mut *store.0.held.lock().unwrap()) { store.append(f, s, b, d); }
+    ms(5000).await;
+    let item = tap.try_next();
+    assert!(item.is_some(), "no TurnEnded, no SubmissionEnded, no mail to the live parent");
+}

@@ -191,7 +191,14 @@ impl SupervisorState {
         if self.ended {
             return;
         }
+        // From here on nothing starts. What closes is told first, and told all (`answer_close`).
         self.ended = true;
+        if self.closes.is_empty() {
+            self.stop();
+        }
+    }
+
+    fn stop(&self) {
         self.publish(None, RuntimeEvent::RuntimeEnded);
         self.shared.hub.close();
         self.myself.stop(None);

@@ -326,14 +326,28 @@ impl Slot {
     }
 
     /// Sets the view to what its supervisor knows, while no actor is there to publish itself.
-    pub fn show(&self, status: coppicer_messages::ThreadStatus, phase: coppicer_messages::Phase) {
+    /// Its number, if that is another one than before.
+    pub fn show(
+        &self,
+        status: coppicer_messages::ThreadStatus,
+        phase: coppicer_messages::Phase,
+    ) -> Option<u64> {
         self.change_view(|view| {
-            view.status = status;
-            view.phase = phase;
             view.turn = None;
             view.waiting_for_host = false;
-            view.status_seq += 1;
-        });
+            let changed = view.status != status || view.phase != phase;
+            if changed {
+                view.status = status;
+                view.phase = phase;
+                view.status_seq += 1;
+            }
+            changed.then_some(view.status_seq)
+        })
+    }
+
+    /// The phase that is shown.
+    pub fn phase(&self) -> coppicer_messages::Phase {
+        self.with_view(|view| view.phase)
     }
 
     /// Whether a turn runs.

@@ -167,7 +167,8 @@ impl SupervisorState {
                 }
             }
             Life::Dormant => {
-                entry.slot.show(ThreadStatus::Shutdown, Phase::Stopped);
+                let slot = entry.slot.clone();
+                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(thread, Rung::Drained, How::Completed, None);
             }
             Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
@@ -218,7 +219,8 @@ impl SupervisorState {
                 if let Some(incarnation) = &entry.incarnation {
                     incarnation.kill();
                 }
-                entry.slot.show(ThreadStatus::Shutdown, Phase::Stopped);
+                let slot = entry.slot.clone();
+                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
             }
             let left = Some("its end was not durable by the deadline");
             self.finish(thread, Rung::Fenced, How::TimedOut, left);

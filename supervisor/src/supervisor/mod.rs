@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use coppicer_actors::{Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
-    Asker, EventKind, Fact, LeaseBook, Limits, Now, Reply, RuntimeEvent, SpawnError, SpawnThread,
-    SupervisorMsg, SupervisorTick, ThreadId,
+    Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
+    SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -159,6 +159,15 @@ impl SupervisorState {
         let about = slot.map(|slot| &**slot.about());
         let epoch = slot.map(Slot::epoch).unwrap_or_default();
         self.shared.hub.publish(about, epoch, None, EventKind::Runtime, || Fact::Runtime(event));
+    }
+
+    /// Shows a status that no actor is there to show, and tells taps of it.
+    fn show(&self, slot: &Slot, status: ThreadStatus, phase: Phase) {
+        if let Some(status_seq) = slot.show(status.clone(), phase) {
+            let fact = || Fact::Thread(ThreadEvent::StatusChanged { status_seq, status, phase });
+            let about = Some(&**slot.about());
+            self.shared.hub.publish(about, slot.epoch(), None, EventKind::Status, fact);
+        }
     }
 
     /// Sends a notice to this actor when a time has come.

@@ -4,7 +4,10 @@
 //! outcomes are final, forks share, and edges can be listed whatever they look like. `GS-…` are the
 //! cases of REF 12.5.
 
-#![expect(clippy::unwrap_used, reason = "a suite of tests: it panics where a store breaks the contract")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite of tests: it panics where a store breaks the contract"
+)]
 
 use std::sync::Arc;
 

@@ -1,5 +1,45 @@
 //! A supervision runtime for agent threads: an OTP-grade tree whose children are durable, forkable
 //! conversations.
+//!
+//! Start with [`Runtime::builder`]. A [`Runtime`] makes, resumes, forks and closes threads; a
+//! [`ThreadHandle`] is the address of one: [`run`](ThreadHandle::run) sends input and waits for the
+//! outcome, [`submit`](ThreadHandle::submit) only for the receipt. What runs a turn is yours: an
+//! [`Engine`] opens an [`EngineSession`] per thread, and a turn acts through its [`TurnContext`].
+//!
+//! ```
+//! use coppicer::{Runtime, ScriptedEngine, SpawnThread};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::builder().engine(ScriptedEngine::echo()).start().await?;
+//! let thread = runtime.spawn(SpawnThread::new()).await?;
+//! assert_eq!(thread.run("hello").await?.message(), Some("hello"));
+//! runtime.shutdown(Duration::from_secs(5)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to … | see |
+//! |---|---|
+//! | bring a thread to life: new, resumed or forked | [`SpawnThread`], [`Runtime::spawn`], [`ForkPoint`] |
+//! | plug in what runs turns | [`Engine`], [`EngineError`], [`ScriptedEngine`], [`ReplayEngine`] |
+//! | send, steer, interrupt, answer | [`ThreadHandle`], [`Op`], [`Delivery`], [`SubmitError`] |
+//! | let agents work with agents | [`TurnContext::spawn`], [`TurnContext::wait`], [`TurnContext::mail`] |
+//! | decide what follows a crash | [`RestartPolicy`], [`OnCrash`] |
+//! | watch | [`Runtime::tap`], [`Event`], [`ThreadView`], [`Runtime::audit`] |
+//! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
+//! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
+//! | keep threads elsewhere | [`ThreadStore`] and its contract suite (feature `testing`) |
+//! | know every bound | [`Limits`] |
+//!
+//! Features: `cli` (default) is the `coppicer` command; hosts depend with `default-features = false`.
+//! `testing` adds `World`, the fixture that our own tests use.
+
+// The example of the README is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
 
 #[cfg(feature = "testing")]
 pub use coppicer_actors::{contract, faulty};
@@ -11,17 +51,17 @@ pub use coppicer_actors::{
     Decision, Done, EdgeChange, EdgeStatus, EmitError, Engine, EngineError, EngineSession,
     Envelope, FILES_MAX, Fence, Flaw, ForkOptions, ForkPlan, Gate, History, HistoryBase,
     HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept, KeptRecord,
-    LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, Lineage, MailTo, MarkerKind, MemoryStore,
-    MetaError, ModelView, NewSubmission, NewThread, OpenCall, OpenContext, OpenSubmission, Outline,
-    ReadError, RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker,
-    RolloutLine, RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile,
-    SessionMeta, SessionSet, SessionSource, Step, StoredThread, SubmitOptions, Tap, TapCounts,
-    TapFilter, TapFrom, TapHub, TapItem, TapOptions, ThreadHandle, ThreadSpawn, ThreadStore,
-    ThreadView, TokenCounts, Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState,
-    TurnStopped, ViewItem, Wait, Waited, before_nth_user_message, classify, classify_item,
-    close_open_calls, close_turn, descend, digest, fork_turn_positions, model_view, open_calls,
-    plan_fork, read_session, read_session_from, record_of, recorded_turns, resolve_history,
-    text_of, turn_state, user_positions, user_turns, wire_validity, write_flattened, write_history,
+    LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, MailTo, MarkerKind, MemoryStore, MetaError,
+    ModelView, NewSubmission, NewThread, OpenCall, OpenContext, OpenSubmission, Outline, ReadError,
+    RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker, RolloutLine,
+    RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile, SessionMeta,
+    SessionSet, SessionSource, Step, StoredThread, SubmitOptions, Tap, TapCounts, TapFilter,
+    TapFrom, TapItem, TapOptions, ThreadHandle, ThreadSpawn, ThreadStore, ThreadView, TokenCounts,
+    Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState, TurnStopped, ViewItem, Wait,
+    Waited, before_nth_user_message, classify, classify_item, close_open_calls, close_turn,
+    descend, digest, fork_turn_positions, model_view, open_calls, plan_fork, read_session,
+    read_session_from, record_of, recorded_turns, resolve_history, text_of, turn_state,
+    user_positions, user_turns, wire_validity, write_flattened, write_history,
 };
 pub use coppicer_messages::{
     AbortReason, Accepted, AgentPath, Asker, Backoff, CallId, CloseError, CloseOrder, CloseReport,

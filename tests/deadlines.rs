@@ -381,3 +381,43 @@ async fn a_steer_meets_its_deadline_or_is_refused_by_type() {
     assert_eq!(thread.submit(steer).await.unwrap_err(), SubmitError::NoActiveTurn);
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_a_thousand_dormant_and_idle_threads_closes_from_its_leaf_up() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let mut chain = vec![world.spawn(SpawnThread::new()).await.unwrap()];
+    for _ in 1..1_000 {
+        let request = SpawnThread::new().with_parent(chain[chain.len() - 1].id());
+        chain.push(world.spawn(request).await.unwrap());
+    }
+    chain[999].hibernate().await.unwrap();
+    let mut tap = world.watch();
+    let report = chain[0].close(BUDGET).await.unwrap();
+    assert_eq!(report.completed.len(), 1_000);
+    let mut ended = Vec::new();
+    while let Some(item) = tap.try_next() {
+        let event = item.event().unwrap();
+        if matches!(event.fact, coppicer::Fact::Runtime(RuntimeEvent::ThreadEnded { .. })) {
+            ended.extend(event.thread);
+        }
+    }
+    drop(tap);
+    let from_the_leaf: Vec<_> = chain[..999].iter().rev().map(coppicer::ThreadHandle::id).collect();
+    assert_eq!(ended, from_the_leaf);
+    world.end().await;
+}
+
+/// Real time: ten thousand threads in a debug build cannot all end within the deadline. The report
+/// arrives all the same, and what did not end is fenced off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_too_short_for_its_threads_is_kept() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    for _ in 0..10_000 {
+        world.spawn(SpawnThread::new()).await.unwrap();
+    }
+    let report = world.close_all(ms(60)).await.unwrap();
+    assert_eq!(report.threads.len(), 10_000);
+    assert_eq!(report.completed.len() + report.timed_out.len(), 10_000);
+    world.until(|audit| audit.count(LeaseKind::Resident) == 0).await;
+    world.end().await;
+}

@@ -80,6 +80,14 @@ fn garbage_in_the_middle() {
 }
 
 #[test]
+fn much_garbage() {
+    let folder = folder();
+    let text = meta(2, "") + &turn(1, "one") + &"garbage\n".repeat(5_000) + &turn(2, "two");
+    write(folder.path(), "bad.jsonl", text);
+    check(folder.path(), 2, &["bad.jsonl", "4980 more damaged lines", "`coppicer check`"]);
+}
+
+#[test]
 fn a_line_of_20_mib() {
     let folder = folder();
     let long = line("response_item", &format!("\"{}\"", "x".repeat(20 << 20)));

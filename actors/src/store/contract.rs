@@ -4,6 +4,11 @@
 //! outcomes are final, forks share, and edges can be listed whatever they look like. `GS-…` are the
 //! cases of REF 12.5.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite of tests: it panics where a store breaks the contract"
+)]
+
 use std::sync::Arc;
 
 use coppicer_messages::{

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coppicer::{
-    History, RecordClass, RolloutLine, RolloutReader, SessionFile, SessionMeta, SessionSet,
-    ThreadId, read_session,
+    History, RecordClass, ResolveError, RolloutLine, RolloutReader, SessionFile, SessionMeta,
+    SessionSet, ThreadId, read_session,
 };
 
 use super::problem::Problem;
 use crate::cli::files::session_files;
+
+/// Damaged lines of one file that are told one by one.
+const DAMAGE_MAX: usize = 20;
 
 /// One thread, as its files have it.
 #[derive(Debug)]
@@ -45,10 +48,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Loaded {
     for path in files {
         match read_session(&path) {
             Ok(file) => {
-                let damage = file.damage.iter().cloned();
-                loaded
-                    .problems
-                    .extend(damage.map(|damage| Problem::Damage { path: path.clone(), damage }));
+                note_damage(&file, &mut loaded.problems);
                 let file = Arc::new(file);
                 set.add_file(file.clone());
                 by_thread.entry(file.meta.id).or_default().push(file);
@@ -67,11 +67,25 @@ pub(super) fn load(paths: &[PathBuf]) -> Loaded {
     loaded
 }
 
-fn session(set: &mut SessionSet, file: &SessionFile) -> Result<Session, Problem> {
-    if file.meta.history_base.is_some() {
-        set.add_around(&file.path);
+fn note_damage(file: &SessionFile, problems: &mut Vec<Problem>) {
+    let path = &file.path;
+    let shown = file.damage.iter().take(DAMAGE_MAX).cloned();
+    problems.extend(shown.map(|damage| Problem::Damage { path: path.clone(), damage }));
+    if file.damage.len() > DAMAGE_MAX {
+        let lines = file.damage.len() - DAMAGE_MAX;
+        problems.push(Problem::MoreDamage { path: path.clone(), lines });
     }
-    let history = set.history_of(file)?;
+}
+
+/// Bases are found among the files of the run, else around the file.
+fn session(set: &mut SessionSet, file: &SessionFile) -> Result<Session, Problem> {
+    let history = match set.history_of(file) {
+        Err(ResolveError::MissingBase { .. } | ResolveError::ShortBase { .. }) => {
+            set.add_around(&file.path);
+            set.history_of(file)?
+        }
+        resolved => resolved?,
+    };
     Ok(Session { meta: file.meta.clone(), path: file.path.clone(), history })
 }
 

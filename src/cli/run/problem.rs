@@ -18,6 +18,11 @@ pub(super) enum Problem {
     #[error("{}:{}: {}; the line is kept aside", path.display(), damage.line, damage.reason)]
     Damage { path: PathBuf, damage: Damage },
     #[error(
+        "{}: {lines} more damaged lines are kept aside; `coppicer check` names them",
+        path.display()
+    )]
+    MoreDamage { path: PathBuf, lines: usize },
+    #[error(
         "{} and {}: both are thread {thread}, and neither continues the other; neither runs, name \
          one of them", one.display(), other.display()
     )]

@@ -12,6 +12,9 @@ use super::jobs::Job;
 use super::report::Report;
 use crate::cli::text;
 
+/// What is said of a submission without a durable outcome.
+const LOST: &str = "lost";
+
 /// Counts the durable outcomes of all jobs, and checks every history.
 pub(super) async fn verify(
     store: &dyn ThreadStore,
@@ -21,19 +24,19 @@ pub(super) async fn verify(
     let mut outcomes = String::new();
     for (&thread, job) in jobs {
         for submission in job.ids() {
-            let name = match outcome(store, thread, &submission).await {
-                Ok(Some(name)) => name,
+            let name = match state_of(store, thread, &submission).await {
+                Ok(Some(SubmissionState::Ended(outcome))) => outcome.name(),
                 // What was not sent any more has no outcome, nor what would have come after it.
                 Ok(None) if report.interrupted => break,
-                Ok(None) | Err(_) => {
+                Ok(_) | Err(_) => {
                     report.lost += 1;
-                    "lost".to_owned()
+                    LOST
                 }
             };
             // Writing to a string does not fail.
             let _ = writeln!(outcomes, "{thread} {submission} {name}");
-            if name != "lost" {
-                *report.turns.entry(name).or_default() += 1;
+            if name != LOST {
+                *report.turns.entry(name.to_owned()).or_default() += 1;
             }
         }
         if let Err(flaw) = check_history(store, thread).await {
@@ -46,17 +49,14 @@ pub(super) async fn verify(
     });
 }
 
-async fn outcome(
+async fn state_of(
     store: &dyn ThreadStore,
     thread: ThreadId,
     submission: &SubmissionId,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<SubmissionState>, StoreError> {
     let (done, found) = Done::channel();
     store.submission(thread, submission, done);
-    Ok(match found.await?.map(|known| known.state) {
-        Some(SubmissionState::Ended(outcome)) => Some(outcome.name().to_owned()),
-        Some(_) | None => None,
-    })
+    Ok(found.await?.map(|known| known.state))
 }
 
 /// A history is sound if a model can be shown it, and nothing in it is open.

@@ -76,14 +76,12 @@ impl SupervisorState {
         }
         let leaves = op.plan.leaves();
         self.closes.insert(close, op);
-        for thread in leaves {
-            self.tell(close, thread);
-        }
+        self.to_tell.extend(leaves.into_iter().map(|thread| (close, thread)));
         self.answer_close(close);
     }
 
     /// Every thread, parents before children, siblings in start order.
-    fn everything(&self) -> Vec<ThreadId> {
+    pub(super) fn everything(&self) -> Vec<ThreadId> {
         let mut tops: Vec<(u64, ThreadId)> = self
             .table
             .ids()
@@ -149,6 +147,27 @@ impl SupervisorState {
         }
     }
 
+    /// Goes on with closes after each message: tells those whose children have ended, and reports
+    /// what is due even if this actor is behind with its messages.
+    pub(super) fn go_on_closing(&mut self) {
+        while let Some((close, thread)) = self.to_tell.pop_front() {
+            self.report_due();
+            self.tell(close, thread);
+        }
+        self.report_due();
+    }
+
+    fn report_due(&mut self) {
+        if self.closes.is_empty() {
+            return;
+        }
+        let now = self.now().instant;
+        let due = self.closes.iter().find(|(_, op)| now >= op.plan.deadline());
+        if let Some((&close, _)) = due {
+            self.on_close_due(close);
+        }
+    }
+
     /// Tells a thread of a plan to end; its children have.
     fn tell(&mut self, close: u64, thread: ThreadId) {
         let now = self.now().instant;
@@ -196,36 +215,39 @@ impl SupervisorState {
         for close in awaited {
             let Some(op) = self.closes.get_mut(&close) else { continue };
             let next = op.plan.ended(thread, rung, how, left.map(str::to_owned), now);
-            if let Some(parent) = next {
-                self.tell(close, parent);
-            }
+            self.to_tell.extend(next.map(|parent| (close, parent)));
             self.answer_close(close);
         }
     }
 
-    /// The deadline: what has not ended is killed, fenced off and reported (P5).
+    /// The deadline: what has not ended is reported, then killed and fenced off (P5). The report
+    /// goes first: killing thousands takes its time.
     pub(super) fn on_close_due(&mut self, close: u64) {
-        let Some(op) = self.closes.get_mut(&close) else { return };
-        op.edge_open = false;
-        op.looking = None;
-        for thread in op.plan.unended() {
-            if let Some(entry) = self.table.get_mut(thread) {
-                entry.closing = true;
-                if let Life::Coming { op } = entry.life
-                    && let Some(spawning) = self.ops.get_mut(&op)
-                {
-                    spawning.cancelled = true;
-                }
-                if let Some(incarnation) = &entry.incarnation {
-                    incarnation.kill();
-                }
-                let slot = entry.slot.clone();
-                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
-            }
-            let left = Some("its end was not durable by the deadline");
-            self.finish(thread, Rung::Fenced, How::TimedOut, left);
+        let Some(op) = self.closes.remove(&close) else { return };
+        let unended = op.plan.unended();
+        let (reply, report) = self.report(op);
+        reply.tell(Ok(report));
+        for thread in unended {
+            self.fence_off(thread);
         }
-        self.answer_close(close);
+        self.stop_when_done();
+    }
+
+    /// Ends a thread without a word, and lets go of all it held.
+    pub(super) fn fence_off(&mut self, thread: ThreadId) {
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.closing = true;
+            if let Life::Coming { op } = entry.life
+                && let Some(spawning) = self.ops.get_mut(&op)
+            {
+                spawning.cancelled = true;
+            }
+            if let Some(incarnation) = &entry.incarnation {
+                incarnation.kill();
+            }
+        }
+        let left = Some("its end was not durable by the deadline");
+        self.finish(thread, Rung::Fenced, How::TimedOut, left);
     }
 
     fn answer_close(&mut self, close: u64) {
@@ -236,16 +258,20 @@ impl SupervisorState {
         if !done {
             return;
         }
-        let Some(op) = self.closes.remove(&close) else { return };
+        if let Some(op) = self.closes.remove(&close) {
+            let (reply, report) = self.report(op);
+            self.stop_when_done();
+            reply.tell(Ok(report));
+        }
+    }
+
+    fn report(&mut self, op: CloseOp) -> (Reply<CloseReport, CloseError>, CloseReport) {
         if op.all {
             self.closing_all -= 1;
         }
         let report = op.plan.report(self.now().instant);
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
-        if self.ended && self.closes.is_empty() {
-            self.stop();
-        }
-        op.reply.tell(Ok(report));
+        (op.reply, report)
     }
 }

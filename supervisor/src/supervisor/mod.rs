@@ -14,7 +14,7 @@ mod spawn;
 mod steps;
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use coppicer_actors::{Slot, ThreadWorld, Uplink};
@@ -67,6 +67,8 @@ pub(crate) struct SupervisorState {
     /// Resumes under way, by thread: a second one joins the first.
     coming: HashMap<ThreadId, u64>,
     closes: BTreeMap<u64, CloseOp>,
+    /// Threads of closes whose children have ended, to be told next.
+    to_tell: VecDeque<(u64, ThreadId)>,
     postponed: HashMap<ThreadId, Vec<Postponed>>,
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
@@ -93,6 +95,7 @@ impl Actor for SupervisorActor {
             ops: HashMap::new(),
             coming: HashMap::new(),
             closes: BTreeMap::new(),
+            to_tell: VecDeque::new(),
             postponed: HashMap::new(),
             closing_all: 0,
             ended: false,
@@ -129,6 +132,7 @@ impl Actor for SupervisorActor {
             SupervisorMsg::EdgeClosed { close, result } => state.on_edge_closed(close, result),
             other => tracing::warn!(msg = other.name(), "a message of another version was dropped"),
         }
+        state.go_on_closing();
         Ok(())
     }
 
@@ -200,14 +204,19 @@ impl SupervisorState {
         if self.ended {
             return;
         }
-        // From here on nothing starts. What closes is told first, and told all (`answer_close`).
+        // From here on nothing starts. What closes is answered first.
         self.ended = true;
-        if self.closes.is_empty() {
-            self.stop();
-        }
+        self.stop_when_done();
     }
 
-    fn stop(&self) {
+    fn stop_when_done(&mut self) {
+        if !self.ended || !self.closes.is_empty() {
+            return;
+        }
+        // Usually none: everything was closed before. What was not goes down without a word.
+        for thread in self.everything() {
+            self.fence_off(thread);
+        }
         self.publish(None, RuntimeEvent::RuntimeEnded);
         self.shared.hub.close();
         self.myself.stop(None);

@@ -326,7 +326,13 @@ impl Runtime {
         thread: ThreadId,
         submission: impl Into<Submission>,
     ) -> Result<Accepted, SubmitError> {
-        let handle = self.get(thread).ok_or(SubmitError::NotFound { thread })?;
+        let handle = self.get(thread).ok_or_else(|| {
+            if self.has_ended() {
+                SubmitError::RuntimeEnded
+            } else {
+                SubmitError::NotFound { thread }
+            }
+        })?;
         handle.submit_with(submission, SubmitOptions::new()).await
     }
 
@@ -335,7 +341,14 @@ impl Runtime {
     /// # Errors
     /// As [`ThreadHandle::interrupt`]; `NotFound` if it has no slot.
     pub async fn interrupt(&self, thread: ThreadId) -> Result<Interrupted, ControlError> {
-        self.get(thread).ok_or(ControlError::NotFound { thread })?.interrupt().await
+        let handle = self.get(thread).ok_or_else(|| {
+            if self.has_ended() {
+                ControlError::RuntimeEnded
+            } else {
+                ControlError::NotFound { thread }
+            }
+        })?;
+        handle.interrupt().await
     }
 
     /// Closes a thread and all below it, within `budget`. The report arrives by then, whatever
@@ -385,9 +398,14 @@ impl Runtime {
     /// # Errors
     /// The runtime has ended already; the host's threads are blocked, so that nothing could answer.
     pub async fn shutdown(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let report = self.close_all(budget).await;
+        let (reply, answer) = self.channel(budget);
+        let (scope, drain) = (CloseScope::All, Duration::ZERO);
+        if !self.send(SupervisorMsg::Close { scope, drain, reply }) {
+            return Err(CloseError::RuntimeEnded);
+        }
+        // Right behind it, so that nothing can start between the two.
         self.send(SupervisorMsg::End);
-        report
+        answer.wait().await
     }
 
     /// Subscribes to facts (P11).
@@ -428,6 +446,10 @@ impl Runtime {
     /// The bounds.
     pub fn limits(&self) -> &Limits {
         &self.inner.shared.limits
+    }
+
+    fn has_ended(&self) -> bool {
+        self.inner.shared.hub.is_closed()
     }
 
     fn find(&self, thread: ThreadId) -> Option<ThreadHandle> {

@@ -32,7 +32,8 @@ impl SupervisorState {
         reply: Reply<CloseReport, CloseError>,
     ) {
         let max = self.shared.limits.supervisor_requests_max;
-        if self.ops.len() + self.closes.len() >= max {
+        // Closing everything is never refused: the runtime ends behind it.
+        if scope != CloseScope::All && self.ops.len() + self.closes.len() >= max {
             return reply.tell(Err(CloseError::Limit(LimitReached {
                 limit: "supervisor_requests_max",
                 value: max as u64,
@@ -267,6 +268,9 @@ impl SupervisorState {
         let report = op.plan.report(self.now().instant);
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
+        if self.ended && self.closes.is_empty() {
+            self.stop();
+        }
         op.reply.tell(Ok(report));
     }
 }

@@ -195,7 +195,14 @@ impl SupervisorState {
         if self.ended {
             return;
         }
+        // From here on nothing starts. What closes is told first, and told all (`answer_close`).
         self.ended = true;
+        if self.closes.is_empty() {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
         // Usually none: everything was closed before. What was not goes down without a word.
         for thread in self.everything() {
             self.fence_off(thread);

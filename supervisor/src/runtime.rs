@@ -385,7 +385,7 @@ impl Runtime {
         drain: Duration,
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
-        let (reply, answer) = self.channel(budget);
+        let (reply, answer) = self.close_channel(budget);
         if !self.send(SupervisorMsg::Close { scope, drain, reply }) {
             return Err(CloseError::RuntimeEnded);
         }
@@ -398,7 +398,7 @@ impl Runtime {
     /// # Errors
     /// The runtime has ended already; the host's threads are blocked, so that nothing could answer.
     pub async fn shutdown(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let (reply, answer) = self.channel(budget);
+        let (reply, answer) = self.close_channel(budget);
         let (scope, drain) = (CloseScope::All, Duration::ZERO);
         if !self.send(SupervisorMsg::Close { scope, drain, reply }) {
             return Err(CloseError::RuntimeEnded);
@@ -459,6 +459,13 @@ impl Runtime {
 
     fn send(&self, msg: SupervisorMsg) -> bool {
         self.inner.shared.uplink.send(msg)
+    }
+
+    fn close_channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
+        let shared = &self.inner.shared;
+        let lease = shared.leases.grant(LeaseKind::PendingReply);
+        let slack = shared.limits.close_slack;
+        Reply::channel_with_slack(shared.clock.deadline(budget), slack, Some(lease))
     }
 
     fn channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {

@@ -1,6 +1,8 @@
 //! What is granted comes back (P10), also where a caller gives up, a thread closes, or a notice
 //! comes late.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use coppicer::faulty::StoreOp;

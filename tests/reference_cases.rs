@@ -3,6 +3,8 @@
 //! Where REF speaks of a manager that was dropped, a runtime has ended; where it looks into its log
 //! of ops, `SubmissionAccepted` events and the durable history tell.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};

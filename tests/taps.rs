@@ -1,5 +1,7 @@
 //! Taps account for every event (P11): for each, emitted = delivered + filtered + lost + waiting.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ fn raw_task() -> mpsc::Sender<Ask> {
     let (to, mut from) = mpsc::channel::<Ask>(512);
     tokio::spawn(async move {
         while let Some(reply) = from.recv().await {
-            drop(reply.send(1));
+            let _unread = reply.send(1);
         }
     });
     to
@@ -90,7 +90,7 @@ impl Actor for Echo {
         EchoMsg::Ask(reply): EchoMsg,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        drop(reply.send(1));
+        let _unread = reply.send(1);
         Ok(())
     }
 

@@ -260,7 +260,10 @@ impl ThreadHandle {
     /// # Cancel safety
     /// Dropping the future gives up the report; the close goes on.
     pub async fn close(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let (reply, answer) = self.channel(self.deadline(Some(budget)));
+        let lease = self.world.leases.grant(LeaseKind::PendingReply);
+        let slack = self.world.limits.close_slack;
+        let deadline = self.deadline(Some(budget));
+        let (reply, answer) = Reply::channel_with_slack(deadline, slack, Some(lease));
         let scope = CloseScope::Thread(self.id());
         if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
             return Err(CloseError::RuntimeEnded);

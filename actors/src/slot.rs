@@ -7,6 +7,7 @@
 mod lanes;
 mod view;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::taps::About;
 use crate::thread::Wake;
-use lanes::{Lanes, Place};
+use lanes::{InLine, Lanes, Place};
 pub use view::ThreadView;
 
 /// The way up to the supervisor. False if it is gone.
@@ -172,16 +173,22 @@ impl Slot {
             } else {
                 let (to, from) = oneshot::channel();
                 lanes.line.push_back(to);
-                Some(from)
+                Some(InLine::new(self, from))
             }
         };
         let held = match place {
             None => Place::held(self),
-            Some(from) => match tokio::time::timeout_at(deadline.instant(), from).await {
-                Ok(Ok(())) => Place::held(self),
-                Ok(Err(_)) => return Err(SubmitError::Closed { thread: self.thread() }),
-                Err(_) => return Err(SubmitError::NoAnswer),
-            },
+            Some(mut in_line) => {
+                match tokio::time::timeout_at(deadline.instant(), in_line.place()).await {
+                    Ok(Some(place)) => place,
+                    Ok(None) => {
+                        // The line was sent away: the door says why.
+                        self.check_door(&self.lanes.lock())?;
+                        return Err(SubmitError::Closed { thread: self.thread() });
+                    }
+                    Err(_) => return Err(SubmitError::NoAnswer),
+                }
+            }
         };
         let lanes = self.lanes.lock();
         self.check_door(&lanes)?;
@@ -236,16 +243,25 @@ impl Slot {
     }
 
     /// Puts a notice of what the actor itself started into the control lane: never refused, because
-    /// the actor bounds how much it starts.
+    /// the actor bounds how much it starts. Without an actor it is for one that is gone, and what it
+    /// carries goes back.
     pub(crate) fn notice(&self, msg: ThreadMsg) {
         let mut lanes = self.lanes.lock();
+        if lanes.actor.is_none() {
+            drop(lanes);
+            return drop(msg);
+        }
         lanes.control.push_back(msg);
         self.wake(lanes);
     }
 
     /// Tells the actor to close: into the control lane, whatever the door.
     pub fn order(&self, msg: ThreadMsg) {
-        self.notice(msg);
+        let mut lanes = self.lanes.lock();
+        if !lanes.ended {
+            lanes.control.push_back(msg);
+            self.wake(lanes);
+        }
     }
 
     /// Wakes the actor once for all that waits, or asks for one.
@@ -289,11 +305,18 @@ impl Slot {
         }
     }
 
-    /// Takes the incarnation away. What waits stays.
+    /// Takes the incarnation away. Requests that wait stay; notices for it go, with what they carry.
     pub fn detach(&self) {
-        let mut lanes = self.lanes.lock();
-        lanes.actor = None;
-        lanes.woken = false;
+        let notices: VecDeque<ThreadMsg> = {
+            let mut lanes = self.lanes.lock();
+            lanes.actor = None;
+            lanes.woken = false;
+            let waiting = std::mem::take(&mut lanes.control);
+            let (requests, notices) = waiting.into_iter().partition(ThreadMsg::is_request);
+            lanes.control = requests;
+            notices
+        };
+        drop(notices);
     }
 
     /// Gives up the actor if nothing waits: true if nothing did. Then the next message asks for one.
@@ -326,14 +349,28 @@ impl Slot {
     }
 
     /// Sets the view to what its supervisor knows, while no actor is there to publish itself.
-    pub fn show(&self, status: coppicer_messages::ThreadStatus, phase: coppicer_messages::Phase) {
+    /// Its number, if that is another one than before.
+    pub fn show(
+        &self,
+        status: coppicer_messages::ThreadStatus,
+        phase: coppicer_messages::Phase,
+    ) -> Option<u64> {
         self.change_view(|view| {
-            view.status = status;
-            view.phase = phase;
             view.turn = None;
             view.waiting_for_host = false;
-            view.status_seq += 1;
-        });
+            let changed = view.status != status || view.phase != phase;
+            if changed {
+                view.status = status;
+                view.phase = phase;
+                view.status_seq += 1;
+            }
+            changed.then_some(view.status_seq)
+        })
+    }
+
+    /// The phase that is shown.
+    pub fn phase(&self) -> coppicer_messages::Phase {
+        self.with_view(|view| view.phase)
     }
 
     /// Whether a turn runs.
@@ -382,8 +419,13 @@ impl Slot {
                 return; // the place changes hands
             }
         }
-        lanes.used = lanes.used.saturating_sub(1);
-        self.leases.note_returned(LeaseKind::InboxPermit);
+        // None is left when the slot has ended: then it gave them all back.
+        if lanes.used > 0 {
+            lanes.used -= 1;
+            self.leases.note_returned(LeaseKind::InboxPermit);
+        }
+        drop(lanes);
+        self.changed.notify_waiters();
     }
 
     /// How many submissions wait: those in the inbox and those accepted and not yet run.
@@ -394,6 +436,10 @@ impl Slot {
     /// Waits for an outcome: answered by [`settle`](Self::settle).
     pub fn await_outcome(&self, submission: SubmissionId, reply: Reply<Outcome, OutcomeError>) {
         let mut lanes = self.lanes.lock();
+        if lanes.ended {
+            drop(lanes);
+            return reply.tell(Err(OutcomeError::Closed { thread: self.thread(), submission }));
+        }
         lanes.waiters.retain(|(_, waiting)| !waiting.is_closed());
         lanes.waiters.push((submission, reply));
     }
@@ -422,6 +468,7 @@ impl Slot {
         let (input, control, waiters) = {
             let mut lanes = self.lanes.lock();
             lanes.door = Door::Closed;
+            lanes.ended = true;
             lanes.actor = None;
             lanes.line.clear();
             for _ in 0..lanes.used {
@@ -438,7 +485,9 @@ impl Slot {
         for msg in input.into_iter().chain(control) {
             refuse_closed(msg, thread);
         }
-        drop(waiters);
+        for (submission, reply) in waiters {
+            reply.tell(Err(OutcomeError::Closed { thread, submission }));
+        }
     }
 
     /// The newest incarnation that published itself here.

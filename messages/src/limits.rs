@@ -100,6 +100,8 @@ limits! {
         "Wait for a killed turn to be gone before it is fenced off.";
     close_margin: Duration = Duration::from_millis(20), "time",
         "Part of a close's budget kept for the report.";
+    close_slack: Duration = Duration::from_millis(100), "time",
+        "Wait of a close's caller beyond its deadline, for a report that an overloaded host delivers late.";
     turn_attempts_max: u32 = 4, "attempts",
         "Attempts at one turn when the engine reports a passing error.";
     retry_delay: Duration = Duration::from_millis(200), "time",

@@ -364,6 +364,14 @@ pub enum OutcomeError {
     /// The submission was refused.
     #[error("the submission was refused")]
     Refused(#[from] SubmitError),
+    /// The thread was closed before the outcome was durable: its next life settles it.
+    #[error("thread {thread} is closed; resume it to learn the outcome of {submission}")]
+    Closed {
+        /// Which thread.
+        thread: ThreadId,
+        /// Which submission.
+        submission: SubmissionId,
+    },
     /// The deadline came first; the submission goes on.
     #[error("no outcome by the deadline; the submission goes on")]
     NoAnswer,

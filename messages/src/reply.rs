@@ -1,6 +1,7 @@
 //! Reply ports: how a request carries the place where its answer goes.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,6 +21,18 @@ impl<T, E> Reply<T, E> {
     pub fn channel(deadline: Deadline, lease: Option<Lease>) -> (Self, Answer<T, E>) {
         let (to, from) = oneshot::channel();
         (Self { deadline, to }, Answer { deadline, from, _lease: lease })
+    }
+
+    /// A port whose caller waits `slack` longer than the deadline that it asks for: for answers that
+    /// are given at the deadline itself.
+    pub fn channel_with_slack(
+        deadline: Deadline,
+        slack: Duration,
+        lease: Option<Lease>,
+    ) -> (Self, Answer<T, E>) {
+        let (reply, mut answer) = Self::channel(deadline, lease);
+        answer.deadline = Deadline::after(deadline.instant(), slack);
+        (reply, answer)
     }
 
     /// By when the caller wants its answer.

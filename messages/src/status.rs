@@ -63,6 +63,16 @@ impl ThreadStatus {
         !matches!(self, Self::PendingInit | Self::Running | Self::Dormant)
     }
 
+    /// The status that a thread shows in a new life, if this was the durable one of the last.
+    #[must_use]
+    pub fn reborn(self) -> Self {
+        match self {
+            Self::Running => Self::Interrupted,
+            Self::Shutdown => Self::PendingInit,
+            last => last,
+        }
+    }
+
     /// The wire name without its data.
     pub const fn name(&self) -> &'static str {
         match self {

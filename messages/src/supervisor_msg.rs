@@ -36,7 +36,7 @@ pub enum SupervisorMsg {
         reply: Reply<CloseReport, CloseError>,
     },
 
-    /// End the runtime. Sent after everything was closed.
+    /// End the runtime once every close is answered. Nothing starts from here on.
     End,
 
     // Notices. Sent only by what the supervisor started.

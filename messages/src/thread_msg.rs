@@ -143,6 +143,21 @@ pub enum ThreadMsg {
 }
 
 impl ThreadMsg {
+    /// Whether it is asked from outside. What is not is a notice for one incarnation.
+    pub const fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Submit { .. }
+                | Self::Interrupt { .. }
+                | Self::Answer { .. }
+                | Self::Revive { .. }
+                | Self::Hibernate { .. }
+                | Self::Flush { .. }
+                | Self::Close { .. }
+                | Self::Mail { .. }
+        )
+    }
+
     /// Its name, for logs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -35,6 +35,7 @@ enum Command {
     Check(check::Args),
     History(history::Args),
     Fork(fork::Args),
+    Import(run::import::Args),
     Export(export::Args),
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Import(args) => run::import::run(&args),
         Command::Check(args) => check::run(&args),
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),

@@ -326,7 +326,13 @@ impl Runtime {
         thread: ThreadId,
         submission: impl Into<Submission>,
     ) -> Result<Accepted, SubmitError> {
-        let handle = self.get(thread).ok_or(SubmitError::NotFound { thread })?;
+        let handle = self.get(thread).ok_or_else(|| {
+            if self.has_ended() {
+                SubmitError::RuntimeEnded
+            } else {
+                SubmitError::NotFound { thread }
+            }
+        })?;
         handle.submit_with(submission, SubmitOptions::new()).await
     }
 
@@ -335,7 +341,14 @@ impl Runtime {
     /// # Errors
     /// As [`ThreadHandle::interrupt`]; `NotFound` if it has no slot.
     pub async fn interrupt(&self, thread: ThreadId) -> Result<Interrupted, ControlError> {
-        self.get(thread).ok_or(ControlError::NotFound { thread })?.interrupt().await
+        let handle = self.get(thread).ok_or_else(|| {
+            if self.has_ended() {
+                ControlError::RuntimeEnded
+            } else {
+                ControlError::NotFound { thread }
+            }
+        })?;
+        handle.interrupt().await
     }
 
     /// Closes a thread and all below it, within `budget`. The report arrives by then, whatever
@@ -372,7 +385,7 @@ impl Runtime {
         drain: Duration,
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
-        let (reply, answer) = self.channel(budget);
+        let (reply, answer) = self.close_channel(budget);
         if !self.send(SupervisorMsg::Close { scope, drain, reply }) {
             return Err(CloseError::RuntimeEnded);
         }
@@ -385,9 +398,14 @@ impl Runtime {
     /// # Errors
     /// The runtime has ended already; the host's threads are blocked, so that nothing could answer.
     pub async fn shutdown(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let report = self.close_all(budget).await;
+        let (reply, answer) = self.close_channel(budget);
+        let (scope, drain) = (CloseScope::All, Duration::ZERO);
+        if !self.send(SupervisorMsg::Close { scope, drain, reply }) {
+            return Err(CloseError::RuntimeEnded);
+        }
+        // Right behind it, so that nothing can start between the two.
         self.send(SupervisorMsg::End);
-        report
+        answer.wait().await
     }
 
     /// Subscribes to facts (P11).
@@ -430,6 +448,10 @@ impl Runtime {
         &self.inner.shared.limits
     }
 
+    fn has_ended(&self) -> bool {
+        self.inner.shared.hub.is_closed()
+    }
+
     fn find(&self, thread: ThreadId) -> Option<ThreadHandle> {
         let slot = self.inner.directory.find(thread)?;
         Some(ThreadHandle::new(slot, self.inner.turns.clone()))
@@ -437,6 +459,13 @@ impl Runtime {
 
     fn send(&self, msg: SupervisorMsg) -> bool {
         self.inner.shared.uplink.send(msg)
+    }
+
+    fn close_channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
+        let shared = &self.inner.shared;
+        let lease = shared.leases.grant(LeaseKind::PendingReply);
+        let slack = shared.limits.close_slack;
+        Reply::channel_with_slack(shared.clock.deadline(budget), slack, Some(lease))
     }
 
     fn channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {

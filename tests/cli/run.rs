@@ -110,6 +110,20 @@ fn a_segment_continues_its_base_also_when_that_is_not_named() {
 }
 
 #[test]
+fn an_import_shows_what_a_store_holds_each_tree_from_its_root() {
+    let ran = coppicer([std::ffi::OsStr::new("import"), examples().join("tree").as_os_str()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let names: Vec<&str> =
+        ran.out.lines().filter_map(|line| line.split("  /root/").nth(1)).collect();
+    let names: Vec<&str> = names.iter().filter_map(|rest| rest.split("  ").next()).collect();
+    assert_eq!(names, ["child_a", "child_a/grandchild", "child_b"]);
+    assert!(ran.out.ends_with("4 threads from 4 files\n"), "{ran:?}");
+    let ran = coppicer(["import", "nowhere"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    ran.says(&["nowhere", "no such file"]);
+}
+
+#[test]
 fn wrong_usage_is_told_apart() {
     for args in [
         &[][..],

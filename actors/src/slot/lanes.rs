@@ -11,6 +11,8 @@ use crate::thread::Wake;
 
 pub(super) struct Lanes {
     pub(super) door: Door,
+    /// Whether it is over for good: nothing is put in any more.
+    pub(super) ended: bool,
     pub(super) actor: Option<ActorRef<Wake>>,
     /// Whether the actor was told that something waits, and has not found the lanes empty since.
     pub(super) woken: bool,
@@ -27,6 +29,7 @@ impl Lanes {
     pub(super) const fn new(door: Door) -> Self {
         Self {
             door,
+            ended: false,
             actor: None,
             woken: false,
             input: VecDeque::new(),
@@ -57,6 +60,32 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.kept {
+            self.slot.free_place();
+        }
+    }
+}
+
+/// Somebody who waits in line. A place that comes after they left goes to the next.
+pub(super) struct InLine<'a> {
+    slot: &'a Slot,
+    from: oneshot::Receiver<()>,
+}
+
+impl<'a> InLine<'a> {
+    pub(super) const fn new(slot: &'a Slot, from: oneshot::Receiver<()>) -> Self {
+        Self { slot, from }
+    }
+
+    /// The place, once it is there; none if the line was sent away.
+    pub(super) async fn place(&mut self) -> Option<Place<'a>> {
+        (&mut self.from).await.ok().map(|()| Place::held(self.slot))
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.from.close();
+        if self.from.try_recv().is_ok() {
             self.slot.free_place();
         }
     }

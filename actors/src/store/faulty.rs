@@ -24,6 +24,8 @@ pub enum StoreOp {
     Append,
     /// [`ThreadStore::put_edge`].
     PutEdge,
+    /// [`ThreadStore::submission`].
+    Submission,
 }
 
 /// Wraps a store. Without a fault it is that store.
@@ -134,7 +136,10 @@ impl ThreadStore for FaultyStore {
     }
 
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
-        self.inner.submission(thread, id, done);
+        let id = id.clone();
+        self.through(StoreOp::Submission, done, move |store, done| {
+            store.submission(thread, &id, done);
+        });
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

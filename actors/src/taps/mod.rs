@@ -282,6 +282,11 @@ impl TapHub {
         self.state.lock().taps.iter().map(|tap| format!("tap {}", tap.id())).collect()
     }
 
+    /// Whether the runtime has ended, and every tap with it.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// Ends every tap: readers get what waits, then the end.
     pub fn close(&self) {
         let taps = {

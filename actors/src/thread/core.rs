@@ -96,9 +96,7 @@ impl ThreadCore {
                 None => self.queue.push_back(waiting),
             }
         }
-        if self.status == ThreadStatus::Running {
-            self.status = ThreadStatus::Interrupted;
-        }
+        self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
         let stays_parked = self.status == ThreadStatus::Parked;
         if parked {
             self.status = ThreadStatus::Parked;

@@ -134,8 +134,10 @@ impl ThreadState {
                     self.slot.free_place();
                     refuse_closed(msg, thread);
                 }
-                if let Some(looking) = self.looking_up.take() {
-                    self.slot.free_place();
+                for looking in std::mem::take(&mut self.looking_up) {
+                    if !looking.submission.op.is_control() {
+                        self.slot.free_place();
+                    }
                     looking.reply.tell(Err(SubmitError::Closed { thread }));
                 }
             }
@@ -226,6 +228,11 @@ impl ThreadState {
 
     /// Leaves only: what is linked under this actor would go down with it.
     pub(super) fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
+        if self.writes.are_pending() {
+            // Something was accepted behind the request: it is written and told before.
+            let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
+            return self.writes.parked.push_back((number, Effect::Sleep { reply }));
+        }
         let has_children = !self.myself.get_children().is_empty();
         let refusal = match self.core.hibernate() {
             Ok(()) if has_children => Some(self.core.wrong_phase("the parent of live threads")),

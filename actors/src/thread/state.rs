@@ -1,6 +1,7 @@
 //! The thread's hands: takes messages out of the slot, has its core decide, and carries it out.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -33,8 +34,9 @@ pub(crate) struct ThreadState {
     pub(super) session: Option<Box<dyn EngineSession>>,
     pub(super) live: Option<LiveTurn>,
     pub(super) writes: Writes,
-    /// A submission whose id is being looked up: input waits behind it, to keep its order.
-    pub(super) looking_up: Option<LookedUp>,
+    /// Submissions whose ids are looked up, one after the other: input waits behind them, to keep
+    /// its order.
+    pub(super) looking_up: VecDeque<LookedUp>,
     pub(super) effects: Vec<Effect>,
     pub(super) over: bool,
 }
@@ -48,7 +50,7 @@ pub(super) struct LiveTurn {
 
 pub(super) struct LookedUp {
     id: SubmissionId,
-    submission: Submission,
+    pub(super) submission: Submission,
     pub(super) reply: Reply<Accepted, SubmitError>,
 }
 
@@ -82,7 +84,7 @@ impl ThreadState {
             session: None,
             live: None,
             writes: Writes::starting_at(head),
-            looking_up: None,
+            looking_up: VecDeque::new(),
             effects: Vec::new(),
             over: false,
         }
@@ -119,7 +121,7 @@ impl ThreadState {
             if self.over {
                 return;
             }
-            if let Some(msg) = self.slot.take(self.looking_up.is_none()) {
+            if let Some(msg) = self.slot.take(self.looking_up.is_empty()) {
                 self.on_msg(msg);
             } else if !self.flush() {
                 return;
@@ -212,23 +214,41 @@ impl ThreadState {
                 reply.tell(told.map(|()| Accepted::new(id, seq)));
             });
         }
-        if !chosen {
+        if !chosen || self.core.closing.is_some() {
             return self.decide(|core, out| core.submit(id, submission, place, reply, now, out));
         }
+        self.looking_up.push_back(LookedUp { id, submission, reply });
+        if self.looking_up.len() == 1 {
+            self.look_up_next();
+        }
+    }
+
+    /// Has the store look up the first of those that wait for it.
+    fn look_up_next(&mut self) {
+        let Some(asked) = self.looking_up.front().map(|looking| looking.id.clone()) else { return };
         // What was accepted and is not written yet must be there when the store looks.
         self.flush();
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
         let done = Done::new(move |result| slot.notice(ThreadMsg::LookedUp { epoch, result }));
-        let thread = self.fence.thread;
-        let asked = id.clone();
-        self.looking_up = Some(LookedUp { id, submission, reply });
-        self.world.turns.store.submission(thread, &asked, done);
+        self.world.turns.store.submission(self.fence.thread, &asked, done);
     }
 
     fn on_looked_up(&mut self, result: Result<Option<KnownSubmission>, StoreError>, now: Now) {
-        let Some(LookedUp { id, submission, reply }) = self.looking_up.take() else { return };
+        let Some(looked_up) = self.looking_up.pop_front() else { return };
+        self.admit(looked_up, result, now);
+        self.look_up_next();
+    }
+
+    /// Accepts what is new, and answers what is known.
+    fn admit(
+        &mut self,
+        looked_up: LookedUp,
+        found: Result<Option<KnownSubmission>, StoreError>,
+        now: Now,
+    ) {
+        let LookedUp { id, submission, reply } = looked_up;
         let place = !submission.op.is_control();
-        let answer = match result {
+        let answer = match found {
             Ok(None) if !reply.expired(now.instant) => {
                 return self
                     .decide(|core, out| core.submit(id, submission, place, reply, now, out));

@@ -117,7 +117,7 @@ fn config() -> ThreadConfig {
     ThreadConfig::default().with_restart(policy)
 }
 
-async fn import(
+pub(super) async fn import(
     runtime: &Runtime,
     mut sessions: BTreeMap<ThreadId, Session>,
     places: &[Place],

@@ -4,6 +4,7 @@ mod drive;
 mod duration;
 mod engine;
 mod forest;
+pub(super) mod import;
 mod jobs;
 mod load;
 mod memory;

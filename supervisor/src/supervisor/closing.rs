@@ -32,7 +32,8 @@ impl SupervisorState {
         reply: Reply<CloseReport, CloseError>,
     ) {
         let max = self.shared.limits.supervisor_requests_max;
-        if self.ops.len() + self.closes.len() >= max {
+        // Closing everything is never refused: the runtime ends behind it.
+        if scope != CloseScope::All && self.ops.len() + self.closes.len() >= max {
             return reply.tell(Err(CloseError::Limit(LimitReached {
                 limit: "supervisor_requests_max",
                 value: max as u64,
@@ -185,7 +186,8 @@ impl SupervisorState {
                 }
             }
             Life::Dormant => {
-                entry.slot.show(ThreadStatus::Shutdown, Phase::Stopped);
+                let slot = entry.slot.clone();
+                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(thread, Rung::Drained, How::Completed, None);
             }
             Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
@@ -223,10 +225,12 @@ impl SupervisorState {
     pub(super) fn on_close_due(&mut self, close: u64) {
         let Some(op) = self.closes.remove(&close) else { return };
         let unended = op.plan.unended();
-        self.send_report(op);
+        let (reply, report) = self.report(op);
+        reply.tell(Ok(report));
         for thread in unended {
             self.fence_off(thread);
         }
+        self.stop_when_done();
     }
 
     /// Ends a thread without a word, and lets go of all it held.
@@ -241,7 +245,6 @@ impl SupervisorState {
             if let Some(incarnation) = &entry.incarnation {
                 incarnation.kill();
             }
-            entry.slot.show(ThreadStatus::Shutdown, Phase::Stopped);
         }
         let left = Some("its end was not durable by the deadline");
         self.finish(thread, Rung::Fenced, How::TimedOut, left);
@@ -256,17 +259,19 @@ impl SupervisorState {
             return;
         }
         if let Some(op) = self.closes.remove(&close) {
-            self.send_report(op);
+            let (reply, report) = self.report(op);
+            self.stop_when_done();
+            reply.tell(Ok(report));
         }
     }
 
-    fn send_report(&mut self, op: CloseOp) {
+    fn report(&mut self, op: CloseOp) -> (Reply<CloseReport, CloseError>, CloseReport) {
         if op.all {
             self.closing_all -= 1;
         }
         let report = op.plan.report(self.now().instant);
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
-        op.reply.tell(Ok(report));
+        (op.reply, report)
     }
 }

@@ -26,11 +26,11 @@ impl SupervisorState {
             Ended::Closed { rung } => self.finish(thread, rung, How::Completed, None),
             _ if closing => {
                 let left = format!("it ended by itself while it was closing: {how:?}");
-                slot.show(ThreadStatus::Shutdown, Phase::Stopped);
+                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(thread, Rung::Killed, How::SubmitFailed, Some(&left));
             }
             Ended::Dormant => {
-                slot.show(ThreadStatus::Dormant, Phase::Dormant);
+                self.show(&slot, ThreadStatus::Dormant, Phase::Dormant);
                 if let Some(entry) = self.table.get_mut(thread) {
                     entry.life = Life::Dormant;
                 }
@@ -43,7 +43,7 @@ impl SupervisorState {
             Ended::Killed if self.goes_with_parent(thread) => self.await_parent(thread),
             Ended::Fenced => {
                 let cause = "another runtime took over its thread".to_owned();
-                slot.show(ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
+                self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
                 self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
             }
             _ => self.crashed(thread, "its actor was killed"),
@@ -59,7 +59,8 @@ impl SupervisorState {
         let Some(entry) = self.table.get_mut(thread) else { return };
         entry.life = Life::AwaitParent;
         let cause = "its parent crashed".to_owned();
-        entry.slot.show(ThreadStatus::Crashed(cause), Phase::Backoff);
+        let slot = entry.slot.clone();
+        self.show(&slot, ThreadStatus::Crashed(cause), Phase::Backoff);
     }
 
     /// Decides what follows a crash of a thread's actor.
@@ -79,24 +80,24 @@ impl SupervisorState {
                 entry.life = Life::Lost;
                 entry.parking = false;
                 slot.set_door(Door::Parked);
-                slot.show(ThreadStatus::Parked, Phase::Parked);
+                self.show(&slot, ThreadStatus::Parked, Phase::Parked);
             }
             Decision::Again { restart, after } => {
                 entry.life = Life::Backoff { crash };
-                slot.show(ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
+                self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
                 self.arm(now + after, SupervisorTick::RestartDue { thread, crash });
             }
             Decision::Park => {
                 entry.parking = true;
                 slot.set_door(Door::Parked);
-                slot.show(ThreadStatus::Parked, Phase::Parked);
+                self.show(&slot, ThreadStatus::Parked, Phase::Parked);
                 self.publish(Some(&slot), RuntimeEvent::ThreadParked);
                 self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Parking);
             }
             Decision::Close => {
                 entry.closing = true;
-                slot.show(ThreadStatus::Crashed(cause.to_owned()), Phase::Stopped);
+                self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Stopped);
                 self.end_orphans(thread);
                 self.finish(thread, Rung::Killed, How::SubmitFailed, Some(cause));
             }
@@ -113,7 +114,7 @@ impl SupervisorState {
                     incarnation.kill();
                 }
                 let slot = entry.slot.clone();
-                slot.show(ThreadStatus::Shutdown, Phase::Stopped);
+                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(child, Rung::Killed, How::SubmitFailed, None);
             }
         }
@@ -141,6 +142,10 @@ impl SupervisorState {
     /// for its end is told.
     pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<&str>) {
         if let Some(entry) = self.table.remove(thread) {
+            let shown = self.directory.find(thread).is_some();
+            if shown && entry.slot.phase() != Phase::Stopped {
+                self.show(&entry.slot, ThreadStatus::Shutdown, Phase::Stopped);
+            }
             self.directory.remove(&entry.slot);
             entry.slot.end();
         }

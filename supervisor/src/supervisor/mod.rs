@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use coppicer_actors::{Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
-    Asker, EventKind, Fact, LeaseBook, Limits, Now, Reply, RuntimeEvent, SpawnError, SpawnThread,
-    SupervisorMsg, SupervisorTick, ThreadId,
+    Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
+    SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -165,6 +165,15 @@ impl SupervisorState {
         self.shared.hub.publish(about, epoch, None, EventKind::Runtime, || Fact::Runtime(event));
     }
 
+    /// Shows a status that no actor is there to show, and tells taps of it.
+    fn show(&self, slot: &Slot, status: ThreadStatus, phase: Phase) {
+        if let Some(status_seq) = slot.show(status.clone(), phase) {
+            let fact = || Fact::Thread(ThreadEvent::StatusChanged { status_seq, status, phase });
+            let about = Some(&**slot.about());
+            self.shared.hub.publish(about, slot.epoch(), None, EventKind::Status, fact);
+        }
+    }
+
     /// Sends a notice to this actor when a time has come.
     fn arm(&self, at: Instant, tick: SupervisorTick) {
         let uplink = self.shared.uplink.clone();
@@ -195,7 +204,15 @@ impl SupervisorState {
         if self.ended {
             return;
         }
+        // From here on nothing starts. What closes is answered first.
         self.ended = true;
+        self.stop_when_done();
+    }
+
+    fn stop_when_done(&mut self) {
+        if !self.ended || !self.closes.is_empty() {
+            return;
+        }
         // Usually none: everything was closed before. What was not goes down without a word.
         for thread in self.everything() {
             self.fence_off(thread);

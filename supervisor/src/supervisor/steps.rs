@@ -1,11 +1,12 @@
 //! The steps of a spawn: what a notice brought, what comes next, and how a spawn is undone.
 
 use coppicer_actors::{
-    Acquired, Done, Lineage, StoredThread, ThreadArgs, ThreadView, first_submission, start,
+    Acquired, Done, EdgeChange, EdgeStatus, Lineage, StoredThread, ThreadArgs, ThreadView,
+    first_submission, start,
 };
 use coppicer_messages::{
-    Accepted, Answer, LeaseKind, NewRecord, Reply, Rung, RuntimeEvent, SpawnError, SubmitError,
-    ThreadId,
+    Accepted, Answer, LeaseKind, NewRecord, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
+    SubmitError, ThreadId,
 };
 
 use super::SupervisorState;
@@ -93,7 +94,7 @@ impl SupervisorState {
         view.internal = stored.config.internal;
         view.forked_from = stored.base.map(|base| base.thread);
         view.rollout_path.clone_from(&stored.rollout_path);
-        view.status = stored.status.clone();
+        view.status = stored.status.clone().reborn();
         let slot = self.new_slot(stored.path.clone(), lineage, view);
         let lease = self.shared.leases.grant(LeaseKind::Slot);
         let policy = stored.config.restart;
@@ -123,6 +124,15 @@ impl SupervisorState {
             slot.submit_first(msg);
             answer
         });
+        if matches!(acquired.thread.parent, Some((_, EdgeStatus::Closed))) {
+            // It belongs to its tree again (REF 3.9).
+            let done = Done::new(move |result: Result<(), StoreError>| {
+                if let Err(error) = result {
+                    tracing::error!(%error, %thread, "the store could not open an edge again");
+                }
+            });
+            self.shared.store.put_edge(thread, EdgeChange::Status(EdgeStatus::Open), done);
+        }
         let args = ThreadArgs {
             world: self.world.clone(),
             slot: slot.clone(),

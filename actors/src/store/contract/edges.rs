@@ -1,0 +1,75 @@
+//! Parents and children (REF 12.5).
+
+use futures::FutureExt;
+
+use super::words::{CLOSED, OPEN, children, descendants, edges, gs, put_edge};
+use super::{Case, Store};
+use crate::store::EdgeChange;
+
+cases! {
+    /// GS-01.
+    async fn gs_01_children_are_listed_by_id_and_by_status(store) {
+        edges(&store, &[(1, 3, CLOSED), (1, 2, OPEN)]).await;
+        assert_eq!(children(&store, 1, None).await, [2, 3]);
+        assert_eq!(children(&store, 1, Some(OPEN)).await, [2]);
+        assert_eq!(children(&store, 1, Some(CLOSED)).await, [3]);
+    }
+
+    /// GS-02.
+    async fn gs_02_an_edge_is_closed_where_it_is(store) {
+        edges(&store, &[(10, 11, OPEN)]).await;
+        put_edge(&store, 11, EdgeChange::Status(CLOSED)).await;
+        assert_eq!(children(&store, 10, Some(OPEN)).await, [0; 0]);
+        assert_eq!(children(&store, 10, Some(CLOSED)).await, [11]);
+        assert_eq!(store.thread(gs(11)).await.unwrap().parent, Some((gs(10), CLOSED)));
+        put_edge(&store, 11, EdgeChange::Status(OPEN)).await;
+        assert_eq!(children(&store, 10, Some(OPEN)).await, [11]);
+    }
+
+    /// GS-03.
+    async fn gs_03_descendants_come_by_depth_and_every_edge_on_the_way_matches(store) {
+        edges(
+            &store,
+            &[
+                (20, 22, OPEN),
+                (20, 21, OPEN),
+                (21, 24, OPEN),
+                (22, 23, CLOSED),
+                (20, 25, CLOSED),
+                (25, 26, CLOSED),
+            ],
+        )
+        .await;
+        assert_eq!(descendants(&store, 20, None).await, [21, 22, 25, 23, 24, 26]);
+        assert_eq!(descendants(&store, 20, Some(OPEN)).await, [21, 22, 24]);
+        assert_eq!(descendants(&store, 20, Some(CLOSED)).await, [25, 26]);
+    }
+
+    /// GS-06*.
+    async fn gs_06_the_status_of_an_unknown_edge_changes_nothing(store) {
+        put_edge(&store, 1, EdgeChange::Status(CLOSED)).await;
+        edges(&store, &[(1, 2, OPEN)]).await;
+        // A root has no edge that could be closed.
+        put_edge(&store, 1, EdgeChange::Status(CLOSED)).await;
+        assert_eq!(store.thread(gs(1)).await.unwrap().parent, None);
+        assert_eq!(children(&store, 1, None).await, [2]);
+    }
+
+    /// GS-07*.
+    async fn gs_07_a_child_has_one_parent_the_latest(store) {
+        edges(&store, &[(1, 5, OPEN), (2, 5, CLOSED)]).await;
+        assert_eq!(children(&store, 1, None).await, [0; 0]);
+        assert_eq!(children(&store, 2, None).await, [5]);
+        assert_eq!(store.thread(gs(5)).await.unwrap().parent, Some((gs(2), CLOSED)));
+    }
+
+    /// GS-09*.
+    async fn gs_09_a_cycle_of_edges_ends(store) {
+        edges(&store, &[(1, 2, OPEN), (2, 1, OPEN)]).await;
+        assert_eq!(descendants(&store, 1, None).await, [2]);
+        assert_eq!(descendants(&store, 2, Some(OPEN)).await, [1]);
+        edges(&store, &[(10, 11, OPEN), (11, 12, OPEN), (12, 10, OPEN), (13, 13, OPEN)]).await;
+        assert_eq!(descendants(&store, 10, None).await, [11, 12]);
+        assert_eq!(descendants(&store, 13, None).await, [0; 0]);
+    }
+}

@@ -6,7 +6,9 @@ use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::*;
 
-fn name(s: &str) -> SubmissionId { SubmissionId::new(s).unwrap() }
+fn name(s: &str) -> SubmissionId {
+    SubmissionId::new(s).unwrap()
+}
 fn by_text() -> ScriptedEngine {
     ScriptedEngine::new(|_, input| match input.text().as_str() {
         "hang" => Script::new().then(Step::Hang),
@@ -14,20 +16,30 @@ fn by_text() -> ScriptedEngine {
         text => Script::new().say(text),
     })
 }
-async fn settle() { for _ in 0..300 { tokio::task::yield_now().await; } }
-async fn ms(n: u64) { tokio::time::sleep(Duration::from_millis(n)).await; }
+async fn settle() {
+    for _ in 0..300 {
+        tokio::task::yield_now().await;
+    }
+}
+async fn ms(n: u64) {
+    tokio::time::sleep(Duration::from_millis(n)).await;
+}
 
 // 1
 #[tokio::test(start_paused = true)]
 async fn f01_resume_racing_a_spawn_kills_the_live_thread() {
     let world = World::new(by_text()).await;
     let id = ThreadId::from_parts(1, [7; 10]);
-    let (resumed, spawned) = tokio::join!(world.resume(id), world.spawn(SpawnThread::new().with_id(id)));
+    let (resumed, spawned) =
+        tokio::join!(world.resume(id), world.spawn(SpawnThread::new().with_id(id)));
     println!("resumed {resumed:?}\nspawned {spawned:?}");
     settle().await;
     let stored = world.runtime().store().thread(id).await.is_ok();
     std::mem::forget(world);
-    assert!(resumed.is_ok() || spawned.is_ok(), "both fail, and the thread is in the store: {stored}");
+    assert!(
+        resumed.is_ok() || spawned.is_ok(),
+        "both fail, and the thread is in the store: {stored}"
+    );
 }
 
 // 2
@@ -140,7 +152,9 @@ async fn f07_parent_is_not_told_of_a_child_whose_actor_crashed_in_mid_turn() {
     let world = World::new(by_text()).await;
     let p = world.spawn(SpawnThread::new()).await.unwrap();
     let c = world.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
-    let mut tap = world.tap(TapOptions::matching(TapFilter::thread(p.id()).kinds([EventKind::Mail]))).unwrap();
+    let mut tap = world
+        .tap(TapOptions::matching(TapFilter::thread(p.id()).kinds([EventKind::Mail])))
+        .unwrap();
     let s = c.submit("hang").await.unwrap();
     ms(1).await;
     c.panic_for_test();
@@ -148,7 +162,10 @@ async fn f07_parent_is_not_told_of_a_child_whose_actor_crashed_in_mid_turn() {
     println!("outcome {:?}", c.outcome_within(&s.submission, Duration::from_secs(1)).await);
     let got = tap.try_next();
     std::mem::forget(world);
-    assert!(got.is_some(), "the child's turn ended as interrupted by a crash; the parent heard nothing");
+    assert!(
+        got.is_some(),
+        "the child's turn ended as interrupted by a crash; the parent heard nothing"
+    );
 }
 
 // 8
@@ -159,10 +176,15 @@ async fn f08_parent_is_not_told_of_a_dormant_child_that_is_closed() {
     let c = world.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
     c.hibernate().await.unwrap();
     settle().await;
-    let mut tap = world.tap(TapOptions::matching(TapFilter::thread(p.id()).kinds([EventKind::Mail]))).unwrap();
+    let mut tap = world
+        .tap(TapOptions::matching(TapFilter::thread(p.id()).kinds([EventKind::Mail])))
+        .unwrap();
     let report = c.close(BUDGET).await.unwrap();
     settle().await;
-    println!("{report:?} stored {:?}", world.runtime().store().thread(c.id()).await.unwrap().status);
+    println!(
+        "{report:?} stored {:?}",
+        world.runtime().store().thread(c.id()).await.unwrap().status
+    );
     let got = tap.try_next();
     std::mem::forget(world);
     assert!(got.is_some(), "closed: the parent heard nothing");
@@ -175,7 +197,8 @@ async fn f09_undone_spawn_of_a_crashed_actor_leaves_a_ghost() {
     let id = ThreadId::from_parts(1, [9; 10]);
     world.store.hold(StoreOp::Append);
     let rt = world.runtime().clone();
-    let spawn = tokio::spawn(async move { rt.spawn(SpawnThread::new().with_id(id).with_first("x")).await });
+    let spawn =
+        tokio::spawn(async move { rt.spawn(SpawnThread::new().with_id(id).with_first("x")).await });
     ms(1).await;
     world.get(id).unwrap().panic_for_test();
     ms(1).await;
@@ -209,7 +232,10 @@ async fn f10_resume_drops_its_first_submission() {
 async fn f11_revive_gives_no_fresh_budget_after_actor_crashes() {
     let world = World::new(by_text()).await;
     let policy = RestartPolicy::default().with_limit(1, Duration::from_secs(60));
-    let t = world.spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy))).await.unwrap();
+    let t = world
+        .spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy)))
+        .await
+        .unwrap();
     t.panic_for_test();
     ms(1000).await;
     t.panic_for_test();
@@ -265,7 +291,10 @@ async fn f14_a_long_backoff_kills_the_supervisor() {
     let world = World::new(by_text()).await;
     let long = Backoff { initial: Duration::MAX, factor: 1.0, max: Duration::MAX, jitter: 0.0 };
     let policy = RestartPolicy::default().with_backoff(long);
-    let t = world.spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy))).await.unwrap();
+    let t = world
+        .spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy)))
+        .await
+        .unwrap();
     let innocent = world.spawn(SpawnThread::new()).await.unwrap();
     t.submit("panic").await.unwrap();
     ms(1000).await;
@@ -298,7 +327,9 @@ async fn f16_no_journal_is_an_unbounded_journal() {
     limits.journal_events_max = 0;
     let world = World::with_limits(by_text(), limits).await;
     let t = world.spawn(SpawnThread::new()).await.unwrap();
-    for _ in 0..50 { t.run("x").await.unwrap(); }
+    for _ in 0..50 {
+        t.run("x").await.unwrap();
+    }
     let tap = world.tap(TapOptions::all().with_from(TapFrom::Cursor(0)));
     let waiting = tap.as_ref().map(|tap| tap.counts().waiting).unwrap_or(0);
     std::mem::forget(world);
@@ -338,7 +369,9 @@ async fn f18_wait_misses_the_freeing_of_a_place() {
     let child = world.get(ThreadId::from_parts(5, [5; 10])).unwrap();
     world.store.hold(StoreOp::Append);
     let c2 = child.clone();
-    tokio::spawn(async move { drop(c2.submit(Submission::new(Op::UpdateConfig { settings: serde_json::json!({}) })).await) });
+    tokio::spawn(async move {
+        drop(c2.submit(Submission::new(Op::UpdateConfig { settings: serde_json::json!({}) })).await)
+    });
     ms(100).await; // the parent waits now
     world.store.release(StoreOp::Append);
     ms(1000).await;
@@ -352,7 +385,10 @@ async fn f18_wait_misses_the_freeing_of_a_place() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f19_a_zombie_of_a_crashed_thread_is_not_counted() {
     let gate = Gate::new();
-    let world = World::new(ScriptedEngine::always(Script::new().then(Step::BlockUntil(gate.clone()))).on_own_threads()).await;
+    let world = World::new(
+        ScriptedEngine::always(Script::new().then(Step::BlockUntil(gate.clone()))).on_own_threads(),
+    )
+    .await;
     let t = world.spawn(SpawnThread::new().with_first("go")).await.unwrap();
     ms(100).await;
     t.panic_for_test();
@@ -467,18 +503,26 @@ impl Engine for CloseIt {
     }
 }
 impl EngineSession for CloseSession {
-    fn run_turn<'a>(&'a mut self, cx: &'a TurnContext, _input: TurnInput) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
+    fn run_turn<'a>(
+        &'a mut self,
+        cx: &'a TurnContext,
+        _input: TurnInput,
+    ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
         async move {
             println!("close: {:?}", cx.close(self.0, Duration::from_secs(1)).await);
             Ok(TurnOutput::done())
-        }.boxed()
+        }
+        .boxed()
     }
 }
 
 // 25
 #[tokio::test(start_paused = true)]
 async fn f25_interrupt_of_a_thread_whose_actor_crashes_says_the_runtime_has_ended() {
-    let world = World::new(ScriptedEngine::always(Script::new().then(Step::IgnoreCancel(Duration::from_secs(5))))).await;
+    let world = World::new(ScriptedEngine::always(
+        Script::new().then(Step::IgnoreCancel(Duration::from_secs(5))),
+    ))
+    .await;
     let t = world.spawn(SpawnThread::new()).await.unwrap();
     t.submit("x").await.unwrap();
     ms(1).await;
@@ -496,7 +540,10 @@ async fn f25_interrupt_of_a_thread_whose_actor_crashes_says_the_runtime_has_ende
 async fn f26_child_in_await_parent_when_parent_is_lost() {
     let world = World::new(by_text()).await;
     let policy = RestartPolicy::default().with_limit(0, Duration::from_secs(60));
-    let p = world.spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy))).await.unwrap();
+    let p = world
+        .spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy)))
+        .await
+        .unwrap();
     let c = world.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
     world.store.fail_next(StoreOp::Acquire, StoreError::Unavailable { reason: "disk".into() });
     p.panic_for_test();
@@ -515,7 +562,10 @@ async fn f27_late_revive_is_executed() {
     limits.call_timeout = Duration::from_millis(50);
     let world = World::with_limits(by_text(), limits).await;
     let policy = RestartPolicy::default().with_limit(0, Duration::from_secs(60));
-    let t = world.spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy))).await.unwrap();
+    let t = world
+        .spawn(SpawnThread::new().with_config(ThreadConfig::default().with_restart(policy)))
+        .await
+        .unwrap();
     world.store.hold(StoreOp::Acquire);
     t.panic_for_test();
     ms(10).await;
@@ -531,7 +581,9 @@ async fn f27_late_revive_is_executed() {
 // 28
 #[tokio::test(start_paused = true)]
 async fn f28_run_of_an_answer_never_ends() {
-    let engine = ScriptedEngine::always(Script::new().then(Step::Ask(serde_json::json!("q"), Duration::from_secs(60))));
+    let engine = ScriptedEngine::always(
+        Script::new().then(Step::Ask(serde_json::json!("q"), Duration::from_secs(60))),
+    );
     let world = World::new(engine).await;
     let t = world.spawn(SpawnThread::new()).await.unwrap();
     let s = t.submit("x").await.unwrap();

@@ -26,33 +26,76 @@ impl Custom {
         let held = std::mem::take(&mut *self.0.held.lock().unwrap());
         println!("held {}", held.len());
         for (n, (fence, seq, batch, done)) in held.into_iter().enumerate() {
-            if n == 0 { done.tell(Err(StoreError::Unavailable { reason: "busy".into() })); }
-            else { self.0.mem.append(fence, seq, batch, done); }
+            if n == 0 {
+                done.tell(Err(StoreError::Unavailable { reason: "busy".into() }));
+            } else {
+                self.0.mem.append(fence, seq, batch, done);
+            }
         }
     }
 }
 impl ThreadStore for Custom {
-    fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) { self.0.mem.create(thread, records, done) }
-    fn acquire(&self, thread: ThreadId, done: Done<Acquired>) { self.0.mem.acquire(thread, done) }
+    fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
+        self.0.mem.create(thread, records, done)
+    }
+    fn acquire(&self, thread: ThreadId, done: Done<Acquired>) {
+        self.0.mem.acquire(thread, done)
+    }
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
         self.0.largest.fetch_max(batch.records.len(), Ordering::SeqCst);
-        if self.0.hold.load(Ordering::SeqCst) { self.0.held.lock().unwrap().push((fence, expected, batch, done)); }
-        else { self.0.mem.append(fence, expected, batch, done) }
+        if self.0.hold.load(Ordering::SeqCst) {
+            self.0.held.lock().unwrap().push((fence, expected, batch, done));
+        } else {
+            self.0.mem.append(fence, expected, batch, done)
+        }
     }
-    fn undo_create(&self, fence: Fence, done: Done<()>) { self.0.mem.undo_create(fence, done) }
-    fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) { self.0.mem.put_edge(child, edge, done) }
-    fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) { self.0.mem.submission(thread, id, done) }
+    fn undo_create(&self, fence: Fence, done: Done<()>) {
+        self.0.mem.undo_create(fence, done)
+    }
+    fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
+        self.0.mem.put_edge(child, edge, done)
+    }
+    fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
+        self.0.mem.submission(thread, id, done)
+    }
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
         async move {
             let found = self.0.mem.thread(thread).await;
-            if self.0.slow_thread.load(Ordering::SeqCst) { tokio::time::sleep(Duration::from_millis(100)).await; }
+            if self.0.slow_thread.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             found
-        }.boxed()
+        }
+        .boxed()
     }
-    fn read(&self, thread: ThreadId, end: Option<Seq>) -> BoxFuture<'_, Result<History, StoreError>> { self.0.mem.read(thread, end) }
-    fn children(&self, parent: ThreadId, f: Option<EdgeStatus>) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> { self.0.mem.children(parent, f) }
-    fn descendants(&self, root: ThreadId, f: Option<EdgeStatus>) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> { self.0.mem.descendants(root, f) }
-    fn list(&self, after: Option<ThreadId>, count: usize) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> { self.0.mem.list(after, count) }
+    fn read(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.0.mem.read(thread, end)
+    }
+    fn children(
+        &self,
+        parent: ThreadId,
+        f: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.0.mem.children(parent, f)
+    }
+    fn descendants(
+        &self,
+        root: ThreadId,
+        f: Option<EdgeStatus>,
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.0.mem.descendants(root, f)
+    }
+    fn list(
+        &self,
+        after: Option<ThreadId>,
+        count: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
+        self.0.mem.list(after, count)
+    }
 }
 async fn runtime(store: &Custom, limits: Limits) -> Runtime {
     let engine = ScriptedEngine::new(|_, input| match input.text().as_str() {
@@ -61,7 +104,9 @@ async fn runtime(store: &Custom, limits: Limits) -> Runtime {
     });
     Runtime::builder().engine(engine).store(store.clone()).limits(limits).start().await.unwrap()
 }
-async fn ms(n: u64) { tokio::time::sleep(Duration::from_millis(n)).await; }
+async fn ms(n: u64) {
+    tokio::time::sleep(Duration::from_millis(n)).await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn s01_a_losing_resume_kills_a_live_thread_in_mid_turn() {
@@ -80,7 +125,11 @@ async fn s01_a_losing_resume_kills_a_live_thread_in_mid_turn() {
     ms(10).await;
     println!("outcome {:?}", t.outcome_within(&s.submission, Duration::from_secs(5)).await);
     println!("audit {:?}", rt.audit().await);
-    assert!(rt.get(id).is_some(), "the live thread was killed by a resume that answered NotFound; its view says {:?}", t.status());
+    assert!(
+        rt.get(id).is_some(),
+        "the live thread was killed by a resume that answered NotFound; its view says {:?}",
+        t.status()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,10 +151,18 @@ async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
     println!("a {a:?} interrupt {:?}", b.await.unwrap());
     ms(5000).await;
     let history = rt.store().read(t.id(), None).await.unwrap();
-    for r in history.iter() { println!("{}", String::from_utf8_lossy(&r.raw).chars().take(160).collect::<String>()); }
-    let said = history.iter().filter(|r| String::from_utf8_lossy(&r.raw).contains("\"message\":\"a\"")).count();
+    for r in history.iter() {
+        println!("{}", String::from_utf8_lossy(&r.raw).chars().take(160).collect::<String>());
+    }
+    let said = history
+        .iter()
+        .filter(|r| String::from_utf8_lossy(&r.raw).contains("\"message\":\"a\""))
+        .count();
     assert!(a.is_err());
-    assert_eq!(said, 0, "the submission was refused as surely not accepted; its input and turn are in the history");
+    assert_eq!(
+        said, 0,
+        "the submission was refused as surely not accepted; its input and turn are in the history"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +174,9 @@ async fn s03_mail_of_children_makes_an_append_over_the_limit() {
     let rt = runtime(&store, limits).await;
     let p = rt.spawn(SpawnThread::new()).await.unwrap();
     let c = rt.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
-    for _ in 0..20 { c.run("x").await.unwrap(); }
+    for _ in 0..20 {
+        c.run("x").await.unwrap();
+    }
     let mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
     println!("a real sender: {:?}", p.submit(mail).await);
     p.run("go").await.unwrap();
@@ -181,7 +240,13 @@ async fn s06_a_live_parent_does_not_hear_when_the_child_dies_after_its_commit() 
     let c = rt.spawn(SpawnThread::new().with_parent(p.id())).await.unwrap();
     c.submit("hang").await.unwrap();
     ms(1).await;
-    let mut tap = rt.tap(TapOptions::matching(TapFilter::all().kinds([EventKind::Mail, EventKind::Submission, EventKind::Turn]))).unwrap();
+    let mut tap = rt
+        .tap(TapOptions::matching(TapFilter::all().kinds([
+            EventKind::Mail,
+            EventKind::Submission,
+            EventKind::Turn,
+        ])))
+        .unwrap();
     store.0.hold.store(true, Ordering::SeqCst);
     let c2 = c.clone();
     tokio::spawn(async move { drop(c2.interrupt().await) });
@@ -189,7 +254,9 @@ async fn s06_a_live_parent_does_not_hear_when_the_child_dies_after_its_commit() 
     c.panic_for_test();
     ms(1).await;
     store.0.hold.store(false, Ordering::SeqCst);
-    for (f, s, b, d) in std::mem::take(&mut *store.0.held.lock().unwrap()) { store.append(f, s, b, d); }
+    for (f, s, b, d) in std::mem::take(&mut *store.0.held.lock().unwrap()) {
+        store.append(f, s, b, d);
+    }
     ms(5000).await;
     let item = tap.try_next();
     assert!(item.is_some(), "no TurnEnded, no SubmissionEnded, no mail to the live parent");

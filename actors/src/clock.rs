@@ -81,13 +81,15 @@ impl IdSource {
         (bits >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// Ten bytes: twelve bits that count, so that ids rise, and random ones.
+    /// Ten bytes: 26 bits that count, so that ids rise within a millisecond, and random ones. Four
+    /// and two bits between them are the UUID's version and variant.
     fn random_bytes(&self) -> [u8; 10] {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let high = splitmix(self.seed.wrapping_add(count.wrapping_mul(2)));
+        let random = splitmix(self.seed.wrapping_add(count.wrapping_mul(2))).to_be_bytes();
         let mut bytes = [0; 10];
-        bytes[..2].copy_from_slice(&((count & 0x0fff) as u16).to_be_bytes());
-        bytes[2..].copy_from_slice(&high.to_be_bytes());
+        bytes[..2].copy_from_slice(&((count >> 14 & 0x0fff) as u16).to_be_bytes());
+        bytes[2..4].copy_from_slice(&((count & 0x3fff) as u16).to_be_bytes());
+        bytes[4..].copy_from_slice(&random[..6]);
         bytes
     }
 }
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn ids_of_one_millisecond_rise() {
         let ids = IdSource::seeded(7);
-        let made: Vec<ThreadId> = (0..1000).map(|_| ids.thread(1_000)).collect();
+        let made: Vec<ThreadId> = (0..100_000).map(|_| ids.thread(1_000)).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
     }
 

@@ -137,8 +137,7 @@ impl ThreadHandle {
         let waiting = self.await_outcome(&id, Deadline::after(tokio::time::Instant::now(), FAR));
         check(&self.world, &submission)?;
         let deadline = self.deadline(None);
-        let make = || message_as(&self.world, submission, id, false, deadline);
-        self.slot.submit(make)?.wait().await?;
+        send(&self.world, &self.slot, submission, id, false, deadline)?.wait().await?;
         waiting.wait().await
     }
 
@@ -327,21 +326,37 @@ pub(crate) async fn submit_to(
     deadline: Deadline,
 ) -> Result<Accepted, SubmitError> {
     check(world, &submission)?;
-    if submission.op.is_control() {
-        let (msg, answer) = message(world, submission, deadline);
-        slot.control(msg).map_err(|(_, error)| match error {
-            ControlError::Overloaded { waiting } => {
-                SubmitError::Overloaded { depth: waiting, capacity: waiting }
-            }
-            _ => SubmitError::Closed { thread: slot.thread() },
-        })?;
-        return answer.wait().await;
+    let mut submission = submission;
+    let chosen = submission.id.is_some();
+    let id = submission.id.take().unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
+    send(world, slot, submission, id, chosen, deadline)?.wait().await
+}
+
+/// Puts a submission into the lane that it belongs to.
+fn send(
+    world: &TurnWorld,
+    slot: &Slot,
+    submission: Submission,
+    id: SubmissionId,
+    chosen: bool,
+    deadline: Deadline,
+) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
+    if !submission.op.is_control() {
+        return slot.submit(|| message_as(world, submission, id, chosen, deadline));
     }
-    slot.submit(|| message(world, submission, deadline))?.wait().await
+    let (msg, answer) = message_as(world, submission, id, chosen, deadline);
+    match slot.control(msg) {
+        Ok(()) => Ok(answer),
+        Err((_, ControlError::Overloaded { waiting })) => {
+            Err(SubmitError::Overloaded { depth: waiting, capacity: waiting })
+        }
+        Err(_) => Err(SubmitError::Closed { thread: slot.thread() }),
+    }
 }
 
 /// What can be refused without asking the thread.
-fn check(world: &TurnWorld, submission: &Submission) -> Result<(), SubmitError> {
+#[doc(hidden)]
+pub fn check(world: &TurnWorld, submission: &Submission) -> Result<(), SubmitError> {
     let max = world.limits.submission_bytes_max;
     let got = match &submission.op {
         Op::UserInput { input, .. } => input.preview().len(),

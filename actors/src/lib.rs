@@ -25,6 +25,8 @@ pub use engine::{
     ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
     TurnStopped, Wait, Waited,
 };
+#[doc(hidden)]
+pub use handle::check as check_submission;
 pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
     ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,

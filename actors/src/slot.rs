@@ -166,6 +166,7 @@ impl Slot {
             self.check_door(&lanes)?;
             if lanes.used < self.capacity {
                 lanes.used += 1;
+                lanes.handed += 1;
                 self.leases.note_granted(LeaseKind::InboxPermit);
                 None
             } else if lanes.line.len() >= self.control_max {
@@ -190,8 +191,12 @@ impl Slot {
                 }
             }
         };
-        let lanes = self.lanes.lock();
-        self.check_door(&lanes)?;
+        let mut lanes = self.lanes.lock();
+        if let Err(refusal) = self.check_door(&lanes) {
+            drop(lanes); // the place takes the lock when it goes back
+            return Err(refusal);
+        }
+        lanes.handed = lanes.handed.saturating_sub(1);
         held.keep();
         Ok(self.push_input(lanes, make))
     }
@@ -266,7 +271,7 @@ impl Slot {
 
     /// Wakes the actor once for all that waits, or asks for one.
     fn wake(&self, mut lanes: parking_lot::MutexGuard<'_, Lanes>) {
-        if lanes.door == Door::Dormant {
+        if lanes.door == Door::Dormant && lanes.actor.is_none() {
             lanes.door = Door::Open;
             drop(lanes);
             self.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
@@ -290,7 +295,7 @@ impl Slot {
     /// of which takes a place in the inbox.
     pub(crate) fn attach(&self, actor: ActorRef<Wake>, queued: usize) {
         let mut lanes = self.lanes.lock();
-        let used = lanes.input.len() + queued;
+        let used = lanes.input.len() + lanes.handed + queued;
         for _ in lanes.used..used {
             self.leases.note_granted(LeaseKind::InboxPermit);
         }
@@ -298,6 +303,9 @@ impl Slot {
             self.leases.note_returned(LeaseKind::InboxPermit);
         }
         lanes.used = used;
+        if lanes.door == Door::Dormant {
+            lanes.door = Door::Open;
+        }
         lanes.actor = Some(actor);
         lanes.woken = false;
         if !lanes.input.is_empty() || !lanes.control.is_empty() {
@@ -416,6 +424,7 @@ impl Slot {
         let mut lanes = self.lanes.lock();
         while let Some(next) = lanes.line.pop_front() {
             if next.send(()).is_ok() {
+                lanes.handed += 1;
                 return; // the place changes hands
             }
         }
@@ -426,6 +435,14 @@ impl Slot {
         }
         drop(lanes);
         self.changed.notify_waiters();
+    }
+
+    /// Takes back a place that was handed to somebody who did not use it.
+    fn take_back_place(&self) {
+        let mut lanes = self.lanes.lock();
+        lanes.handed = lanes.handed.saturating_sub(1);
+        drop(lanes);
+        self.free_place();
     }
 
     /// How many submissions wait: those in the inbox and those accepted and not yet run.
@@ -442,6 +459,12 @@ impl Slot {
         }
         lanes.waiters.retain(|(_, waiting)| !waiting.is_closed());
         lanes.waiters.push((submission, reply));
+    }
+
+    /// The submissions whose outcomes are waited for.
+    pub(crate) fn awaited(&self) -> Vec<SubmissionId> {
+        let lanes = self.lanes.lock();
+        lanes.waiters.iter().map(|(submission, _)| submission.clone()).collect()
     }
 
     /// Tells those who wait for it.

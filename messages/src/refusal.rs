@@ -422,7 +422,14 @@ macro_rules! from_no_answer {
         }
     )*};
 }
-from_no_answer!(SpawnError, ControlError, CloseError, OutcomeError);
+from_no_answer!(SpawnError, CloseError, OutcomeError);
+
+impl From<NoAnswer> for ControlError {
+    /// A thread's actor that is gone without an answer may have done it: same advice as a deadline.
+    fn from(_: NoAnswer) -> Self {
+        Self::NoAnswer
+    }
+}
 
 impl From<NoAnswer> for SubmitError {
     /// A thread's actor that is gone without an answer may have written it: same advice as a deadline.

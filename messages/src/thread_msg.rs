@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     Accepted, CloseOrder, ControlError, Interrupted, Lease, Mail, NewRecord, QuestionId, Reply,
-    Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, TurnId, Usage,
+    Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, TurnId,
 };
 
 /// Everything one agent thread can be asked, or told.
@@ -67,7 +67,17 @@ pub enum ThreadMsg {
         mail: Mail,
     },
 
+    /// There may be mail in the mailbox that nobody told of: look.
+    LookForMail,
+
     // Notices. Sent only by what this actor started; each names what it belongs to.
+    /// The store read the mailbox.
+    MailRead {
+        /// For which incarnation.
+        epoch: crate::Epoch,
+        /// What it found.
+        result: Result<Vec<Mail>, StoreError>,
+    },
     /// The turn took what was waiting for it.
     TakeSteered {
         /// By whom.
@@ -94,13 +104,6 @@ pub enum ThreadMsg {
         body: serde_json::Value,
         /// The host's answer.
         reply: Reply<serde_json::Value, ControlError>,
-    },
-    /// The turn used tokens.
-    Used {
-        /// By whom.
-        turn: TurnId,
-        /// How many.
-        usage: Usage,
     },
     /// The code of a turn that ran on an OS thread of its own is gone.
     TurnGone {
@@ -155,6 +158,7 @@ impl ThreadMsg {
                 | Self::Flush { .. }
                 | Self::Close { .. }
                 | Self::Mail { .. }
+                | Self::LookForMail
         )
     }
 
@@ -169,10 +173,11 @@ impl ThreadMsg {
             Self::Flush { .. } => "flush",
             Self::Close { .. } => "close",
             Self::Mail { .. } => "mail",
+            Self::LookForMail => "look_for_mail",
+            Self::MailRead { .. } => "mail_read",
             Self::TakeSteered { .. } => "take_steered",
             Self::Emitted { .. } => "emitted",
             Self::Asked { .. } => "asked",
-            Self::Used { .. } => "used",
             Self::TurnGone { .. } => "turn_gone",
             Self::Permitted { .. } => "permitted",
             Self::Committed { .. } => "committed",

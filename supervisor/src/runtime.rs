@@ -7,7 +7,7 @@ use std::time::Duration;
 use coppicer_actors::{
     Clock, Done, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoredThread,
     SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
-    TurnWorld, Uplink,
+    TurnWorld, Uplink, check_submission,
 };
 use coppicer_messages::{
     Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, ForkPoint, Interrupted,
@@ -213,6 +213,10 @@ impl Runtime {
         request: SpawnThread,
         budget: Duration,
     ) -> Result<ThreadHandle, SpawnError> {
+        if let Some(first) = &request.first {
+            check_submission(&self.inner.turns, first)
+                .map_err(|refusal| SpawnError::FirstSubmission(Box::new(refusal)))?;
+        }
         let (reply, answer) = self.channel(budget);
         let request = Box::new(request);
         if !self.send(SupervisorMsg::Spawn { request, asker: None, reply }) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Item;
 use crate::clock::{Clock, IdSource};
-use crate::handle::submit_to;
+use crate::handle::{check, submit_to};
 use crate::history::{History, Line, classify};
 use crate::slot::{Slot, Uplink};
 use crate::store::ThreadStore;
@@ -219,7 +219,16 @@ impl TurnContext {
     /// Counts tokens.
     pub fn usage(&self, usage: Usage) {
         if !self.link.is_revoked() {
-            self.slot.notice(ThreadMsg::Used { turn: self.link.turn.clone(), usage });
+            self.slot.change_view(|view| view.usage += usage);
+            let fact = || Fact::Thread(ThreadEvent::UsageReported { usage });
+            let about = Some(&**self.slot.about());
+            self.world.hub.publish(
+                about,
+                self.epoch,
+                Some(&self.link.turn),
+                EventKind::Usage,
+                fact,
+            );
         }
     }
 
@@ -281,6 +290,10 @@ impl TurnContext {
     pub async fn spawn(&self, request: SpawnThread) -> Result<ThreadId, SpawnError> {
         if self.link.is_revoked() {
             return Err(SpawnError::Fenced);
+        }
+        if let Some(first) = &request.first {
+            check(&self.world, first)
+                .map_err(|refusal| SpawnError::FirstSubmission(Box::new(refusal)))?;
         }
         let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
         let (reply, answer) = self.channel(deadline);
@@ -397,7 +410,7 @@ impl TurnContext {
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
         let below = (self.world.find)(thread)
-            .is_none_or(|slot| slot.about().lineage.contains(self.thread()));
+            .is_some_and(|slot| slot.about().lineage.contains(self.thread()));
         if self.link.is_revoked() || !below {
             return Err(CloseError::NotFound { thread });
         }

@@ -20,6 +20,8 @@ pub(super) struct Lanes {
     pub(super) control: VecDeque<ThreadMsg>,
     /// Places of the inbox in use: submissions in `input`, and those accepted and not yet run.
     pub(super) used: usize,
+    /// Of these, places handed to a caller that has not used them yet.
+    pub(super) handed: usize,
     /// Those who wait for a place, first come first served.
     pub(super) line: VecDeque<oneshot::Sender<()>>,
     pub(super) waiters: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)>,
@@ -35,6 +37,7 @@ impl Lanes {
             input: VecDeque::new(),
             control: VecDeque::new(),
             used: 0,
+            handed: 0,
             line: VecDeque::new(),
             waiters: Vec::new(),
         }
@@ -60,7 +63,7 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.slot.free_place();
+            self.slot.take_back_place();
         }
     }
 }
@@ -86,7 +89,7 @@ impl Drop for InLine<'_> {
     fn drop(&mut self) {
         self.from.close();
         if self.from.try_recv().is_ok() {
-            self.slot.free_place();
+            self.slot.take_back_place();
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use coppicer_messages::{KnownSubmission, NewRecord, Seq, StoreError, SubmissionId, ThreadId};
+use coppicer_messages::{
+    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId,
+};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -140,6 +142,10 @@ impl ThreadStore for FaultyStore {
         self.through(StoreOp::Submission, done, move |store, done| {
             store.submission(thread, &id, done);
         });
+    }
+
+    fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
+        self.inner.mail(thread, done);
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

@@ -26,6 +26,8 @@ pub struct MemoryStore {
 struct Row {
     thread: StoredThread,
     history: History,
+    /// Appends made under the newest fence.
+    appends: u64,
     submissions: HashMap<SubmissionId, SubmissionRow>,
     order: u64,
     mail: Vec<Mail>,
@@ -118,6 +120,7 @@ fn create(
     let row = Row {
         thread: stored,
         history,
+        appends: 0,
         submissions: HashMap::new(),
         order: 0,
         mail: Vec::new(),
@@ -131,6 +134,7 @@ fn create(
 fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
     let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
     row.thread.epoch = row.thread.epoch.next();
+    row.appends = 0;
     let mut open: Vec<(u64, OpenSubmission)> = row
         .submissions
         .iter()
@@ -164,6 +168,13 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     if head != expected {
         return Err(StoreError::HeadConflict { thread, expected, head });
     }
+    if batch.number != 0 {
+        if batch.number != row.appends + 1 {
+            // One before it was refused: what follows from it must not be applied either.
+            return Err(StoreError::Fenced { thread });
+        }
+        row.appends = batch.number;
+    }
     for record in batch.records {
         row.history.append(record);
     }
@@ -188,9 +199,6 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
             submission.known.state = state;
         }
     }
-    if !batch.mail_taken.is_empty() {
-        row.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
-    }
     if let Some(status) = batch.status {
         row.thread.status = status;
     }
@@ -201,6 +209,10 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
         {
             reader.mail.push(out.mail);
         }
+    }
+    // After the mail: a thread may take what it is sent in the same append.
+    if let Some(row) = rows.get_mut(&thread).filter(|_| !batch.mail_taken.is_empty()) {
+        row.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
     }
     Ok(head)
 }
@@ -276,6 +288,14 @@ impl ThreadStore for MemoryStore {
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         let result = match self.threads.lock().get(&thread) {
             Some(row) => Ok(row.submissions.get(id).map(|row| row.known.clone())),
+            None => Err(not_found(thread)),
+        };
+        done.tell(result);
+    }
+
+    fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
+        let result = match self.threads.lock().get(&thread) {
+            Some(row) => Ok(row.mail.clone()),
             None => Err(not_found(thread)),
         };
         done.tell(result);

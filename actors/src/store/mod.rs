@@ -207,6 +207,9 @@ pub struct MailTo {
 /// What one append writes: all of it, or nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
+    /// The how-many-th append under its fence, from 1: the store refuses one that follows a refused
+    /// one. 0 is not checked.
+    pub number: u64,
     /// Records, at the expected head and the places after it.
     pub records: Vec<NewRecord>,
     /// Submissions that are accepted.
@@ -266,8 +269,12 @@ pub trait ThreadStore: Send + Sync + 'static {
 
     /// Writes a batch. The answer is the new head, after it is durable.
     ///
+    /// Mail of the batch is applied before its `mail_taken`: a thread may take what it is sent in
+    /// the same append.
+    ///
     /// # Errors
-    /// `Fenced`; `HeadConflict`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
+    /// `Fenced`, also for a numbered append behind a refused one; `HeadConflict`; `TooLarge`;
+    /// `Unavailable`; `UnknownOutcome`.
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>);
 
     /// Takes back a thread that was made and never shown to anybody: nothing of it remains.
@@ -287,6 +294,12 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// # Errors
     /// `NotFound` of the thread; `Unavailable`.
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>);
+
+    /// The mail that a thread has not read, in the order in which it came.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>);
 
     /// The thread, without its records.
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>>;

@@ -153,6 +153,8 @@ pub struct TapHub {
 
 struct HubState {
     seq: u64,
+    /// The newest event that fell out of the journal; 0 if none did.
+    forgotten: u64,
     journal: VecDeque<(Arc<Event>, Lineage)>,
     taps: Vec<Arc<Ring>>,
     next_tap: u64,
@@ -171,6 +173,7 @@ impl TapHub {
             wanted: AtomicU32::new(0),
             state: Mutex::new(HubState {
                 seq: 0,
+                forgotten: 0,
                 journal: VecDeque::new(),
                 taps: Vec::new(),
                 next_tap: 1,
@@ -219,10 +222,11 @@ impl TapHub {
             tap.offer(&event, &lineage);
         }
         if event.fact.is_lifecycle() {
-            if state.journal.len() == self.journal_max {
-                state.journal.pop_front();
-            }
             state.journal.push_back((event, lineage));
+            while state.journal.len() > self.journal_max {
+                let oldest = state.journal.pop_front();
+                state.forgotten = oldest.map_or(state.forgotten, |(event, _)| event.seq);
+            }
         }
     }
 
@@ -250,12 +254,8 @@ impl TapHub {
         }
         let ring = Arc::new(Ring::new(state.next_tap, options.filter, capacity));
         if let TapFrom::Cursor(cursor) = options.from {
-            // The journal starts where the first event was dropped from it.
-            let from = if state.journal.len() < self.journal_max {
-                0
-            } else {
-                state.journal.front().map_or(state.seq, |(event, _)| event.seq - 1)
-            };
+            // The last event that the journal had to let go.
+            let from = state.forgotten;
             if cursor < from || cursor > state.seq {
                 return Err(TapError::CursorOutside { cursor, from, to: state.seq });
             }

@@ -23,6 +23,8 @@ pub(super) enum Acceptance {
     Write { records: Vec<NewRecord>, session_stale: bool },
     /// It stops the running turn.
     Interrupt,
+    /// It answers an engine's question.
+    Answer,
     /// It lets the actor go.
     Hibernate,
     /// It closes the thread.
@@ -84,8 +86,9 @@ pub(super) fn decide(
             core.busy_with().map_or(Ok(Acceptance::Hibernate), busy)
         }
         Op::Close => Ok(Acceptance::Close),
-        op @ (Op::RefreshConfig | Op::Answer { .. }) => {
-            Err(SubmitError::Unsupported { op: op.name() })
+        Op::Answer { question, .. } if core.waits_for_answer(question) => Ok(Acceptance::Answer),
+        Op::Answer { question, .. } => {
+            Err(SubmitError::UnknownQuestion { question: question.clone() })
         }
         op => Err(SubmitError::Unsupported { op: op.name() }),
     }
@@ -209,6 +212,11 @@ pub(super) fn carry(
         Acceptance::Interrupt => {
             let until = now.instant + core.limits.interrupt_grace;
             core.cancel(until, now, &mut after);
+        }
+        Acceptance::Answer => {
+            if let Op::Answer { question, answer } = submission.op {
+                core.answered(&question, answer, &mut after);
+            }
         }
         Acceptance::Hibernate => after.push(Effect::Sleep { reply: None }),
         Acceptance::Close => after.push(Effect::AskClose),

@@ -1,14 +1,24 @@
 //! The core's decisions about control: interrupts, times that have come, closing, reviving.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use coppicer_messages::{
-    CloseOrder, ControlError, Ended, Flushed, Interrupted, Mail, Now, Outcome, Phase, Reply,
-    SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick, TurnId,
+    CloseOrder, ControlError, Deadline, Ended, Flushed, Interrupted, Mail, Now, Outcome, Phase,
+    Reply, SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick, TurnId,
 };
+
+use tokio::time::Instant;
 
 use super::core::ThreadCore;
 use super::effect::Effect;
 use super::running::{Cancelled, Stage, TurnEnd};
 use crate::store::Batch;
+
+/// The moment `pause` from now, however long that is.
+pub(super) fn later(now: Now, pause: Duration) -> Instant {
+    Deadline::after(now.instant, pause).instant()
+}
 
 impl ThreadCore {
     /// Stops the running turn. Answered once its end is durable.
@@ -22,19 +32,14 @@ impl ThreadCore {
             None => out.push(Effect::AnswerInterrupt { reply, found: Interrupted::NothingRan }),
             Some(running) => {
                 running.interrupts.push(reply);
-                let stop_until = now.instant + self.limits.interrupt_grace;
+                let stop_until = later(now, self.limits.interrupt_grace);
                 self.cancel(stop_until, now, out);
             }
         }
     }
 
     /// Tells the running turn to stop, if it was not told before; kills it at `stop_until`.
-    pub(crate) fn cancel(
-        &mut self,
-        stop_until: tokio::time::Instant,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn cancel(&mut self, stop_until: Instant, now: Now, out: &mut Vec<Effect>) {
         let Some(running) = self.turn.as_mut() else { return };
         let turn = running.id.clone();
         let earlier = running.cancelled.as_ref().map(|cancelled| cancelled.stop_until);
@@ -59,7 +64,7 @@ impl ThreadCore {
         match tick {
             ThreadTick::DrainOver(turn) if self.runs(&turn) => {
                 let until = self.closing.map_or(now.instant, |order| order.stop_until);
-                self.cancel(until.min(now.instant + self.limits.interrupt_grace), now, out);
+                self.cancel(until.min(later(now, self.limits.interrupt_grace)), now, out);
             }
             ThreadTick::GraceOver(turn) => self.grace_over(&turn, now, out),
             ThreadTick::KillOver(turn) => {
@@ -106,7 +111,7 @@ impl ThreadCore {
             return;
         }
         running.stage = Stage::Killed;
-        let mut kill_until = now.instant + self.limits.kill_wait;
+        let mut kill_until = later(now, self.limits.kill_wait);
         if let Some(order) = self.closing {
             kill_until = kill_until.min(order.kill_until);
         }
@@ -138,7 +143,7 @@ impl ThreadCore {
                 out.push(Effect::Arm { at: order.drain_until, tick });
             }
             Some(_) => {
-                let grace = now.instant + self.limits.interrupt_grace;
+                let grace = later(now, self.limits.interrupt_grace);
                 self.cancel(order.stop_until.min(grace), now, out);
             }
         }
@@ -198,6 +203,30 @@ impl ThreadCore {
     /// Where the thread stands once all is written.
     pub(crate) fn flushed(&self) -> Flushed {
         Flushed { head: self.head, running: self.turn.is_some() }
+    }
+
+    /// There may be mail that nobody told of: the mailbox is read once all takes are written.
+    pub(crate) fn look_for_mail(&mut self, out: &mut Vec<Effect>) {
+        if self.mail_reading.is_none() {
+            self.mail_reading = Some(HashSet::new());
+            out.push(Effect::ReadMail);
+        }
+    }
+
+    /// What the mailbox holds: new is what neither waits here nor was taken meanwhile.
+    pub(crate) fn mail_read(&mut self, found: Vec<Mail>, now: Now, out: &mut Vec<Effect>) {
+        let Some(taken) = self.mail_reading.take() else { return };
+        for mail in found {
+            let known = taken.contains(&mail.id)
+                || self.mail_had.contains(&mail.id)
+                || self.mail.iter().any(|waiting| waiting.id == mail.id);
+            if !known {
+                self.mail_had.insert(mail.id.clone());
+                out.push(self.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));
+                self.mail.push_back(mail);
+            }
+        }
+        self.next(now, out);
     }
 
     /// Mail that is durable in this thread's mailbox.

@@ -53,8 +53,10 @@ pub(crate) struct ThreadCore {
     pub(crate) asking: Option<TurnId>,
     pub(crate) queue: VecDeque<Waiting>,
     pub(crate) mail: VecDeque<Mail>,
-    /// Mail that came from the store when this incarnation began: told again, it is old.
+    /// Mail that was read from the store and may be told of too: told again, it is old.
     pub(crate) mail_had: HashSet<MailId>,
+    /// While the mailbox is being read: what was taken meanwhile.
+    pub(crate) mail_reading: Option<HashSet<MailId>>,
     pub(crate) questions: HashMap<QuestionId, Reply<serde_json::Value, ControlError>>,
     pub(crate) closing: Option<CloseOrder>,
     /// The furthest rung that a stop in this close had to go.
@@ -98,6 +100,9 @@ impl ThreadCore {
         }
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
         let stays_parked = self.status == ThreadStatus::Parked;
+        // The parent hears of a turn that its host or its actor left (P12).
+        let left = !batch.states.is_empty();
+        let told = if left { self.tell_parent(&mut batch, &self.status) } else { None };
         if parked {
             self.status = ThreadStatus::Parked;
         }
@@ -106,6 +111,7 @@ impl ThreadCore {
             // Before the outcomes that it settles.
             out.insert(0, self.write(batch));
         }
+        out.extend(told);
         if parked || stays_parked {
             self.phase = Phase::Parked;
             out.push(Effect::Park);
@@ -148,12 +154,29 @@ impl ThreadCore {
         answer: serde_json::Value,
         out: &mut Vec<Effect>,
     ) -> Result<(), SubmitError> {
-        let unknown = || SubmitError::UnknownQuestion { question: question.clone() };
-        let reply = self.questions.remove(question).ok_or_else(unknown)?;
-        reply.tell(Ok(answer));
-        out.push(self.publish(ThreadEvent::QuestionAnswered { question: question.clone() }));
-        out.push(self.show());
+        if !self.waits_for_answer(question) {
+            return Err(SubmitError::UnknownQuestion { question: question.clone() });
+        }
+        self.answered(question, answer, out);
         Ok(())
+    }
+
+    /// Whether a turn still waits for the answer to `question`.
+    pub(crate) fn waits_for_answer(&self, question: &QuestionId) -> bool {
+        self.questions.get(question).is_some_and(|reply| !reply.is_closed())
+    }
+
+    pub(crate) fn answered(
+        &mut self,
+        question: &QuestionId,
+        answer: serde_json::Value,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(reply) = self.questions.remove(question) {
+            out.push(Effect::TellAnswer { reply, answer });
+            out.push(self.publish(ThreadEvent::QuestionAnswered { question: question.clone() }));
+            out.push(self.show());
+        }
     }
 
     /// The running turn asks its host.
@@ -205,7 +228,7 @@ impl ThreadCore {
             status: self.status.clone(),
             phase: self.phase,
             turn: self.turn.as_ref().map(|turn| turn.id.clone()),
-            waiting_for_host: !self.questions.is_empty(),
+            waiting_for_host: self.questions.values().any(|reply| !reply.is_closed()),
             ended: None,
         }
     }

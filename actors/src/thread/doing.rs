@@ -17,6 +17,7 @@ use super::running::TurnEnd;
 use super::state::{LiveTurn, ThreadState};
 use crate::engine::{TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, refuse_closed};
+use crate::store::Done;
 use crate::turn::{TurnActor, TurnArgs};
 
 impl ThreadState {
@@ -95,6 +96,13 @@ impl ThreadState {
             Effect::Park => self.slot.set_door(Door::Parked),
             Effect::Unpark => self.slot.set_door(Door::Open),
             Effect::AskClose => self.ask_close(),
+            Effect::ReadMail => {
+                let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
+                let done =
+                    Done::new(move |result| slot.notice(ThreadMsg::MailRead { epoch, result }));
+                self.world.turns.store.mail(self.fence.thread, done);
+            }
+            Effect::TellAnswer { reply, answer } => reply.tell(Ok(answer)),
             Effect::Sleep { reply } => self.sleep(reply),
             Effect::End(how) => self.end(how),
             Effect::AskPermit { turn } => self.ask_permit(turn),
@@ -232,6 +240,12 @@ impl ThreadState {
             // Something was accepted behind the request: it is written and told before.
             let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
             return self.writes.parked.push_back((number, Effect::Sleep { reply }));
+        }
+        if self.writes.are_pending() {
+            // What was decided behind it is told first.
+            let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
+            self.writes.parked.push_back((number, Effect::Sleep { reply }));
+            return;
         }
         let has_children = !self.myself.get_children().is_empty();
         let refusal = match self.core.hibernate() {

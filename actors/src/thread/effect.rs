@@ -41,6 +41,8 @@ pub(crate) enum Effect {
     AnswerFlush { reply: Reply<Flushed, ControlError>, flushed: Flushed },
     /// Tell that it is done.
     Confirm { reply: Reply<(), ControlError> },
+    /// Give a turn the host's answer.
+    TellAnswer { reply: Reply<serde_json::Value, ControlError>, answer: serde_json::Value },
     /// Tell another thread of mail in its mailbox.
     Deliver { to: ThreadId, mail: Mail },
     /// Give one place of the inbox back: what held it is done, or shown as running.
@@ -53,6 +55,8 @@ pub(crate) enum Effect {
     Unpark,
     /// Ask the supervisor to close this thread.
     AskClose,
+    /// Read the mailbox.
+    ReadMail,
     /// Give up the actor until it is needed.
     Sleep { reply: Option<Reply<(), ControlError>> },
     /// End the actor.
@@ -98,6 +102,8 @@ impl Effect {
             | Self::Park
             | Self::Unpark
             | Self::AskClose
+            | Self::ReadMail
+            | Self::TellAnswer { .. }
             | Self::Sleep { .. }
             | Self::End(_) => true,
             Self::Write(_)

@@ -277,6 +277,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         queue: VecDeque::new(),
         mail: acquired.mail.iter().cloned().collect(),
         mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect(),
+        mail_reading: None,
         questions: HashMap::new(),
         closing: None,
         rung: Rung::Drained,

@@ -6,8 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, Ended, KnownSubmission, LeaseKind, NewRecord, Now, Op, Reply, StoreError, Submission,
-    SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadMsg, TurnId,
+    Accepted, Ended, EventKind, Fact, KnownSubmission, LeaseKind, NewRecord, Now, Reply,
+    StoreError, Submission, SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadMsg,
+    TurnId,
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -111,7 +112,37 @@ impl ThreadState {
         let open = std::mem::take(&mut self.open);
         let parked = self.parked;
         self.decide(|core, out| core.begin(recovery, open, parked, now, out));
+        self.make_up();
         self.drain();
+    }
+
+    /// Tells what an earlier incarnation had made durable and could not tell any more: outcomes that
+    /// are waited for, and mail in the parent's mailbox.
+    fn make_up(&self) {
+        for id in self.slot.awaited() {
+            let (slot, hub) = (self.slot.clone(), self.world.turns.hub.clone());
+            let (asked, epoch) = (id.clone(), self.fence.epoch);
+            let done = Done::new(move |found| {
+                if let Ok(Some(KnownSubmission {
+                    state: SubmissionState::Ended(outcome), ..
+                })) = found
+                {
+                    let event = ThreadEvent::SubmissionEnded {
+                        submission: id.clone(),
+                        outcome: outcome.clone(),
+                    };
+                    let fact = || Fact::Thread(event);
+                    hub.publish(Some(&**slot.about()), epoch, None, EventKind::Submission, fact);
+                    slot.settle(&id, &outcome);
+                }
+            });
+            self.world.turns.store.submission(self.fence.thread, &asked, done);
+        }
+        if let Some(parent) = self.core.parent.and_then(|parent| (self.world.turns.find)(parent))
+            && parent.is_attached()
+        {
+            drop(parent.control(ThreadMsg::LookForMail));
+        }
     }
 
     /// Takes what waits, control before input, then writes all that came of it in one append.
@@ -151,7 +182,9 @@ impl ThreadState {
                     reply.tell(core.answer(&question, answer, out));
                 }
             }),
+            ThreadMsg::Revive { reply } if reply.expired(now.instant) => drop(reply),
             ThreadMsg::Revive { reply } => self.decide(|core, out| core.revive(reply, now, out)),
+            ThreadMsg::Hibernate { reply } if reply.expired(now.instant) => drop(reply),
             ThreadMsg::Hibernate { reply } => self.decide(|core, out| match core.hibernate() {
                 Ok(()) => out.push(Effect::Sleep { reply: Some(reply) }),
                 Err(refusal) => reply.tell(Err(refusal)),
@@ -161,6 +194,10 @@ impl ThreadState {
             }),
             ThreadMsg::Close { order } => self.decide(|core, out| core.close(order, now, out)),
             ThreadMsg::Mail { mail } => self.decide(|core, out| core.receive(mail, now, out)),
+            ThreadMsg::LookForMail => self.decide(ThreadCore::look_for_mail),
+            ThreadMsg::MailRead { epoch, result } if epoch == self.fence.epoch => {
+                self.decide(|core, out| core.mail_read(result.unwrap_or_default(), now, out));
+            }
             ThreadMsg::TakeSteered { turn, reply } => {
                 self.decide(|core, out| core.take_steered(&turn, reply, now, out));
             }
@@ -170,7 +207,6 @@ impl ThreadState {
             ThreadMsg::Asked { turn, question, body, reply } => {
                 self.decide(|core, out| core.asked(&turn, question, body, reply, out));
             }
-            ThreadMsg::Used { turn, usage } => self.on_used(&turn, usage),
             ThreadMsg::TurnGone { turn } => self.on_turn_gone(&turn, now),
             ThreadMsg::Permitted { turn, permit } => {
                 self.decide(|core, out| core.permitted(&turn, permit, now, out));
@@ -185,7 +221,10 @@ impl ThreadState {
                 self.decide(|core, out| core.tick(tick, now, out));
             }
             // Notices for an incarnation that is gone.
-            ThreadMsg::Committed { .. } | ThreadMsg::LookedUp { .. } | ThreadMsg::Tick { .. } => {}
+            ThreadMsg::Committed { .. }
+            | ThreadMsg::LookedUp { .. }
+            | ThreadMsg::MailRead { .. }
+            | ThreadMsg::Tick { .. } => {}
             ThreadMsg::PanicForTest => panic!("asked to panic by a test"),
             other => tracing::warn!(msg = other.name(), "a message of another version was dropped"),
         }
@@ -206,13 +245,6 @@ impl ThreadState {
                 self.slot.free_place();
             }
             return;
-        }
-        if let Op::Answer { question, answer } = submission.op {
-            return self.decide(|core, out| {
-                let seq = core.head;
-                let told = core.answer(&question, answer, out);
-                reply.tell(told.map(|()| Accepted::new(id, seq)));
-            });
         }
         if !chosen || self.core.closing.is_some() {
             return self.decide(|core, out| core.submit(id, submission, place, reply, now, out));
@@ -272,13 +304,6 @@ impl ThreadState {
         reply.tell(answer);
     }
 
-    fn on_used(&mut self, turn: &TurnId, usage: coppicer_messages::Usage) {
-        if self.core.runs(turn) {
-            self.slot.change_view(|view| view.usage += usage);
-            self.publish(Some(turn), ThreadEvent::UsageReported { usage });
-        }
-    }
-
     /// A turn's actor ended: by itself, by a panic, or killed.
     pub(super) fn on_supervision(&mut self, event: SupervisionEvent) {
         let (actor, end, session) = match event {
@@ -300,7 +325,9 @@ impl ThreadState {
             return; // a sub-agent, or a turn that was fenced off
         }
         // What the turn emitted comes before its end.
-        while let Some(msg) = self.slot.take(false) {
+        while !self.over
+            && let Some(msg) = self.slot.take(false)
+        {
             self.on_msg(msg);
         }
         let Some(live) = self.live.as_ref().filter(|live| live.actor.get_id() == actor) else {
@@ -340,6 +367,7 @@ impl Drop for ThreadState {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
             live.link.revoke();
+            live.link.count_as_zombie(&self.world.turns.leases);
             live.actor.kill();
         }
     }

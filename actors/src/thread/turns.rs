@@ -7,6 +7,7 @@ use coppicer_messages::{
     ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
 };
 
+use super::control::later;
 use super::core::{ThreadCore, Waiting};
 use super::effect::{Effect, Launch};
 use super::records;
@@ -120,7 +121,12 @@ impl ThreadCore {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        for mail in self.mail.drain(..) {
+        // The rest comes with the next look.
+        let most = (self.limits.batch_records_max / 2).clamp(1, self.mail.len().max(1));
+        for mail in self.mail.drain(..most.min(self.mail.len())) {
+            if let Some(taken) = &mut self.mail_reading {
+                taken.insert(mail.id.clone());
+            }
             batch.records.push(records::envelope(&mail, now.at_ms));
             batch.mail_taken.push(mail.id.clone());
             out.push(Effect::Publish {
@@ -296,7 +302,7 @@ impl ThreadCore {
         }
         let event = ThreadEvent::TurnRetried { attempt, after, error };
         out.push(Effect::Publish { turn: Some(turn.clone()), event });
-        out.push(Effect::Arm { at: now.instant + after, tick: ThreadTick::RetryDue(turn) });
+        out.push(Effect::Arm { at: later(now, after), tick: ThreadTick::RetryDue(turn) });
         self.turn = Some(running);
         // The attempt that asked is over.
         if !self.questions.is_empty() {
@@ -315,7 +321,7 @@ impl ThreadCore {
                 self.phase = Phase::Backoff;
                 out.push(self.publish(ThreadEvent::BackoffStarted { crash: restart, after }));
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
-                out.push(Effect::Arm { at: now.instant + after, tick });
+                out.push(Effect::Arm { at: later(now, after), tick });
             }
             Decision::Park => {
                 self.phase = Phase::Parked;

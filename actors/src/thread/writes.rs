@@ -59,11 +59,12 @@ impl ThreadState {
         if self.writes.batch.is_empty() {
             return false;
         }
-        let batch = std::mem::take(&mut self.writes.batch);
+        let mut batch = std::mem::take(&mut self.writes.batch);
         let expected = self.writes.from;
         self.writes.from = expected.plus(batch.records.len() as u64);
         self.writes.made += 1;
         let append = self.writes.made;
+        batch.number = append;
         if self.world.turns.hub.wants(EventKind::Record) {
             let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
             for (place, record) in batch.records.iter().enumerate() {
@@ -112,6 +113,7 @@ impl ThreadState {
         }
         if let Some(live) = self.live.take() {
             live.link.revoke();
+            live.link.count_as_zombie(&self.world.turns.leases);
             live.actor.kill();
         }
         let how = match error {

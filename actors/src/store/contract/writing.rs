@@ -165,6 +165,7 @@ cases! {
         append(&store, fence, 0, before).await.unwrap();
         let thread = store.thread(id(1)).await.unwrap();
         let everything = || Batch {
+            number: 0,
             records: records(["b"]),
             accepted: vec![accepted("t")],
             states: vec![(name("s"), SubmissionState::Ended(Outcome::Interrupted))],

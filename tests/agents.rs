@@ -59,7 +59,7 @@ async fn a_runaway_agent_meets_a_typed_limit_and_the_rest_is_unharmed() {
     let engine = ScriptedEngine::new(|_, input| {
         let greedy = Step::TrySpawn(Box::new(SpawnThread::new()));
         match input.text().as_str() {
-            "greedy" => Script::from_iter(std::iter::repeat_n(greedy, 5)).say("done"),
+            "greedy" => std::iter::repeat_n(greedy, 5).collect::<Script>().say("done"),
             text => Script::new().say(text),
         }
     });
@@ -122,7 +122,10 @@ async fn steered_input_joins_the_running_turn_and_shares_its_outcome() {
     let steer = Submission::input("and this").with_delivery(Delivery::SteerOrQueue);
     tokio::task::yield_now().await;
     let second = thread.submit(steer).await.unwrap();
-    assert_eq!(second.steered.as_ref().map(|turn| turn.as_str()), Some(first.submission.as_str()));
+    assert_eq!(
+        second.steered.as_ref().map(coppicer::TurnId::as_str),
+        Some(first.submission.as_str())
+    );
     let outcome = thread.outcome(&second.submission).await.unwrap();
     assert_eq!(outcome.message(), Some("took 1 inputs and 0 mails"));
     assert_eq!(thread.outcome(&first.submission).await.unwrap(), outcome);
@@ -227,7 +230,7 @@ async fn usage_adds_up_and_deltas_reach_subscribers_only() {
 async fn a_turn_waits_for_the_store_when_it_emits_faster_than_that_commits() {
     let mut limits = Limits::default();
     limits.emit_window_max = 4;
-    let script = Script::from_iter(std::iter::repeat_n(Step::Remark("x".into()), 100));
+    let script = std::iter::repeat_n(Step::Remark("x".into()), 100).collect();
     let world = World::with_limits(ScriptedEngine::always(script), limits).await;
     let thread = world.spawn(SpawnThread::new()).await.unwrap();
     let outcome = thread.run("go").await.unwrap();

@@ -37,6 +37,9 @@ impl Waiting {
     }
 }
 
+/// Work that an earlier life accepted; only its id if its body cannot be read any more.
+pub(crate) type Restored = Result<Waiting, SubmissionId>;
+
 pub(crate) struct ThreadCore {
     pub(crate) thread: ThreadId,
     pub(crate) epoch: Epoch,
@@ -72,14 +75,17 @@ impl ThreadCore {
     pub(crate) fn begin(
         &mut self,
         recovery: Vec<NewRecord>,
-        open: Vec<(Waiting, SubmissionState)>,
+        open: Vec<(Restored, SubmissionState)>,
         parked: bool,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
         let mut batch = Batch { records: recovery, ..Batch::default() };
-        for (waiting, state) in open {
+        for (restored, state) in open {
             let outcome = match (&state, self.config.on_crash) {
+                _ if restored.is_err() => {
+                    Some(Outcome::Failed { error: "what was asked cannot be read any more".into() })
+                }
                 (SubmissionState::Running { .. }, OnCrash::Interrupt) => Some(Outcome::Interrupted),
                 (SubmissionState::Running { attempt }, OnCrash::Requeue { attempts_max })
                     if *attempt >= attempts_max =>
@@ -88,14 +94,15 @@ impl ThreadCore {
                 }
                 _ => None,
             };
-            match outcome {
-                Some(outcome) => {
-                    let id = waiting.id().clone();
+            match (restored, outcome) {
+                (Ok(waiting), None) => self.queue.push_back(waiting),
+                (restored, outcome) => {
+                    let id = restored.map_or_else(|id| id, |waiting| waiting.id().clone());
+                    let outcome = outcome.unwrap_or(Outcome::Interrupted);
                     batch.states.push((id.clone(), SubmissionState::Ended(outcome.clone())));
                     out.push(Effect::FreePlace);
                     out.push(Effect::Settle { submission: id, outcome });
                 }
-                None => self.queue.push_back(waiting),
             }
         }
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();

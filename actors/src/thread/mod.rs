@@ -35,7 +35,7 @@ use crate::engine::{Engine, TurnWorld};
 use crate::restart::RestartTracker;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
-use core::{ThreadCore, Waiting};
+use core::{Restored, ThreadCore, Waiting};
 use state::ThreadState;
 
 /// The mailbox of a thread's actor: something waits in the slot.
@@ -241,7 +241,7 @@ impl Drop for ExitGuard {
 
 /// The submissions that wait in a thread that was acquired. One that cannot be read any more is
 /// told as such, not run.
-fn restore(open: Vec<OpenSubmission>) -> Vec<(Waiting, SubmissionState)> {
+fn restore(open: Vec<OpenSubmission>) -> Vec<(Restored, SubmissionState)> {
     open.into_iter()
         .map(|open| {
             let attempt = match open.state {
@@ -250,9 +250,10 @@ fn restore(open: Vec<OpenSubmission>) -> Vec<(Waiting, SubmissionState)> {
             };
             let waiting = match serde_json::from_slice::<Op>(&open.body) {
                 Ok(Op::UserInput { input, .. }) => {
-                    Waiting::Input { id: open.id, input, attempt, trace: None }
+                    Ok(Waiting::Input { id: open.id, input, attempt, trace: None })
                 }
-                _ => Waiting::Compact { id: open.id, attempt },
+                Ok(Op::Compact) => Ok(Waiting::Compact { id: open.id, attempt }),
+                _ => Err(open.id),
             };
             (waiting, open.state)
         })

@@ -12,7 +12,7 @@ use coppicer_messages::{
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::core::{ThreadCore, Waiting};
+use super::core::{Restored, ThreadCore};
 use super::effect::Effect;
 use super::running::TurnEnd;
 use super::writes::Writes;
@@ -31,7 +31,7 @@ pub(crate) struct ThreadState {
     pub(super) exit: ExitGuard,
     recovery: Vec<NewRecord>,
     parked: bool,
-    open: Vec<(Waiting, SubmissionState)>,
+    open: Vec<(Restored, SubmissionState)>,
     pub(super) session: Option<Box<dyn EngineSession>>,
     pub(super) live: Option<LiveTurn>,
     pub(super) writes: Writes,

@@ -1,10 +1,7 @@
 //! What one append writes, in which order, and what a refused one changes.
 
-use std::sync::Arc;
-
 use coppicer_messages::{MailId, Outcome, Seq, StoreError, SubmissionState, ThreadStatus};
 use futures::FutureExt;
-use parking_lot::Mutex;
 
 use super::words::{
     accepted, acquire, append, create, id, known, look_up, mail_ids, mail_to, make_root, name,
@@ -112,23 +109,15 @@ cases! {
     async fn answers_come_in_the_order_of_the_requests(store) {
         const APPENDS: u64 = 200;
         let fence = make_root(&store, 1).await.fence;
-        let answers = Arc::new(Mutex::new(Vec::new()));
-        let (last, done) = tokio::sync::oneshot::channel();
-        let mut last = Some(last);
+        let (answers, mut told) = tokio::sync::mpsc::channel(APPENDS as usize);
         for n in 0..APPENDS {
             let answers = answers.clone();
-            let last = if n == APPENDS - 1 { last.take() } else { None };
-            let then = Done::new(move |result| {
-                answers.lock().push((n, result));
-                if let Some(last) = last {
-                    let _ = last.send(());
-                }
-            });
-            store.append(fence, Seq(n), written([&*n.to_string()]), then);
+            let done = Done::new(move |result| answers.try_send((n, result)).unwrap());
+            store.append(fence, Seq(n), written([&*n.to_string()]), done);
         }
-        done.await.unwrap();
-        let expected: Vec<_> = (0..APPENDS).map(|n| (n, Ok(Seq(n + 1)))).collect();
-        assert_eq!(*answers.lock(), expected);
+        for n in 0..APPENDS {
+            assert_eq!(told.recv().await, Some((n, Ok(Seq(n + 1)))));
+        }
         let expected: Vec<String> = (0..APPENDS).map(|n| n.to_string()).collect();
         assert_eq!(texts(&store, 1).await, expected);
     }

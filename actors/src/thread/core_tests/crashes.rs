@@ -135,3 +135,15 @@ fn what_ran_when_its_host_died_ends_or_is_tried_again_as_the_thread_is_configure
         }
     }
 }
+
+#[test]
+fn what_cannot_be_read_any_more_is_told_as_such_and_not_run() {
+    for state in [SubmissionState::Accepted, SubmissionState::Running { attempt: 1 }] {
+        let mut hands = Hands::new();
+        let open = vec![(Err(name("a")), state)];
+        hands.places = 1;
+        hands.decide(|core, now, out| core.begin(Vec::new(), open, false, now, out));
+        assert_eq!(hands.outcome("a").map(Outcome::name), Some("failed"));
+        assert_eq!((hands.asked.len(), hands.places), (0, 0));
+    }
+}

@@ -137,6 +137,7 @@ impl Hands {
     fn begin(&mut self, open: Vec<(Waiting, SubmissionState)>) {
         self.accepted.extend(open.iter().map(|(waiting, _)| waiting.id().clone()));
         self.places += open.len();
+        let open = open.into_iter().map(|(waiting, state)| (Ok(waiting), state)).collect();
         self.decide(|core, now, out| core.begin(Vec::new(), open, false, now, out));
     }
 

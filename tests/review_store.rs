@@ -35,6 +35,9 @@ impl Custom {
     }
 }
 impl ThreadStore for Custom {
+    fn mail(&self, t: coppicer::ThreadId, d: coppicer::Done<Vec<coppicer::Mail>>) {
+        self.0.mem.mail(t, d)
+    }
     fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
         self.0.mem.create(thread, records, done)
     }

@@ -16,7 +16,7 @@ use super::effect::{Effect, Launch};
 use super::running::TurnEnd;
 use super::state::{LiveTurn, ThreadState};
 use crate::engine::{TurnContext, TurnInput, TurnLink};
-use crate::slot::{Door, refuse_closed};
+use crate::slot::{Door, Slot, refuse_closed};
 use crate::store::Done;
 use crate::turn::{TurnActor, TurnArgs};
 
@@ -81,9 +81,13 @@ impl ThreadState {
             Effect::AnswerFlush { reply, flushed } => reply.tell(Ok(flushed)),
             Effect::Confirm { reply } => reply.tell(Ok(())),
             Effect::Deliver { to, mail } => {
-                // A reader that is not here finds it in its mailbox when it is acquired.
-                if let Some(slot) = (self.world.turns.find)(to) {
-                    drop(slot.control(ThreadMsg::Mail { mail }));
+                // A dormant reader finds it in its mailbox when it wakes: queue-only mail wakes nobody.
+                // One that is coming up is told, because it may have read the mailbox before.
+                let awake = |slot: &Arc<Slot>| slot.door() != Door::Dormant;
+                if let Some(slot) = (self.world.turns.find)(to).filter(awake)
+                    && slot.control(ThreadMsg::Mail { mail }).is_err()
+                {
+                    slot.notice(ThreadMsg::LookForMail);
                 }
             }
             Effect::FreeWindow { places } => {

@@ -135,7 +135,13 @@ impl FromIterator<Step> for Script {
 
 /// Something that blocked turns wait for.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    open: bool,
+    reached: usize,
+}
 
 impl Gate {
     /// A closed gate.
@@ -145,14 +151,20 @@ impl Gate {
 
     /// Opens it, for good.
     pub fn open(&self) {
-        *self.0.0.lock() = true;
+        self.0.0.lock().open = true;
         self.0.1.notify_all();
     }
 
+    /// How many came to it so far.
+    pub fn reached(&self) -> usize {
+        self.0.0.lock().reached
+    }
+
     fn wait(&self) {
-        let mut open = self.0.0.lock();
-        while !*open {
-            self.0.1.wait(&mut open);
+        let mut state = self.0.0.lock();
+        state.reached += 1;
+        while !state.open {
+            self.0.1.wait(&mut state);
         }
     }
 }

@@ -331,7 +331,7 @@ async fn f16_no_journal_is_an_unbounded_journal() {
         t.run("x").await.unwrap();
     }
     let tap = world.tap(TapOptions::all().with_from(TapFrom::Cursor(0)));
-    let waiting = tap.as_ref().map(|tap| tap.counts().waiting).unwrap_or(0);
+    let waiting = tap.as_ref().map_or(0, |tap| tap.counts().waiting);
     std::mem::forget(world);
     assert_eq!(waiting, 0, "events kept by a journal of none");
 }
@@ -370,7 +370,9 @@ async fn f18_wait_misses_the_freeing_of_a_place() {
     world.store.hold(StoreOp::Append);
     let c2 = child.clone();
     tokio::spawn(async move {
-        drop(c2.submit(Submission::new(Op::UpdateConfig { settings: serde_json::json!({}) })).await)
+        drop(
+            c2.submit(Submission::new(Op::UpdateConfig { settings: serde_json::json!({}) })).await,
+        );
     });
     ms(100).await; // the parent waits now
     world.store.release(StoreOp::Append);

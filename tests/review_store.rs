@@ -35,31 +35,31 @@ impl Custom {
     }
 }
 impl ThreadStore for Custom {
-    fn mail(&self, t: coppicer::ThreadId, d: coppicer::Done<Vec<coppicer::Mail>>) {
-        self.0.mem.mail(t, d)
+    fn mail(&self, t: ThreadId, d: Done<Vec<Mail>>) {
+        self.0.mem.mail(t, d);
     }
     fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
-        self.0.mem.create(thread, records, done)
+        self.0.mem.create(thread, records, done);
     }
     fn acquire(&self, thread: ThreadId, done: Done<Acquired>) {
-        self.0.mem.acquire(thread, done)
+        self.0.mem.acquire(thread, done);
     }
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
         self.0.largest.fetch_max(batch.records.len(), Ordering::SeqCst);
         if self.0.hold.load(Ordering::SeqCst) {
             self.0.held.lock().unwrap().push((fence, expected, batch, done));
         } else {
-            self.0.mem.append(fence, expected, batch, done)
+            self.0.mem.append(fence, expected, batch, done);
         }
     }
     fn undo_create(&self, fence: Fence, done: Done<()>) {
-        self.0.mem.undo_create(fence, done)
+        self.0.mem.undo_create(fence, done);
     }
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
-        self.0.mem.put_edge(child, edge, done)
+        self.0.mem.put_edge(child, edge, done);
     }
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
-        self.0.mem.submission(thread, id, done)
+        self.0.mem.submission(thread, id, done);
     }
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
         async move {
@@ -154,7 +154,7 @@ async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
     println!("a {a:?} interrupt {:?}", b.await.unwrap());
     ms(5000).await;
     let history = rt.store().read(t.id(), None).await.unwrap();
-    for r in history.iter() {
+    for r in &history {
         println!("{}", String::from_utf8_lossy(&r.raw).chars().take(160).collect::<String>());
     }
     let said = history

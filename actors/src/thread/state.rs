@@ -182,9 +182,12 @@ impl ThreadState {
                     reply.tell(core.answer(&question, answer, out));
                 }
             }),
-            ThreadMsg::Revive { reply } if reply.expired(now.instant) => drop(reply),
+            ThreadMsg::Revive { reply } | ThreadMsg::Hibernate { reply }
+                if reply.expired(now.instant) =>
+            {
+                drop(reply); // P4: nobody waits for it any more
+            }
             ThreadMsg::Revive { reply } => self.decide(|core, out| core.revive(reply, now, out)),
-            ThreadMsg::Hibernate { reply } if reply.expired(now.instant) => drop(reply),
             ThreadMsg::Hibernate { reply } => self.decide(|core, out| match core.hibernate() {
                 Ok(()) => out.push(Effect::Sleep { reply: Some(reply) }),
                 Err(refusal) => reply.tell(Err(refusal)),

@@ -63,7 +63,9 @@ impl SpawnThread {
         Self::from_origin(Origin::New)
     }
 
-    /// A thread that is in the store.
+    /// A thread that is in the store. Name, parent and configuration are its own: what the request
+    /// says of them is ignored (REF 1.5). Its [`first`](Self::first) is submitted to it; if that is
+    /// refused, the thread is up all the same.
     pub fn resume(thread: ThreadId) -> Self {
         Self::from_origin(Origin::Resume { thread, rollout_path: None })
     }

@@ -56,6 +56,11 @@ pub enum SupervisorMsg {
         /// How.
         how: Ended,
     },
+    /// A parked thread runs again: it has a fresh budget of restarts.
+    Revived {
+        /// Which.
+        thread: ThreadId,
+    },
     /// A time that the supervisor asked to be told of has come.
     Tick {
         /// Which.
@@ -104,6 +109,7 @@ impl SupervisorMsg {
             Self::End => "end",
             Self::StepDone { .. } => "step_done",
             Self::ThreadEnded { .. } => "thread_ended",
+            Self::Revived { .. } => "revived",
             Self::Tick { .. } => "tick",
             Self::EdgeClosed { .. } => "edge_closed",
         }

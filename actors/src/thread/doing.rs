@@ -98,7 +98,11 @@ impl ThreadState {
                 }
             }
             Effect::Park => self.slot.set_door(Door::Parked),
-            Effect::Unpark => self.slot.set_door(Door::Open),
+            Effect::Unpark => {
+                self.slot.set_door(Door::Open);
+                let thread = self.fence.thread;
+                self.world.turns.uplink.send(SupervisorMsg::Revived { thread });
+            }
             Effect::AskClose => self.ask_close(),
             Effect::ReadMail => {
                 let (slot, epoch) = (self.slot.clone(), self.fence.epoch);

@@ -186,7 +186,12 @@ impl ClosePlan {
     }
 
     /// What became of each. Those that have not ended are fenced off.
-    pub(crate) fn report(&self, now: Instant) -> CloseReport {
+    /// `unsettled`: the thread that was asked for, if what is kept of its close is not durable.
+    pub(crate) fn report(
+        &self,
+        now: Instant,
+        unsettled: Option<(ThreadId, String)>,
+    ) -> CloseReport {
         let mut report = CloseReport::default();
         let fenced = Row {
             rung: Rung::Fenced,
@@ -194,10 +199,20 @@ impl ClosePlan {
             left: Some("its end was not durable by the deadline".into()),
             how: How::TimedOut,
         };
+        let unsettled = unsettled.as_ref();
         let mut threads: Vec<ThreadId> = self.nodes.keys().copied().collect();
+        threads.extend(unsettled.map(|(thread, _)| *thread));
         threads.sort_unstable();
+        threads.dedup();
         for thread in threads {
-            let row = self.nodes[&thread].ended.clone().unwrap_or_else(|| fenced.clone());
+            let mut row = match self.nodes.get(&thread) {
+                Some(node) => node.ended.clone().unwrap_or_else(|| fenced.clone()),
+                None => Row { rung: Rung::Drained, left: None, ..fenced.clone() },
+            };
+            if let Some((_, left)) = unsettled.filter(|(unsettled, _)| *unsettled == thread) {
+                row.how = How::TimedOut;
+                row.left.get_or_insert_with(|| left.clone());
+            }
             match row.how {
                 How::Completed => report.completed.push(thread),
                 How::SubmitFailed => report.submit_failed.push(thread),
@@ -241,7 +256,7 @@ mod tests {
         assert_eq!(end(2), Some(id(1)));
         assert_eq!(end(1), None);
         assert!(plan.is_done());
-        assert_eq!(plan.report(now).completed, [id(1), id(2), id(3), id(4)]);
+        assert_eq!(plan.report(now, None).completed, [id(1), id(2), id(3), id(4)]);
     }
 
     #[test]
@@ -271,7 +286,7 @@ mod tests {
     #[test]
     fn what_has_not_ended_by_the_deadline_is_reported_as_fenced() {
         let (plan, now) = plan(&[(1, None, true)], Duration::from_millis(100));
-        let report = plan.report(now);
+        let report = plan.report(now, None);
         assert_eq!(report.timed_out, [id(1)]);
         assert_eq!(report.rung(id(1)), Some(Rung::Fenced));
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use coppicer_actors::{Done, EdgeChange, EdgeStatus, StoredThread};
 use coppicer_messages::{
-    CloseError, CloseReport, CloseScope, LimitReached, Phase, Reply, Rung, RuntimeEvent,
-    StoreError, SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
+    CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, StoreError, SupervisorMsg,
+    SupervisorTick, ThreadId, ThreadMsg,
 };
 
 use super::SupervisorState;
@@ -18,8 +18,14 @@ pub(super) struct CloseOp {
     plan: ClosePlan,
     reply: Reply<CloseReport, CloseError>,
     all: bool,
+    /// The one thread that was asked for.
+    target: Option<ThreadId>,
     /// Whether the store has yet to write that the thread was explicitly closed.
     edge_open: bool,
+    /// Whether that was tried again after an error.
+    edge_again: bool,
+    /// What is not durable of it, and why.
+    edge_failed: Option<(ThreadId, String)>,
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
 }
@@ -31,17 +37,7 @@ impl SupervisorState {
         drain: Duration,
         reply: Reply<CloseReport, CloseError>,
     ) {
-        let max = self.shared.limits.supervisor_requests_max;
-        // Closing everything is never refused: the runtime ends behind it.
-        if scope != CloseScope::All && self.ops.len() + self.closes.len() >= max {
-            return reply.tell(Err(CloseError::Limit(LimitReached {
-                limit: "supervisor_requests_max",
-                value: max as u64,
-                holders: Vec::new(),
-                retry_after: Some(Duration::from_millis(100)),
-                advice: "ask again when some requests are answered",
-            })));
-        }
+        // A close is never refused, whatever else is under way: it makes room.
         let close = self.new_op();
         let (all, threads) = match scope {
             CloseScope::All => {
@@ -64,8 +60,18 @@ impl SupervisorState {
         }
         self.publish(None, RuntimeEvent::CloseStarted { threads: threads.len() });
         self.arm(plan.deadline(), SupervisorTick::CloseDue(close));
-        let mut op = CloseOp { plan, reply, all, edge_open: false, looking: None };
+        let mut op = CloseOp {
+            plan,
+            reply,
+            all,
+            target: None,
+            edge_open: false,
+            edge_again: false,
+            edge_failed: None,
+            looking: None,
+        };
         if let CloseScope::Thread(thread) = scope {
+            op.target = Some(thread);
             if threads.contains(&thread) {
                 op.edge_open = self.close_edge(close, thread);
             } else {
@@ -109,22 +115,30 @@ impl SupervisorState {
         if self.table.get(thread).is_some_and(|entry| entry.parent.is_none()) {
             return false;
         }
+        self.put_closed(close, thread);
+        true
+    }
+
+    fn put_closed(&self, close: u64, thread: ThreadId) {
         let uplink = self.shared.uplink.clone();
         let done = Done::new(move |result| {
             uplink.send(SupervisorMsg::EdgeClosed { close, result });
         });
         self.shared.store.put_edge(thread, EdgeChange::Status(EdgeStatus::Closed), done);
-        true
     }
 
     pub(super) fn on_edge_closed(&mut self, close: u64, result: Result<(), StoreError>) {
-        if let Err(error) = result {
-            tracing::error!(%error, "the store could not write that a thread was closed");
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        if let (Err(error), Some(thread)) = (result, op.target) {
+            tracing::error!(%error, %thread, "the store could not write that a thread was closed");
+            if !op.edge_again {
+                op.edge_again = true;
+                return self.put_closed(close, thread);
+            }
+            op.edge_failed = Some((thread, format!("its edge is still open: {error}")));
         }
-        if let Some(op) = self.closes.get_mut(&close) {
-            op.edge_open = false;
-            self.answer_close(close);
-        }
+        op.edge_open = false;
+        self.answer_close(close);
     }
 
     /// A thread that is not here was looked up: closing what is closed is a success.
@@ -139,9 +153,14 @@ impl SupervisorState {
                 }
                 self.answer_close(close);
             }
-            Err(_) => {
+            Err(error) => {
                 if let Some(op) = self.closes.remove(&close) {
-                    op.reply.tell(Err(CloseError::NotFound { thread }));
+                    op.reply.tell(Err(match error {
+                        StoreError::NotFound { .. } => CloseError::NotFound { thread },
+                        // Nobody knows whether there is one.
+                        _ => CloseError::NoAnswer,
+                    }));
+                    self.stop_when_done();
                 }
             }
         }
@@ -177,22 +196,18 @@ impl SupervisorState {
         let Some(entry) = self.table.get_mut(thread) else {
             return self.close_ended(thread, Rung::Drained, How::Completed, None);
         };
+        entry.told = true;
+        entry.slot.order(ThreadMsg::Close { order });
         match entry.life {
-            Life::Live => entry.slot.order(ThreadMsg::Close { order }),
+            Life::Live => {}
             Life::Coming { op } => {
-                // Its next step takes it back.
-                if let Some(spawning) = self.ops.get_mut(&op) {
+                // A new one is taken back by its next step; one that was there finds its order.
+                if let Some(spawning) = self.ops.get_mut(&op).filter(|op| op.request.is_some()) {
                     spawning.cancelled = true;
                 }
             }
-            Life::Dormant => {
-                let slot = entry.slot.clone();
-                self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
-                self.finish(thread, Rung::Drained, How::Completed, None);
-            }
-            Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
-                let left = Some("it had crashed; what it had accepted waits in the store");
-                self.finish(thread, Rung::Drained, How::SubmitFailed, left);
+            Life::Dormant | Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
+                self.end_if_told(thread);
             }
         }
     }
@@ -225,6 +240,10 @@ impl SupervisorState {
     pub(super) fn on_close_due(&mut self, close: u64) {
         let Some(op) = self.closes.remove(&close) else { return };
         let unended = op.plan.unended();
+        if op.looking.is_some() {
+            op.reply.tell(Err(CloseError::NoAnswer));
+            return self.stop_when_done();
+        }
         let (reply, report) = self.report(op);
         reply.tell(Ok(report));
         for thread in unended {
@@ -244,10 +263,22 @@ impl SupervisorState {
             }
             if let Some(incarnation) = &entry.incarnation {
                 incarnation.kill();
+                // What it has in flight is refused from here on (P1).
+                self.revoke(thread);
             }
         }
         let left = Some("its end was not durable by the deadline");
         self.finish(thread, Rung::Fenced, How::TimedOut, left);
+    }
+
+    /// Takes the right to write a thread away from whoever has it. One that was made and not yet
+    /// taken is undone instead.
+    fn revoke(&mut self, thread: ThreadId) {
+        let made = self.ops.values_mut().find(|op| op.thread == thread && op.made.is_some());
+        match made.and_then(|op| op.made.take()) {
+            Some(fence) => self.shared.store.undo_create(fence, Done::ignore()),
+            None => self.shared.store.acquire(thread, Done::ignore()),
+        }
     }
 
     fn answer_close(&mut self, close: u64) {
@@ -265,11 +296,15 @@ impl SupervisorState {
         }
     }
 
-    fn report(&mut self, op: CloseOp) -> (Reply<CloseReport, CloseError>, CloseReport) {
+    fn report(&mut self, mut op: CloseOp) -> (Reply<CloseReport, CloseError>, CloseReport) {
         if op.all {
             self.closing_all -= 1;
         }
-        let report = op.plan.report(self.now().instant);
+        if let (true, Some(thread)) = (op.edge_open, op.target) {
+            let left = "whether its edge is closed was not known by the deadline".to_owned();
+            op.edge_failed = Some((thread, left));
+        }
+        let report = op.plan.report(self.now().instant, op.edge_failed);
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
         (op.reply, report)

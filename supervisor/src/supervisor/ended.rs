@@ -2,8 +2,11 @@
 
 use coppicer_actors::{Decision, Door};
 use coppicer_messages::{
-    Ended, Epoch, Phase, Rung, RuntimeEvent, SpawnOrigin, SupervisorTick, ThreadId, ThreadStatus,
+    Deadline, Ended, Epoch, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin, SupervisorTick,
+    ThreadId, ThreadStatus,
 };
+
+use ractor::ActorStatus;
 
 use super::SupervisorState;
 use super::close::How;
@@ -19,11 +22,23 @@ impl SupervisorState {
         };
         entry.incarnation = None;
         let (slot, closing, wanted) = (entry.slot.clone(), entry.closing, entry.wanted);
+        let (told, ends_only) = (entry.told, entry.ends_only);
         entry.wanted = false;
         slot.detach();
-        self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: how.clone() });
+        if !ends_only {
+            self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: how.clone() });
+        }
         match how {
             Ended::Closed { rung } => self.finish(thread, rung, How::Completed, None),
+            Ended::Dormant if closing => {
+                self.show(&slot, ThreadStatus::Dormant, Phase::Dormant);
+                self.set_life(thread, Life::Dormant);
+                self.end_if_told(thread);
+            }
+            // Its turn to be told comes yet.
+            Ended::Crashed { .. } | Ended::Killed if closing && !told => {
+                self.set_life(thread, Life::Lost);
+            }
             _ if closing => {
                 let left = format!("it ended by itself while it was closing: {how:?}");
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
@@ -31,12 +46,11 @@ impl SupervisorState {
             }
             Ended::Dormant => {
                 self.show(&slot, ThreadStatus::Dormant, Phase::Dormant);
-                if let Some(entry) = self.table.get_mut(thread) {
-                    entry.life = Life::Dormant;
-                }
+                self.set_life(thread, Life::Dormant);
                 if wanted {
                     self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake);
                 }
+                self.restart_children(thread);
             }
             Ended::Crashed { cause } => self.crashed(thread, &cause),
             // It went down with its parent, and comes back after it.
@@ -44,6 +58,8 @@ impl SupervisorState {
             Ended::Fenced => {
                 let cause = "another runtime took over its thread".to_owned();
                 self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
+                // What is below it went down with it, and is the other runtime's to bring back.
+                self.end_orphans(thread);
                 self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
             }
             _ => self.crashed(thread, "its actor was killed"),
@@ -61,12 +77,50 @@ impl SupervisorState {
         let cause = "its parent crashed".to_owned();
         let slot = entry.slot.clone();
         self.show(&slot, ThreadStatus::Crashed(cause), Phase::Backoff);
+        if !self.parent_comes(thread) {
+            self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
+        }
+    }
+
+    /// Whether a thread's parent is on its way back, or on its way out and not yet reported.
+    fn parent_comes(&self, thread: ThreadId) -> bool {
+        let parent = self.table.get(thread).and_then(|entry| entry.parent);
+        parent.and_then(|parent| self.table.get(parent)).is_some_and(|entry| match entry.life {
+            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => true,
+            Life::Live => entry
+                .incarnation
+                .as_ref()
+                .is_none_or(|live| live.cell().get_status() >= ActorStatus::Stopping),
+            Life::Dormant | Life::Lost => false,
+        })
+    }
+
+    fn set_life(&mut self, thread: ThreadId, life: Life) {
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.life = life;
+        }
+    }
+
+    /// Ends a thread that closes and has no actor: one comes up only to write its end.
+    pub(super) fn end_if_told(&mut self, thread: ThreadId) {
+        if self.table.get(thread).is_some_and(|entry| entry.told) {
+            self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking);
+        }
     }
 
     /// Decides what follows a crash of a thread's actor.
     pub(super) fn crashed(&mut self, thread: ThreadId, cause: &str) {
         let (now, jitter) = (self.now().instant, self.shared.ids.fraction());
         let Some(entry) = self.table.get_mut(thread) else { return };
+        if entry.closing {
+            if entry.told {
+                let left = format!("its end could not be written: {cause}");
+                self.finish(thread, Rung::Drained, How::SubmitFailed, Some(&left));
+            } else {
+                entry.life = Life::Lost;
+            }
+            return;
+        }
         entry.crashes += 1;
         let crash = entry.crashes;
         let slot = entry.slot.clone();
@@ -81,12 +135,15 @@ impl SupervisorState {
                 entry.parking = false;
                 slot.set_door(Door::Parked);
                 self.show(&slot, ThreadStatus::Parked, Phase::Parked);
+                // Nothing comes back that those below it could wait for.
+                self.restart_children(thread);
             }
             Decision::Again { restart, after } => {
                 entry.life = Life::Backoff { crash };
                 self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
-                self.arm(now + after, SupervisorTick::RestartDue { thread, crash });
+                let at = Deadline::after(now, after).instant();
+                self.arm(at, SupervisorTick::RestartDue { thread, crash });
             }
             Decision::Park => {
                 entry.parking = true;
@@ -105,7 +162,7 @@ impl SupervisorState {
     }
 
     /// Ends what hung below a thread that does not come back: it went down with it.
-    fn end_orphans(&mut self, thread: ThreadId) {
+    pub(super) fn end_orphans(&mut self, thread: ThreadId) {
         let below: Vec<ThreadId> = self.table.subtree(thread).into_iter().skip(1).collect();
         for child in below.into_iter().rev() {
             if let Some(entry) = self.table.get_mut(child) {
@@ -120,8 +177,19 @@ impl SupervisorState {
         }
     }
 
+    /// A revived thread has a fresh budget.
+    pub(super) fn on_revived(&mut self, thread: ThreadId) {
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.parking = false;
+            entry.tracker.reset();
+        }
+    }
+
     pub(super) fn on_restart_due(&mut self, thread: ThreadId, crash: u64) {
-        let due = self.table.get(thread).is_some_and(|entry| entry.life == Life::Backoff { crash });
+        let due = self
+            .table
+            .get(thread)
+            .is_some_and(|entry| entry.life == Life::Backoff { crash } && !entry.closing);
         if due && !self.ended {
             self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
         }
@@ -131,7 +199,10 @@ impl SupervisorState {
     pub(super) fn restart_children(&mut self, thread: ThreadId) {
         let children: Vec<ThreadId> = self.table.children(thread).collect();
         for child in children {
-            let waits = self.table.get(child).is_some_and(|entry| entry.life == Life::AwaitParent);
+            let waits = {
+                let child = self.table.get(child);
+                child.is_some_and(|entry| entry.life == Life::AwaitParent && !entry.closing)
+            };
             if waits {
                 self.load(child, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
             }
@@ -149,6 +220,8 @@ impl SupervisorState {
             self.directory.remove(&entry.slot);
             entry.slot.end();
         }
+        let waiting = self.waiting.remove(&thread).unwrap_or_default();
+        self.refuse(waiting, &SpawnError::Closing { thread });
         self.close_ended(thread, rung, how, left);
         for postponed in self.postponed.remove(&thread).unwrap_or_default() {
             self.on_spawn(postponed.request, postponed.asker, postponed.reply);

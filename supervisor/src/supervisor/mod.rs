@@ -10,11 +10,13 @@ mod close;
 mod closing;
 mod ended;
 mod plan;
+mod resume;
 mod spawn;
 mod steps;
 mod table;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use coppicer_actors::{Slot, ThreadWorld, Uplink};
@@ -27,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::directory::Directory;
 use closing::CloseOp;
-use spawn::{Spawning, Step};
+use spawn::{Spawning, Step, Waiter};
 use table::Table;
 
 pub(crate) struct SupervisorActor;
@@ -70,6 +72,8 @@ pub(crate) struct SupervisorState {
     /// Threads of closes whose children have ended, to be told next.
     to_tell: VecDeque<(u64, ThreadId)>,
     postponed: HashMap<ThreadId, Vec<Postponed>>,
+    /// Those who wait for threads that come back by themselves.
+    waiting: HashMap<ThreadId, Vec<Waiter>>,
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
     ended: bool,
@@ -97,6 +101,7 @@ impl Actor for SupervisorActor {
             closes: BTreeMap::new(),
             to_tell: VecDeque::new(),
             postponed: HashMap::new(),
+            waiting: HashMap::new(),
             closing_all: 0,
             ended: false,
             next_op: 0,
@@ -110,29 +115,15 @@ impl Actor for SupervisorActor {
         msg: SupervisorMsg,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        match msg {
-            SupervisorMsg::Spawn { request, asker, reply } => state.on_spawn(request, asker, reply),
-            SupervisorMsg::Activate { thread } => state.on_activate(thread),
-            SupervisorMsg::Close { scope, drain, reply } => state.on_close(scope, drain, reply),
-            SupervisorMsg::End => state.on_end(),
-            SupervisorMsg::StepDone { op, step } => {
-                if let Ok(step) = step.downcast::<Step>() {
-                    state.on_step(op, *step);
-                } else {
-                    tracing::error!(op, "a step of another type was dropped");
-                }
-            }
-            SupervisorMsg::ThreadEnded { thread, epoch, how } => state.on_ended(thread, epoch, how),
-            SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
-                state.on_close_due(close);
-            }
-            SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
-                state.on_restart_due(thread, crash);
-            }
-            SupervisorMsg::EdgeClosed { close, result } => state.on_edge_closed(close, result),
-            other => tracing::warn!(msg = other.name(), "a message of another version was dropped"),
+        // A panic in a handler is a defect; it must not take every thread down with it.
+        let name = msg.name();
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            state.take(msg);
+            state.go_on_closing();
+        }));
+        if handled.is_err() {
+            tracing::error!(msg = name, "the supervisor panicked, and goes on");
         }
-        state.go_on_closing();
         Ok(())
     }
 
@@ -150,6 +141,32 @@ impl Actor for SupervisorActor {
 }
 
 impl SupervisorState {
+    fn take(&mut self, msg: SupervisorMsg) {
+        match msg {
+            SupervisorMsg::Spawn { request, asker, reply } => self.on_spawn(request, asker, reply),
+            SupervisorMsg::Activate { thread } => self.on_activate(thread),
+            SupervisorMsg::Close { scope, drain, reply } => self.on_close(scope, drain, reply),
+            SupervisorMsg::End => self.on_end(),
+            SupervisorMsg::StepDone { op, step } => {
+                if let Ok(step) = step.downcast::<Step>() {
+                    self.on_step(op, *step);
+                } else {
+                    tracing::error!(op, "a step of another type was dropped");
+                }
+            }
+            SupervisorMsg::ThreadEnded { thread, epoch, how } => self.on_ended(thread, epoch, how),
+            SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
+                self.on_close_due(close);
+            }
+            SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
+                self.on_restart_due(thread, crash);
+            }
+            SupervisorMsg::EdgeClosed { close, result } => self.on_edge_closed(close, result),
+            SupervisorMsg::Revived { thread } => self.on_revived(thread),
+            other => tracing::warn!(msg = other.name(), "a message of another version was dropped"),
+        }
+    }
+
     fn now(&self) -> Now {
         self.shared.clock.now()
     }

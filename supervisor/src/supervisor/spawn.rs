@@ -4,18 +4,17 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    About, Acquired, Done, Door, Fence, History, Line, Lineage, MarkerKind, NewThread, Slot,
-    StoredThread, ThreadView, close_turn,
+    About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Slot, StoredThread, ThreadView,
 };
 use coppicer_messages::{
-    AbortReason, Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin,
-    Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError, SupervisorMsg, ThreadId,
-    ThreadStatus,
+    Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, Reply,
+    SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg,
+    ThreadId, ThreadStatus,
 };
 
+use super::SupervisorState;
 use super::plan::{Planned, meta_of, plan};
 use super::table::{Life, Place};
-use super::{Postponed, SupervisorState};
 
 /// A spawn, resume, fork, activation or restart that is under way.
 pub(super) struct Spawning {
@@ -24,12 +23,25 @@ pub(super) struct Spawning {
     pub(super) kind: Kind,
     pub(super) origin: SpawnOrigin,
     /// Those who wait for it. None waits for an activation or a restart.
-    pub(super) replies: Vec<Reply<ThreadId, SpawnError>>,
+    pub(super) waiters: Vec<Waiter>,
+    /// Which entry it brings up; none while its thread is only looked up.
+    pub(super) order: Option<u64>,
     pub(super) request: Option<Box<SpawnThread>>,
     /// A new thread: the right that undoes it.
     pub(super) made: Option<Fence>,
     /// Whether a close came in between.
     pub(super) cancelled: bool,
+    /// Whether the thread itself is taken back meanwhile: what is acquired is for its undoing.
+    pub(super) taken_back: bool,
+}
+
+/// One who waits for a thread.
+pub(super) struct Waiter {
+    pub(super) reply: Reply<ThreadId, SpawnError>,
+    /// What is submitted before it is answered.
+    pub(super) first: Option<Submission>,
+    /// Whether it joined the making of a new thread, as a resume.
+    pub(super) joined: bool,
 }
 
 /// What a spawning brings up.
@@ -74,7 +86,7 @@ impl SupervisorState {
         }
         match self.check(&request, asker) {
             Ok(()) => {}
-            Err(refusal) => return self.refuse(vec![reply], &refusal),
+            Err(refusal) => return self.refuse(vec![Waiter::new(reply)], &refusal),
         }
         match request.origin.clone() {
             Origin::Resume { thread, rollout_path } => {
@@ -88,7 +100,9 @@ impl SupervisorState {
         if self.ended || self.closing_all > 0 {
             return Err(SpawnError::RuntimeEnded);
         }
-        let under_way = self.ops.len() + self.closes.len();
+        let waiting = self.postponed.values().map(Vec::len).sum::<usize>()
+            + self.waiting.values().map(Vec::len).sum::<usize>();
+        let under_way = self.ops.len() + self.closes.len() + waiting;
         let max = self.shared.limits.supervisor_requests_max;
         if under_way >= max {
             return Err(SpawnError::Limit(LimitReached {
@@ -124,7 +138,7 @@ impl SupervisorState {
         let thread = request.id.unwrap_or_else(|| self.shared.ids.thread(now.at_ms));
         let place = match self.place(thread, &request) {
             Ok(place) => place,
-            Err(refusal) => return self.refuse(vec![reply], &refusal),
+            Err(refusal) => return self.refuse(vec![Waiter::new(reply)], &refusal),
         };
         let lineage = self.lineage_below(request.parent);
         let mut view = ThreadView::of(thread);
@@ -142,7 +156,8 @@ impl SupervisorState {
         let lease = self.shared.leases.grant(LeaseKind::Slot);
         let depth = place.depth;
         let path = place.path.clone();
-        self.table.insert(place, slot, request.config.restart, Life::Coming { op }, lease);
+        let policy = request.config.restart;
+        let order = self.table.insert(place, slot, policy, Life::Coming { op }, lease);
         let origin = match &request.origin {
             Origin::Fork { .. } => SpawnOrigin::Fork,
             _ => SpawnOrigin::New,
@@ -161,16 +176,9 @@ impl SupervisorState {
             let records = vec![Line::session_meta(now.at_ms, &meta)];
             self.create(op, thread, &request, depth, path, Planned { base: None, records });
         }
-        let spawning = Spawning {
-            op,
-            thread,
-            kind: Kind::Fresh,
-            origin,
-            replies: vec![reply],
-            request: Some(request),
-            made: None,
-            cancelled: false,
-        };
+        let mut spawning = Spawning::new(op, thread, Kind::Fresh, origin, vec![Waiter::new(reply)]);
+        spawning.order = Some(order);
+        spawning.request = Some(request);
         self.ops.insert(op, spawning);
     }
 
@@ -247,158 +255,40 @@ impl SupervisorState {
         });
         self.shared.store.create(new, planned.records, done);
     }
-
-    // Threads of the store.
-
-    fn resume(
-        &mut self,
-        thread: ThreadId,
-        rollout_path: Option<&str>,
-        request: Box<SpawnThread>,
-        asker: Option<Asker>,
-        reply: Reply<ThreadId, SpawnError>,
-    ) {
-        if let Some(op) = self.coming.get(&thread).and_then(|op| self.ops.get_mut(op)) {
-            op.replies.push(reply); // single flight
-            return;
-        }
-        let Some(entry) = self.table.get(thread) else {
-            return self.find(thread, SpawnOrigin::Resume, vec![reply]);
-        };
-        if entry.closing {
-            // The old life ends first.
-            let postponed = Postponed { request, asker, reply };
-            self.postponed.entry(thread).or_default().push(postponed);
-            return;
-        }
-        let has = entry.slot.rollout_path();
-        if rollout_path.is_some_and(|wanted| has.as_deref() != Some(wanted)) {
-            return self.refuse(vec![reply], &SpawnError::PathMismatch { thread });
-        }
-        match entry.life {
-            Life::Live | Life::Backoff { .. } | Life::AwaitParent => drop(reply.send(Ok(thread))),
-            Life::Coming { op } => {
-                if let Some(op) = self.ops.get_mut(&op) {
-                    op.replies.push(reply);
-                }
-            }
-            Life::Dormant | Life::Lost => {
-                self.load(thread, SpawnOrigin::Resume, vec![reply], Kind::Wake);
-            }
-        }
-    }
-
-    fn find(
-        &mut self,
-        thread: ThreadId,
-        origin: SpawnOrigin,
-        replies: Vec<Reply<ThreadId, SpawnError>>,
-    ) {
-        let op = self.new_op();
-        let spawning = Spawning {
-            op,
-            thread,
-            kind: Kind::Fresh,
-            origin,
-            replies,
-            request: None,
-            made: None,
-            cancelled: false,
-        };
-        self.ops.insert(op, spawning);
-        self.coming.insert(thread, op);
-        let store = self.shared.store.clone();
-        let depth_max = self.shared.limits.depth_max;
-        self.outside(op, async move {
-            let look = async {
-                let stored =
-                    store.thread(thread).await.map_err(|error| spawn_error(thread, error))?;
-                let mut above = Vec::new();
-                let mut at = stored.parent;
-                while let Some((parent, _)) = at {
-                    if above.contains(&parent)
-                        || parent == thread
-                        || above.len() as u32 >= depth_max
-                    {
-                        let reason = format!("its parents make a cycle at {parent}");
-                        return Err(SpawnError::Damaged { thread, reason });
-                    }
-                    above.push(parent);
-                    at = match store.thread(parent).await {
-                        Ok(stored) => stored.parent,
-                        Err(StoreError::NotFound { .. }) => None,
-                        Err(error) => return Err(SpawnError::Store(error)),
-                    };
-                }
-                let lineage =
-                    above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
-                Ok((stored, lineage))
-            };
-            Step::Found(look.await)
-        });
-    }
-
-    /// Acquires a thread that has a slot, and reads what closes its unfinished turn.
-    pub(super) fn load(
-        &mut self,
-        thread: ThreadId,
-        origin: SpawnOrigin,
-        replies: Vec<Reply<ThreadId, SpawnError>>,
-        kind: Kind,
-    ) {
-        let op = self.new_op();
-        let Some(entry) = self.table.get_mut(thread) else { return };
-        entry.life = Life::Coming { op };
-        let spawning = Spawning {
-            op,
-            thread,
-            kind,
-            origin,
-            replies,
-            request: None,
-            made: None,
-            cancelled: false,
-        };
-        self.ops.insert(op, spawning);
-        self.acquire(op, thread);
-    }
-
-    pub(super) fn acquire(&self, op: u64, thread: ThreadId) {
-        let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
-        self.outside(op, async move {
-            let (done, acquired) = Done::channel();
-            store.acquire(thread, done);
-            let load = async {
-                let acquired = acquired.await?;
-                let history: History = store.read(thread, Some(acquired.thread.head)).await?;
-                let now_ms = clock.now().at_ms;
-                let marker = MarkerKind::ContextualUser;
-                let recovery = close_turn(&history, AbortReason::Interrupted, marker, now_ms);
-                Ok((acquired, recovery))
-            };
-            Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))
-        });
-    }
-
-    pub(super) fn on_activate(&mut self, thread: ThreadId) {
-        if self.ended {
-            return;
-        }
-        let Some(entry) = self.table.get_mut(thread).filter(|entry| !entry.closing) else { return };
-        match entry.life {
-            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake),
-            Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking),
-            // Its actor is on its way out: `on_ended` sees to it.
-            Life::Live => entry.wanted = true,
-            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => {}
-        }
-    }
 }
 
 impl Spawning {
     pub(super) fn deadline(&self, state: &SupervisorState) -> Deadline {
-        let latest = self.replies.iter().map(Reply::deadline).max();
+        let latest = self.waiters.iter().map(|waiter| waiter.reply.deadline()).max();
         latest.unwrap_or_else(|| state.shared.clock.deadline(state.shared.limits.call_timeout))
+    }
+
+    pub(super) const fn new(
+        op: u64,
+        thread: ThreadId,
+        kind: Kind,
+        origin: SpawnOrigin,
+        waiters: Vec<Waiter>,
+    ) -> Self {
+        Self {
+            op,
+            thread,
+            kind,
+            origin,
+            waiters,
+            order: None,
+            request: None,
+            made: None,
+            cancelled: false,
+            taken_back: false,
+        }
+    }
+}
+
+impl Waiter {
+    /// One who waits for a thread and submits nothing to it.
+    pub(super) const fn new(reply: Reply<ThreadId, SpawnError>) -> Self {
+        Self { reply, first: None, joined: false }
     }
 }
 

@@ -5,13 +5,13 @@ use coppicer_actors::{
     first_submission, start,
 };
 use coppicer_messages::{
-    Accepted, Answer, LeaseKind, NewRecord, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
+    Accepted, Answer, LeaseKind, NewRecord, Rung, RuntimeEvent, SpawnError, StoreError,
     SubmitError, ThreadId,
 };
 
 use super::SupervisorState;
 use super::close::How;
-use super::spawn::{Kind, Spawning, Step, spawn_error};
+use super::spawn::{Kind, Spawning, Step, Waiter, spawn_error};
 use super::table::{Life, Place};
 
 impl SupervisorState {
@@ -24,15 +24,29 @@ impl SupervisorState {
         let Some(mut spawning) = self.ops.remove(&op) else { return };
         let thread = spawning.thread;
         let now = self.now();
-        if let Step::Created(Ok(acquired)) = &step {
-            spawning.made = Some(acquired.fence);
+        match &step {
+            Step::Created(Ok(acquired)) => spawning.made = Some(acquired.fence),
+            Step::Loaded(Ok((acquired, _))) if spawning.taken_back => {
+                spawning.made = Some(acquired.fence);
+            }
+            Step::Found(_) => {
+                self.coming.remove(&thread);
+                if self.table.get(thread).is_some() {
+                    // Somebody else brought it to life meanwhile.
+                    for waiter in spawning.waiters {
+                        self.join_again(thread, waiter);
+                    }
+                    return;
+                }
+            }
+            _ => {}
         }
         if spawning.cancelled {
             return self.undo(spawning, &SpawnError::Closing { thread });
         }
         // One that was there before comes up whether or not somebody waits.
         if spawning.kind == Kind::Fresh
-            && spawning.replies.iter().all(|reply| reply.expired(now.instant))
+            && spawning.waiters.iter().all(|waiter| waiter.reply.expired(now.instant))
         {
             return self.undo(spawning, &SpawnError::NoAnswer);
         }
@@ -67,7 +81,7 @@ impl SupervisorState {
     pub(super) fn on_found(
         &mut self,
         op: u64,
-        spawning: Spawning,
+        mut spawning: Spawning,
         stored: &StoredThread,
         lineage: Lineage,
     ) {
@@ -98,7 +112,8 @@ impl SupervisorState {
         let slot = self.new_slot(stored.path.clone(), lineage, view);
         let lease = self.shared.leases.grant(LeaseKind::Slot);
         let policy = stored.config.restart;
-        self.table.insert(place, slot.clone(), policy, Life::Coming { op }, lease);
+        let life = Life::Coming { op };
+        spawning.order = Some(self.table.insert(place, slot.clone(), policy, life, lease));
         self.directory.insert(slot);
         self.ops.insert(op, spawning);
         self.acquire(op, thread);
@@ -114,6 +129,8 @@ impl SupervisorState {
     ) {
         let thread = spawning.thread;
         let Some(entry) = self.table.get_mut(thread) else { return };
+        // What closes comes up only to end: its end is written by its actor.
+        let ends = entry.closing;
         let slot = entry.slot.clone();
         entry.epoch = acquired.fence.epoch;
         let parent = entry.parent;
@@ -138,7 +155,7 @@ impl SupervisorState {
             slot: slot.clone(),
             acquired,
             recovery,
-            parked: spawning.kind == Kind::Parking,
+            parked: ends || spawning.kind == Kind::Parking,
         };
         // Does not wait: `pre_start` only puts its state together.
         match start(args, self.cell_for(parent)) {
@@ -148,15 +165,22 @@ impl SupervisorState {
                     entry.life = Life::Live;
                 }
             }
-            Err(_) if spawning.kind != Kind::Fresh => return self.await_parent(thread),
+            Err(_) if spawning.kind != Kind::Fresh && !ends => {
+                self.waiting.entry(thread).or_default().extend(spawning.waiters);
+                return self.await_parent(thread);
+            }
             Err(_) => {
                 let parent = parent.unwrap_or(thread);
                 return self.undo(spawning, &SpawnError::ParentGone { parent });
             }
         }
-        self.coming.remove(&thread);
         self.directory.insert(slot.clone());
-        if matches!(spawning.kind, Kind::Restart | Kind::Parking) {
+        if ends {
+            // It is not back: it only ends.
+            if let Some(entry) = self.table.get_mut(thread) {
+                entry.ends_only = true;
+            }
+        } else if matches!(spawning.kind, Kind::Restart | Kind::Parking) {
             self.publish(Some(&slot), RuntimeEvent::ThreadRestarted);
         } else {
             self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
@@ -164,6 +188,7 @@ impl SupervisorState {
         self.restart_children(thread);
         match waiting {
             Some(answer) => self.await_first(op, spawning, answer),
+            None if ends => self.refuse(spawning.waiters, &SpawnError::Closing { thread }),
             None => self.answer(spawning),
         }
     }
@@ -191,56 +216,76 @@ impl SupervisorState {
     /// Tells those who wait. A new thread that nobody takes is undone.
     pub(super) fn answer(&mut self, mut spawning: Spawning) {
         let thread = spawning.thread;
-        let mut taken = spawning.replies.is_empty();
-        for reply in std::mem::take(&mut spawning.replies) {
-            taken |= reply.send(Ok(thread)).is_ok();
-        }
-        if !taken {
+        let waiters = std::mem::take(&mut spawning.waiters);
+        let taken = self.welcome(thread, waiters);
+        if !taken && spawning.made.is_some() {
             self.undo(spawning, &SpawnError::NoAnswer);
         }
     }
 
     /// Takes back all that was done for a spawn: no actor, slot, place or record of it remains. A
     /// thread that was in the store is only let go; one that was there before goes on as after a
-    /// crash, or ends if it is closing.
+    /// crash, or ends if it is closing. What another brought to life under the same id stays.
     pub(super) fn undo(&mut self, spawning: Spawning, refusal: &SpawnError) {
-        let Spawning { op, thread, kind, replies, made, cancelled, .. } = spawning;
-        self.coming.remove(&thread);
-        if let Some(fence) = made {
+        let Spawning { op, thread, kind, order, waiters, made, cancelled, .. } = spawning;
+        if self.coming.get(&thread) == Some(&op) {
+            self.coming.remove(&thread);
+        }
+        let own = self.table.get(thread).filter(|entry| order == Some(entry.order));
+        let (life, epoch) = own.map_or((None, None), |entry| (Some(entry.life), Some(entry.epoch)));
+        if let Some(mut fence) = made {
+            // It may have crashed and come back meanwhile.
+            fence.epoch = fence.epoch.max(epoch.unwrap_or_default());
             self.shared.store.undo_create(fence, Done::ignore());
         }
-        let text = refusal.to_string();
-        let late = *refusal == SpawnError::NoAnswer;
-        self.refuse(replies, refusal);
-        if kind != Kind::Fresh && !cancelled {
-            return self.crashed(thread, &text);
+        let (joined, waiters): (Vec<Waiter>, Vec<Waiter>) =
+            waiters.into_iter().partition(|waiter| waiter.joined);
+        self.refuse(waiters, refusal);
+        let comes = life == Some(Life::Coming { op });
+        match life {
+            Some(_) if comes && kind != Kind::Fresh && !cancelled => {
+                self.crashed(thread, &refusal.to_string());
+            }
+            Some(life) if comes || kind == Kind::Fresh => {
+                self.take_back(thread, life, made.is_some(), refusal);
+            }
+            _ => {}
         }
-        let own = self.table.get(thread).is_some_and(|entry| match entry.life {
-            Life::Coming { op: coming } => coming == op,
-            Life::Live => kind == Kind::Fresh,
-            _ => cancelled,
-        });
-        if !own {
-            return;
+        // They asked for what is in the store, and are told what is there now.
+        for waiter in joined {
+            self.join_again(thread, waiter);
+        }
+    }
+
+    /// Removes the entry that an undone spawn had made, wherever it is by now, and what is below it.
+    fn take_back(&mut self, thread: ThreadId, life: Life, new: bool, refusal: &SpawnError) {
+        if let Life::Coming { op } = life
+            && let Some(restart) = self.ops.get_mut(&op)
+        {
+            restart.cancelled = true;
+            restart.taken_back = true;
+        }
+        if new {
+            self.end_orphans(thread);
         }
         if let Some(entry) = self.table.get(thread) {
             if let Some(incarnation) = &entry.incarnation {
                 incarnation.kill();
             }
-            if late {
+            if *refusal == SpawnError::NoAnswer {
                 self.publish(Some(&entry.slot), RuntimeEvent::SpawnUndone);
             }
         }
         self.finish(thread, Rung::Drained, How::Completed, None);
     }
 
-    pub(super) fn refuse(&self, replies: Vec<Reply<ThreadId, SpawnError>>, refusal: &SpawnError) {
-        if !replies.is_empty() && *refusal != SpawnError::NoAnswer {
+    pub(super) fn refuse(&self, waiters: Vec<Waiter>, refusal: &SpawnError) {
+        if !waiters.is_empty() && *refusal != SpawnError::NoAnswer {
             let reason = refusal.to_string();
             self.publish(None, RuntimeEvent::SpawnRefused { reason });
         }
-        for reply in replies {
-            reply.tell(Err(refusal.clone()));
+        for waiter in waiters {
+            waiter.reply.tell(Err(refusal.clone()));
         }
     }
 }

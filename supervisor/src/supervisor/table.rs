@@ -48,6 +48,10 @@ pub(crate) struct Entry {
     pub(crate) wanted: bool,
     /// Whether it was started only to sit parked.
     pub(crate) parking: bool,
+    /// Whether it was told to end: what comes up meanwhile only ends.
+    pub(crate) told: bool,
+    /// Whether its actor came up only to end, of which no fact was told.
+    pub(crate) ends_only: bool,
     pub(crate) _lease: Lease,
 }
 
@@ -107,7 +111,7 @@ impl Table {
             }))
         };
         if self.entries.len() >= limits.resident_max {
-            return limit("resident_max", limits.resident_max, "close or hibernate a thread");
+            return limit("resident_max", limits.resident_max, "close a thread");
         }
         if place.depth > limits.depth_max {
             return limit("depth_max", limits.depth_max as usize, "do the work in this thread");
@@ -140,7 +144,7 @@ impl Table {
         None
     }
 
-    /// Adds a thread that was admitted.
+    /// Adds a thread that was admitted: its place among its siblings.
     pub(crate) fn insert(
         &mut self,
         place: Place,
@@ -148,7 +152,7 @@ impl Table {
         policy: RestartPolicy,
         life: Life,
         lease: Lease,
-    ) {
+    ) -> u64 {
         self.next_order += 1;
         let order = self.next_order;
         let Place { thread, parent, root, path, .. } = place;
@@ -174,9 +178,12 @@ impl Table {
             closing: false,
             wanted: false,
             parking: false,
+            told: false,
+            ends_only: false,
             _lease: lease,
         };
         self.entries.insert(thread, entry);
+        order
     }
 
     /// Removes a thread and all its claims.

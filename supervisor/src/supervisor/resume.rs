@@ -1,0 +1,196 @@
+//! Threads of the store: resumes, activations, and those who wait for them.
+
+use coppicer_actors::{Done, History, Lineage, MarkerKind, close_turn, first_submission};
+use coppicer_messages::{
+    AbortReason, Asker, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError,
+    ThreadId,
+};
+
+use super::spawn::{Kind, Spawning, Step, Waiter, spawn_error};
+use super::table::Life;
+use super::{Postponed, SupervisorState};
+
+impl SupervisorState {
+    pub(super) fn resume(
+        &mut self,
+        thread: ThreadId,
+        rollout_path: Option<&str>,
+        mut request: Box<SpawnThread>,
+        asker: Option<Asker>,
+        reply: Reply<ThreadId, SpawnError>,
+    ) {
+        if let Some(entry) = self.table.get(thread) {
+            if entry.closing {
+                // The old life ends first.
+                let postponed = Postponed { request, asker, reply };
+                self.postponed.entry(thread).or_default().push(postponed);
+                return;
+            }
+            let has = entry.slot.rollout_path();
+            if rollout_path.is_some_and(|wanted| has.as_deref() != Some(wanted)) {
+                return self.refuse(vec![Waiter::new(reply)], &SpawnError::PathMismatch { thread });
+            }
+        }
+        let first = request.first.take();
+        self.join(thread, Waiter { reply, first, joined: false });
+    }
+
+    /// As a resume that is made now.
+    pub(super) fn join_again(&mut self, thread: ThreadId, waiter: Waiter) {
+        if self.ended || self.closing_all > 0 {
+            return self.refuse(vec![waiter], &SpawnError::RuntimeEnded);
+        }
+        if self.table.get(thread).is_some_and(|entry| entry.closing) {
+            let mut request = Box::new(SpawnThread::resume(thread));
+            request.first = waiter.first;
+            let postponed = Postponed { request, asker: None, reply: waiter.reply };
+            self.postponed.entry(thread).or_default().push(postponed);
+            return;
+        }
+        self.join(thread, waiter);
+    }
+
+    /// Has `waiter` wait for a thread, which is brought up if it does not come by itself.
+    pub(super) fn join(&mut self, thread: ThreadId, mut waiter: Waiter) {
+        let Some(life) = self.table.get(thread).map(|entry| entry.life) else {
+            if let Some(op) = self.coming.get(&thread).and_then(|op| self.ops.get_mut(op)) {
+                return op.waiters.push(waiter); // single flight
+            }
+            return self.find(thread, SpawnOrigin::Resume, vec![waiter]);
+        };
+        match life {
+            Life::Live => {
+                self.welcome(thread, vec![waiter]);
+            }
+            Life::Coming { op } => {
+                if let Some(op) = self.ops.get_mut(&op) {
+                    waiter.joined = op.request.is_some();
+                    op.waiters.push(waiter);
+                }
+            }
+            // It comes by itself, and they are answered then.
+            Life::Backoff { .. } | Life::AwaitParent => {
+                self.waiting.entry(thread).or_default().push(waiter);
+            }
+            Life::Dormant | Life::Lost => {
+                self.load(thread, SpawnOrigin::Resume, vec![waiter], Kind::Wake);
+            }
+        }
+    }
+
+    /// Answers those who waited for a thread that is up, each after its submission was accepted. A
+    /// refused one is told so; the thread, which was there before, stays up. Whether anybody took it.
+    pub(super) fn welcome(&self, thread: ThreadId, waiters: Vec<Waiter>) -> bool {
+        let Some(entry) = self.table.get(thread) else { return false };
+        let mut taken = false;
+        for Waiter { reply, first, .. } in waiters {
+            let Some(first) = first else {
+                taken |= reply.send(Ok(thread)).is_ok();
+                continue;
+            };
+            if reply.expired(self.now().instant) {
+                continue; // P4
+            }
+            taken = true;
+            let deadline = reply.deadline();
+            match entry.slot.submit(|| first_submission(self.world.turns(), first, deadline)) {
+                Ok(answer) => drop(tokio::spawn(async move {
+                    let accepted = answer.wait().await.map(|_| thread);
+                    reply.tell(accepted.map_err(first_refused));
+                })),
+                Err(refusal) => reply.tell(Err(first_refused(refusal))),
+            }
+        }
+        taken
+    }
+
+    fn find(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
+        let op = self.new_op();
+        let spawning = Spawning::new(op, thread, Kind::Fresh, origin, waiters);
+        self.ops.insert(op, spawning);
+        self.coming.insert(thread, op);
+        let store = self.shared.store.clone();
+        let depth_max = self.shared.limits.depth_max;
+        self.outside(op, async move {
+            let look = async {
+                let stored =
+                    store.thread(thread).await.map_err(|error| spawn_error(thread, error))?;
+                let mut above = Vec::new();
+                let mut at = stored.parent;
+                while let Some((parent, _)) = at {
+                    if above.contains(&parent)
+                        || parent == thread
+                        || above.len() as u32 >= depth_max
+                    {
+                        let reason = format!("its parents make a cycle at {parent}");
+                        return Err(SpawnError::Damaged { thread, reason });
+                    }
+                    above.push(parent);
+                    at = match store.thread(parent).await {
+                        Ok(stored) => stored.parent,
+                        Err(StoreError::NotFound { .. }) => None,
+                        Err(error) => return Err(SpawnError::Store(error)),
+                    };
+                }
+                let lineage =
+                    above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
+                Ok((stored, lineage))
+            };
+            Step::Found(look.await)
+        });
+    }
+
+    /// Acquires a thread that has a slot, and reads what closes its unfinished turn.
+    pub(super) fn load(
+        &mut self,
+        thread: ThreadId,
+        origin: SpawnOrigin,
+        mut waiters: Vec<Waiter>,
+        kind: Kind,
+    ) {
+        let op = self.new_op();
+        let Some(entry) = self.table.get_mut(thread) else { return };
+        entry.life = Life::Coming { op };
+        let order = entry.order;
+        waiters.extend(self.waiting.remove(&thread).unwrap_or_default());
+        let mut spawning = Spawning::new(op, thread, kind, origin, waiters);
+        spawning.order = Some(order);
+        self.ops.insert(op, spawning);
+        self.acquire(op, thread);
+    }
+
+    pub(super) fn acquire(&self, op: u64, thread: ThreadId) {
+        let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
+        self.outside(op, async move {
+            let (done, acquired) = Done::channel();
+            store.acquire(thread, done);
+            let load = async {
+                let acquired = acquired.await?;
+                let history: History = store.read(thread, Some(acquired.thread.head)).await?;
+                let now_ms = clock.now().at_ms;
+                let marker = MarkerKind::ContextualUser;
+                let recovery = close_turn(&history, AbortReason::Interrupted, marker, now_ms);
+                Ok((acquired, recovery))
+            };
+            Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))
+        });
+    }
+
+    pub(super) fn on_activate(&mut self, thread: ThreadId) {
+        if self.ended {
+            return;
+        }
+        let Some(entry) = self.table.get_mut(thread).filter(|entry| !entry.closing) else { return };
+        match entry.life {
+            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake),
+            Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking),
+            // Its actor is on its way out: `on_ended` sees to it.
+            Life::Live => entry.wanted = true,
+            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => {}
+        }
+    }
+}
+
+fn first_refused(refusal: SubmitError) -> SpawnError {
+    SpawnError::FirstSubmission(Box::new(refusal))
+}

@@ -58,4 +58,6 @@ pub use store::{contract, faulty};
 pub use taps::About;
 pub use taps::{Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions};
 #[doc(hidden)]
-pub use thread::{Incarnation, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start};
+pub use thread::{
+    Incarnation, Rise, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start,
+};

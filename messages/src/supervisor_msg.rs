@@ -90,6 +90,8 @@ pub struct Asker {
 pub enum SupervisorTick {
     /// The report of this close is due.
     CloseDue(u64),
+    /// More threads of a close are to be told.
+    TellOn,
     /// The pause before a restart is over.
     RestartDue {
         /// Which thread.

@@ -130,10 +130,13 @@ impl ThreadCore {
         });
         self.closing = Some(order);
         if first {
+            let came_to_end = self.phase == Phase::Stopping;
             self.phase = Phase::Stopping;
             self.asking = None;
             out.push(Effect::Shut);
-            out.push(self.show());
+            if !came_to_end {
+                out.push(self.show());
+            }
         }
         match self.turn.as_ref() {
             None if first => self.finish_close(out),

@@ -14,6 +14,7 @@ use coppicer_messages::{
     SubmitError, ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TurnId, UserInput,
 };
 
+use super::Rise;
 use super::effect::{Effect, Last};
 use super::running::{RunningTurn, Stage};
 use super::{accept, records};
@@ -76,7 +77,7 @@ impl ThreadCore {
         &mut self,
         recovery: Vec<NewRecord>,
         open: Vec<(Restored, SubmissionState)>,
-        parked: bool,
+        rise: Rise,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
@@ -110,6 +111,7 @@ impl ThreadCore {
         // The parent hears of a turn that its host or its actor left (P12).
         let left = !batch.states.is_empty();
         let told = if left { self.tell_parent(&mut batch, &self.status) } else { None };
+        let parked = rise == Rise::ToSitParked;
         if parked {
             self.status = ThreadStatus::Parked;
         }
@@ -119,6 +121,11 @@ impl ThreadCore {
             out.insert(0, self.write(batch));
         }
         out.extend(told);
+        if rise == Rise::ToEnd {
+            // Nothing is shown and no turn starts: its order to close waits for it.
+            self.phase = Phase::Stopping;
+            return;
+        }
         if parked || stays_parked {
             self.phase = Phase::Parked;
             out.push(Effect::Park);

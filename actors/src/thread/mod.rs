@@ -83,8 +83,20 @@ pub struct ThreadArgs {
     pub acquired: Acquired,
     /// Records that close what a dead incarnation left open.
     pub recovery: Vec<NewRecord>,
-    /// Whether it only sits there until it is revived or closed.
-    pub parked: bool,
+    /// What it comes up for.
+    pub rise: Rise,
+}
+
+/// What an incarnation comes up for.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rise {
+    /// To work.
+    ToWork,
+    /// To sit there until it is revived or closed.
+    ToSitParked,
+    /// To write its end, and nothing else: an order to close waits in its slot.
+    ToEnd,
 }
 
 /// The first submission of a new thread, and where its receipt arrives.

@@ -16,7 +16,7 @@ use super::core::{Restored, ThreadCore};
 use super::effect::Effect;
 use super::running::TurnEnd;
 use super::writes::Writes;
-use super::{Author, ExitGuard, ThreadArgs, ThreadWorld, Wake, new_core, restore};
+use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
 use crate::engine::{EngineError, EngineSession, TurnLink};
 use crate::slot::Slot;
 use crate::store::{Done, Fence, digest};
@@ -30,7 +30,7 @@ pub(crate) struct ThreadState {
     pub(super) myself: ActorRef<Wake>,
     pub(super) exit: ExitGuard,
     recovery: Vec<NewRecord>,
-    parked: bool,
+    rise: Rise,
     open: Vec<(Restored, SubmissionState)>,
     pub(super) session: Option<Box<dyn EngineSession>>,
     pub(super) live: Option<LiveTurn>,
@@ -57,7 +57,7 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, parked } = args;
+        let ThreadArgs { world, slot, acquired, recovery, rise } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -80,7 +80,7 @@ impl ThreadState {
             myself,
             exit,
             recovery,
-            parked,
+            rise,
             open,
             session: None,
             live: None,
@@ -110,8 +110,8 @@ impl ThreadState {
         let now = self.now();
         let recovery = std::mem::take(&mut self.recovery);
         let open = std::mem::take(&mut self.open);
-        let parked = self.parked;
-        self.decide(|core, out| core.begin(recovery, open, parked, now, out));
+        let rise = self.rise;
+        self.decide(|core, out| core.begin(recovery, open, rise, now, out));
         self.make_up();
         self.drain();
     }

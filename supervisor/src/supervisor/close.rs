@@ -190,7 +190,7 @@ impl ClosePlan {
     pub(crate) fn report(
         &self,
         now: Instant,
-        unsettled: Option<(ThreadId, String)>,
+        unsettled: Option<&(ThreadId, String)>,
     ) -> CloseReport {
         let mut report = CloseReport::default();
         let fenced = Row {
@@ -199,7 +199,6 @@ impl ClosePlan {
             left: Some("its end was not durable by the deadline".into()),
             how: How::TimedOut,
         };
-        let unsettled = unsettled.as_ref();
         let mut threads: Vec<ThreadId> = self.nodes.keys().copied().collect();
         threads.extend(unsettled.map(|(thread, _)| *thread));
         threads.sort_unstable();

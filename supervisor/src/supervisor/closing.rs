@@ -13,6 +13,9 @@ use super::close::{ClosePlan, Closing, How};
 use super::spawn::Step;
 use super::table::Life;
 
+/// Threads that are told to end at one go.
+const TELL_MAX: usize = 256;
+
 /// A close that is under way.
 pub(super) struct CloseOp {
     plan: ClosePlan,
@@ -169,11 +172,18 @@ impl SupervisorState {
     /// Goes on with closes after each message: tells those whose children have ended, and reports
     /// what is due even if this actor is behind with its messages.
     pub(super) fn go_on_closing(&mut self) {
-        while let Some((close, thread)) = self.to_tell.pop_front() {
+        for _ in 0..TELL_MAX {
+            let Some((close, thread)) = self.to_tell.pop_front() else { break };
             self.report_due();
             self.tell(close, thread);
         }
         self.report_due();
+        if !self.to_tell.is_empty() && !self.telling_on {
+            // The others after those that were just woken: so this actor is never far behind them.
+            self.telling_on = true;
+            let tick = SupervisorTick::TellOn;
+            self.shared.uplink.send(SupervisorMsg::Tick { tick });
+        }
     }
 
     fn report_due(&mut self) {
@@ -304,7 +314,7 @@ impl SupervisorState {
             let left = "whether its edge is closed was not known by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }
-        let report = op.plan.report(self.now().instant, op.edge_failed);
+        let report = op.plan.report(self.now().instant, op.edge_failed.as_ref());
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
         (op.reply, report)

@@ -71,6 +71,8 @@ pub(crate) struct SupervisorState {
     closes: BTreeMap<u64, CloseOp>,
     /// Threads of closes whose children have ended, to be told next.
     to_tell: VecDeque<(u64, ThreadId)>,
+    /// Whether a notice to tell more of them is on its way.
+    telling_on: bool,
     postponed: HashMap<ThreadId, Vec<Postponed>>,
     /// Those who wait for threads that come back by themselves.
     waiting: HashMap<ThreadId, Vec<Waiter>>,
@@ -100,6 +102,7 @@ impl Actor for SupervisorActor {
             coming: HashMap::new(),
             closes: BTreeMap::new(),
             to_tell: VecDeque::new(),
+            telling_on: false,
             postponed: HashMap::new(),
             waiting: HashMap::new(),
             closing_all: 0,
@@ -158,6 +161,7 @@ impl SupervisorState {
             SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
                 self.on_close_due(close);
             }
+            SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
                 self.on_restart_due(thread, crash);
             }

@@ -1,7 +1,7 @@
 //! The steps of a spawn: what a notice brought, what comes next, and how a spawn is undone.
 
 use coppicer_actors::{
-    Acquired, Done, EdgeChange, EdgeStatus, Lineage, StoredThread, ThreadArgs, ThreadView,
+    Acquired, Done, EdgeChange, EdgeStatus, Lineage, Rise, StoredThread, ThreadArgs, ThreadView,
     first_submission, start,
 };
 use coppicer_messages::{
@@ -155,7 +155,11 @@ impl SupervisorState {
             slot: slot.clone(),
             acquired,
             recovery,
-            parked: ends || spawning.kind == Kind::Parking,
+            rise: match spawning.kind {
+                _ if ends => Rise::ToEnd,
+                Kind::Parking => Rise::ToSitParked,
+                _ => Rise::ToWork,
+            },
         };
         // Does not wait: `pre_start` only puts its state together.
         match start(args, self.cell_for(parent)) {

@@ -29,6 +29,7 @@ pub(crate) enum Life {
     Lost,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one thread")]
 pub(crate) struct Entry {
     pub(crate) slot: Arc<Slot>,
     pub(crate) parent: Option<ThreadId>,

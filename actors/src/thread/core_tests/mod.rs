@@ -138,7 +138,9 @@ impl Hands {
         self.accepted.extend(open.iter().map(|(waiting, _)| waiting.id().clone()));
         self.places += open.len();
         let open = open.into_iter().map(|(waiting, state)| (Ok(waiting), state)).collect();
-        self.decide(|core, now, out| core.begin(Vec::new(), open, false, now, out));
+        self.decide(|core, now, out| {
+            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out)
+        });
     }
 
     fn decide<T>(&mut self, decide: impl FnOnce(&mut ThreadCore, Now, &mut Vec<Effect>) -> T) -> T {

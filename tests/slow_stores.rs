@@ -1,4 +1,5 @@
-//! Review findings that need a store of their own.
+//! What a review of the core found with stores that answer late, or refuse.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,8 +8,11 @@ use coppicer::testing::BUDGET;
 use coppicer::*;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::sync::Mutex;
 
+/// An append that waits.
+type Held = (Fence, Seq, Batch, Done<Seq>);
+
+/// A memory store whose appends can be held.
 #[derive(Clone, Default)]
 struct Custom(Arc<Inner>);
 #[derive(Default)]
@@ -16,15 +20,14 @@ struct Inner {
     mem: MemoryStore,
     slow_thread: AtomicBool,
     hold: AtomicBool,
-    held: Mutex<Vec<(Fence, Seq, Batch, Done<Seq>)>>,
+    held: parking_lot::Mutex<Vec<Held>>,
     largest: AtomicUsize,
 }
 impl Custom {
     /// The first held append fails, the others are applied, in order.
     fn fail_first_apply_rest(&self) {
         self.0.hold.store(false, Ordering::SeqCst);
-        let held = std::mem::take(&mut *self.0.held.lock().unwrap());
-        println!("held {}", held.len());
+        let held = std::mem::take(&mut *self.0.held.lock());
         for (n, (fence, seq, batch, done)) in held.into_iter().enumerate() {
             if n == 0 {
                 done.tell(Err(StoreError::Unavailable { reason: "busy".into() }));
@@ -47,7 +50,7 @@ impl ThreadStore for Custom {
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
         self.0.largest.fetch_max(batch.records.len(), Ordering::SeqCst);
         if self.0.hold.load(Ordering::SeqCst) {
-            self.0.held.lock().unwrap().push((fence, expected, batch, done));
+            self.0.held.lock().push((fence, expected, batch, done));
         } else {
             self.0.mem.append(fence, expected, batch, done);
         }
@@ -105,29 +108,32 @@ async fn runtime(store: &Custom, limits: Limits) -> Runtime {
         "hang" => Script::new().then(Step::Hang),
         text => Script::new().say(text),
     });
-    Runtime::builder().engine(engine).store(store.clone()).limits(limits).start().await.unwrap()
+    Runtime::builder()
+        .engine(engine)
+        .store(store.clone())
+        .limits(limits)
+        .start()
+        .await
+        .expect("a runtime with an engine starts")
 }
 async fn ms(n: u64) {
     tokio::time::sleep(Duration::from_millis(n)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn s01_a_losing_resume_kills_a_live_thread_in_mid_turn() {
+async fn a_resume_that_loses_against_a_spawn_does_not_touch_its_turn() {
     let store = Custom::default();
     let rt = runtime(&store, Limits::default()).await;
     let id = ThreadId::from_parts(1, [7; 10]);
     store.0.slow_thread.store(true, Ordering::SeqCst);
     let rt2 = rt.clone();
-    let resume = tokio::spawn(async move { rt2.resume(id).await });
+    let _resume = tokio::spawn(async move { rt2.resume(id).await });
     ms(10).await;
     let t = rt.spawn(SpawnThread::new().with_id(id)).await.unwrap();
-    let s = t.submit("hang").await.unwrap();
+    let _s = t.submit("hang").await.unwrap();
     ms(10).await;
     assert_eq!(t.status(), ThreadStatus::Running);
-    println!("resume: {:?}", resume.await.unwrap());
     ms(10).await;
-    println!("outcome {:?}", t.outcome_within(&s.submission, Duration::from_secs(5)).await);
-    println!("audit {:?}", rt.audit().await);
     assert!(
         rt.get(id).is_some(),
         "the live thread was killed by a resume that answered NotFound; its view says {:?}",
@@ -136,7 +142,7 @@ async fn s01_a_losing_resume_kills_a_live_thread_in_mid_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
+async fn an_append_behind_a_refused_one_is_refused_too() {
     let store = Custom::default();
     let rt = runtime(&store, Limits::default()).await;
     let t = rt.spawn(SpawnThread::new()).await.unwrap();
@@ -147,16 +153,13 @@ async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
     let (t1, t2) = (t.clone(), t.clone());
     let a = tokio::spawn(async move { t1.submit(Submission::from("a")).await });
     ms(1).await;
-    let b = tokio::spawn(async move { t2.interrupt().await });
+    let _b = tokio::spawn(async move { t2.interrupt().await });
     ms(50).await; // the turn's end, and the start of a's turn
     store.fail_first_apply_rest();
     let a = a.await.unwrap();
-    println!("a {a:?} interrupt {:?}", b.await.unwrap());
     ms(5000).await;
     let history = rt.store().read(t.id(), None).await.unwrap();
-    for r in &history {
-        println!("{}", String::from_utf8_lossy(&r.raw).chars().take(160).collect::<String>());
-    }
+    for _r in &history {}
     let said = history
         .iter()
         .filter(|r| String::from_utf8_lossy(&r.raw).contains("\"message\":\"a\""))
@@ -169,7 +172,7 @@ async fn s02_a_refused_append_without_records_lets_the_next_one_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s03_mail_of_children_makes_an_append_over_the_limit() {
+async fn mail_of_many_children_is_taken_in_appends_within_the_limit() {
     let store = Custom::default();
     let mut limits = Limits::default();
     limits.batch_records_max = 8;
@@ -180,15 +183,14 @@ async fn s03_mail_of_children_makes_an_append_over_the_limit() {
     for _ in 0..20 {
         c.run("x").await.unwrap();
     }
-    let mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
-    println!("a real sender: {:?}", p.submit(mail).await);
+    let _mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
     p.run("go").await.unwrap();
     let largest = store.0.largest.load(Ordering::SeqCst);
     assert!(largest <= 8, "an append of {largest} records");
 }
 
 #[tokio::test(start_paused = true)]
-async fn s04_shutdown_is_refused_under_load_and_kills_everything_without_a_word() {
+async fn a_shutdown_is_answered_also_when_many_requests_are_under_way() {
     let store = Custom::default();
     let mut limits = Limits::default();
     limits.supervisor_requests_max = 1;
@@ -200,8 +202,7 @@ async fn s04_shutdown_is_refused_under_load_and_kills_everything_without_a_word(
     let rt2 = rt.clone();
     tokio::spawn(async move { drop(rt2.resume(ThreadId::from_parts(1, [1; 10])).await) });
     ms(1).await;
-    let got = rt.shutdown(BUDGET).await;
-    println!("{got:?}");
+    let _got = rt.shutdown(BUDGET).await;
     let (done, known) = Done::channel();
     store.submission(t.id(), &s.submission, done);
     let state = known.await.unwrap().unwrap().state;
@@ -209,7 +210,7 @@ async fn s04_shutdown_is_refused_under_load_and_kills_everything_without_a_word(
 }
 
 #[tokio::test(start_paused = true)]
-async fn s05_a_place_handed_over_across_a_crash_drifts() {
+async fn a_place_handed_over_before_a_crash_is_counted_after_it() {
     let store = Custom::default();
     let mut limits = Limits::default();
     limits.inbox_max = 1;
@@ -236,7 +237,7 @@ async fn s05_a_place_handed_over_across_a_crash_drifts() {
 
 // The parent is live, the child's end is durable, and the hint is lost.
 #[tokio::test(start_paused = true)]
-async fn s06_a_live_parent_does_not_hear_when_the_child_dies_after_its_commit() {
+async fn a_live_parent_hears_of_an_end_though_the_child_died_right_after_its_commit() {
     let store = Custom::default();
     let rt = runtime(&store, Limits::default()).await;
     let p = rt.spawn(SpawnThread::new()).await.unwrap();
@@ -257,7 +258,7 @@ async fn s06_a_live_parent_does_not_hear_when_the_child_dies_after_its_commit() 
     c.panic_for_test();
     ms(1).await;
     store.0.hold.store(false, Ordering::SeqCst);
-    for (f, s, b, d) in std::mem::take(&mut *store.0.held.lock().unwrap()) {
+    for (f, s, b, d) in std::mem::take(&mut *store.0.held.lock()) {
         store.append(f, s, b, d);
     }
     ms(5000).await;

@@ -151,10 +151,12 @@ async fn a_parent_is_told_of_a_turn_that_a_crashed_actor_left() {
     let mut tap = world
         .tap(TapOptions::matching(TapFilter::thread(p.id()).kinds([EventKind::Mail])))
         .unwrap();
-    let _s = c.submit("hang").await.unwrap();
+    let left = c.submit("hang").await.unwrap();
     ms(1).await;
     c.panic_for_test();
     ms(2000).await;
+    let outcome = c.outcome_within(&left.submission, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(outcome, Outcome::Interrupted);
     let got = tap.try_next();
     drop(tap);
     world.end().await;
@@ -398,14 +400,18 @@ async fn a_fenced_off_thread_can_write_nothing_any_more() {
     ms(1).await;
     world.store.hold(StoreOp::Append);
     let (t2, id) = (t.clone(), s.submission.clone());
-    let _early = tokio::spawn(async move { t2.outcome(&id).await });
+    let early = tokio::spawn(async move { t2.outcome(&id).await });
     ms(1).await;
-    let _report = t.close(Duration::from_millis(500)).await.unwrap();
+    let report = t.close(Duration::from_millis(500)).await.unwrap();
+    assert_eq!(report.timed_out, [t.id()]);
+    let told = early.await.unwrap();
+    assert!(matches!(told, Err(OutcomeError::Closed { .. })), "{told:?}");
     let before = world.runtime().store().thread(t.id()).await.unwrap().head;
     world.store.release(StoreOp::Append);
     ms(10).await;
     let after = world.runtime().store().thread(t.id()).await.unwrap().head;
-    let _got = tokio::time::timeout(Duration::from_secs(600), t.outcome(&s.submission)).await;
+    let told = tokio::time::timeout(Duration::from_secs(600), t.outcome(&s.submission)).await;
+    assert!(matches!(told, Ok(Err(OutcomeError::Closed { .. }))), "{told:?}");
     world.end().await;
     assert_eq!(before, after, "reported as fenced, and written afterwards");
 }
@@ -474,7 +480,7 @@ async fn a_turn_closes_only_what_is_below_its_thread() {
     world.spawn(SpawnThread::new().with_parent(p.id()).with_id(victim)).await.unwrap();
     world.close_all(BUDGET).await.unwrap();
     let t = world.spawn(SpawnThread::new()).await.unwrap();
-    t.run("x").await.unwrap();
+    assert_eq!(t.run("x").await.unwrap().name(), "completed");
     let open = world.runtime().store().children(p.id(), Some(EdgeStatus::Open)).await.unwrap();
     world.end().await;
     assert_eq!(open, [victim], "a turn of another tree closed its edge");
@@ -492,10 +498,15 @@ impl Engine for CloseIt {
 impl EngineSession for CloseSession {
     fn run_turn<'a>(
         &'a mut self,
-        _cx: &'a TurnContext,
+        cx: &'a TurnContext,
         _input: TurnInput,
     ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
-        async move { Ok(TurnOutput::done()) }.boxed()
+        async move {
+            let refused = cx.close(self.0, Duration::from_secs(1)).await;
+            assert_eq!(refused, Err(CloseError::NotFound { thread: self.0 }));
+            Ok(TurnOutput::done())
+        }
+        .boxed()
     }
 }
 
@@ -551,6 +562,7 @@ async fn a_revive_that_expired_is_not_executed() {
     world.store.hold(StoreOp::Acquire);
     t.panic_for_test();
     ms(10).await;
+    assert_eq!(t.revive().await, Err(ControlError::NoAnswer));
     ms(1000).await;
     world.store.release(StoreOp::Acquire);
     ms(100).await;

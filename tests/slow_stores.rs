@@ -127,13 +127,17 @@ async fn a_resume_that_loses_against_a_spawn_does_not_touch_its_turn() {
     let id = ThreadId::from_parts(1, [7; 10]);
     store.0.slow_thread.store(true, Ordering::SeqCst);
     let rt2 = rt.clone();
-    let _resume = tokio::spawn(async move { rt2.resume(id).await });
+    let resume = tokio::spawn(async move { rt2.resume(id).await });
     ms(10).await;
     let t = rt.spawn(SpawnThread::new().with_id(id)).await.unwrap();
-    let _s = t.submit("hang").await.unwrap();
+    let s = t.submit("hang").await.unwrap();
     ms(10).await;
     assert_eq!(t.status(), ThreadStatus::Running);
-    ms(10).await;
+    let resumed = resume.await.unwrap().unwrap();
+    assert_eq!(resumed, t, "it joins the live thread");
+    let waited = t.outcome_within(&s.submission, Duration::from_secs(5)).await;
+    assert_eq!(waited, Err(OutcomeError::NoAnswer), "its turn goes on");
+    assert!(rt.audit().await.is_clean());
     assert!(
         rt.get(id).is_some(),
         "the live thread was killed by a resume that answered NotFound; its view says {:?}",
@@ -153,13 +157,14 @@ async fn an_append_behind_a_refused_one_is_refused_too() {
     let (t1, t2) = (t.clone(), t.clone());
     let a = tokio::spawn(async move { t1.submit(Submission::from("a")).await });
     ms(1).await;
-    let _b = tokio::spawn(async move { t2.interrupt().await });
+    let interrupt = tokio::spawn(async move { t2.interrupt().await });
     ms(50).await; // the turn's end, and the start of a's turn
     store.fail_first_apply_rest();
     let a = a.await.unwrap();
+    let interrupted = interrupt.await.unwrap();
+    assert_eq!(interrupted, Err(ControlError::NoAnswer), "its end was refused too");
     ms(5000).await;
     let history = rt.store().read(t.id(), None).await.unwrap();
-    for _r in &history {}
     let said = history
         .iter()
         .filter(|r| String::from_utf8_lossy(&r.raw).contains("\"message\":\"a\""))
@@ -183,7 +188,10 @@ async fn mail_of_many_children_is_taken_in_appends_within_the_limit() {
     for _ in 0..20 {
         c.run("x").await.unwrap();
     }
-    let _mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
+    // What children tell does not stand back; another sender is refused by type.
+    let mail = Op::AgentMessage { from: AgentPath::root(), content: "hi".into(), trigger: false };
+    let refused = p.submit(mail).await.unwrap_err();
+    assert!(matches!(refused, SubmitError::Overloaded { capacity: 4, .. }), "{refused:?}");
     p.run("go").await.unwrap();
     let largest = store.0.largest.load(Ordering::SeqCst);
     assert!(largest <= 8, "an append of {largest} records");
@@ -202,7 +210,8 @@ async fn a_shutdown_is_answered_also_when_many_requests_are_under_way() {
     let rt2 = rt.clone();
     tokio::spawn(async move { drop(rt2.resume(ThreadId::from_parts(1, [1; 10])).await) });
     ms(1).await;
-    let _got = rt.shutdown(BUDGET).await;
+    let report = rt.shutdown(BUDGET).await.unwrap();
+    assert_eq!(report.completed, [t.id()]);
     let (done, known) = Done::channel();
     store.submission(t.id(), &s.submission, done);
     let state = known.await.unwrap().unwrap().state;

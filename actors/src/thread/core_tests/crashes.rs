@@ -143,7 +143,7 @@ fn what_cannot_be_read_any_more_is_told_as_such_and_not_run() {
         let open = vec![(Err(name("a")), state)];
         hands.places = 1;
         hands.decide(|core, now, out| {
-            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out)
+            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out);
         });
         assert_eq!(hands.outcome("a").map(Outcome::name), Some("failed"));
         assert_eq!((hands.asked.len(), hands.places), (0, 0));

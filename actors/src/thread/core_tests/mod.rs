@@ -139,7 +139,7 @@ impl Hands {
         self.places += open.len();
         let open = open.into_iter().map(|(waiting, state)| (Ok(waiting), state)).collect();
         self.decide(|core, now, out| {
-            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out)
+            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out);
         });
     }
 

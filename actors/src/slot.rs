@@ -5,6 +5,7 @@
 //! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
 
 mod lanes;
+mod uplink;
 mod view;
 
 use std::collections::VecDeque;
@@ -22,29 +23,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{InLine, Lanes, Place};
+pub use uplink::Uplink;
 pub use view::ThreadView;
-
-/// The way up to the supervisor. False if it is gone.
-#[derive(Clone)]
-pub struct Uplink(Arc<dyn Fn(SupervisorMsg) -> bool + Send + Sync>);
-
-impl Uplink {
-    /// An uplink that sends through `send`.
-    pub fn new(send: impl Fn(SupervisorMsg) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(send))
-    }
-
-    /// Sends; false if the supervisor is gone.
-    pub fn send(&self, msg: SupervisorMsg) -> bool {
-        (self.0)(msg)
-    }
-}
-
-impl fmt::Debug for Uplink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Uplink")
-    }
-}
 
 /// Whether a thread takes submissions, and what has to happen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -354,46 +334,6 @@ impl Slot {
     /// Whether an incarnation is tied to it.
     pub fn is_attached(&self) -> bool {
         self.lanes.lock().actor.is_some()
-    }
-
-    /// Sets the view to what its supervisor knows, while no actor is there to publish itself.
-    /// Its number, if that is another one than before.
-    pub fn show(
-        &self,
-        status: coppicer_messages::ThreadStatus,
-        phase: coppicer_messages::Phase,
-    ) -> Option<u64> {
-        self.change_view(|view| {
-            view.turn = None;
-            view.waiting_for_host = false;
-            let changed = view.status != status || view.phase != phase;
-            if changed {
-                view.status = status;
-                view.phase = phase;
-                view.status_seq += 1;
-            }
-            changed.then_some(view.status_seq)
-        })
-    }
-
-    /// The phase that is shown.
-    pub fn phase(&self) -> coppicer_messages::Phase {
-        self.with_view(|view| view.phase)
-    }
-
-    /// Whether a turn runs.
-    pub fn is_busy(&self) -> bool {
-        self.with_view(|view| view.turn.is_some())
-    }
-
-    /// The rollout that the thread was imported from.
-    pub fn rollout_path(&self) -> Option<String> {
-        self.with_view(|view| view.rollout_path.clone())
-    }
-
-    /// Counts a crash of the actor.
-    pub fn count_crash(&self) {
-        self.change_view(|view| view.crashes += 1);
     }
 
     /// Whether it takes submissions.

@@ -2,26 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coppicer_messages::{
     Accepted, Asker, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch, EventKind,
-    Fact, Lease, LeaseBook, LeaseKind, Limits, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread,
-    StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg,
-    ThreadStatus, TurnId, TurnItem, Usage,
+    Fact, LeaseKind, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread, StoreError, Submission,
+    SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadStatus, TurnId, TurnItem,
+    Usage,
 };
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::Item;
-use crate::clock::{Clock, IdSource};
+use super::link::{TurnLink, TurnWorld};
 use crate::handle::{check, submit_to};
 use crate::history::{History, Line, classify};
-use crate::slot::{Slot, Uplink};
-use crate::store::ThreadStore;
-use crate::taps::TapHub;
+use crate::slot::Slot;
 
 /// The turn was told to stop, or is not the running one any more: nothing that it does counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,69 +39,6 @@ pub struct Waited {
     pub ended: Vec<(ThreadId, ThreadStatus)>,
     /// Whether the deadline came first.
     pub timed_out: bool,
-}
-
-/// What all turns of one runtime share.
-#[derive(Clone)]
-pub struct TurnWorld {
-    pub(crate) clock: Arc<Clock>,
-    pub(crate) ids: Arc<IdSource>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) leases: Arc<LeaseBook>,
-    pub(crate) hub: Arc<TapHub>,
-    pub(crate) store: Arc<dyn ThreadStore>,
-    pub(crate) uplink: Uplink,
-    pub(crate) find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
-}
-
-/// What ties one turn to its thread. Revoked when the turn is killed: from then on it can write,
-/// emit and start nothing (P1).
-pub(crate) struct TurnLink {
-    pub(crate) turn: TurnId,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) revoked: AtomicBool,
-    /// Places for records that the store has not committed. The thread gives them back.
-    pub(crate) window: Semaphore,
-    questions: AtomicU64,
-    killed: CancellationToken,
-    /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
-    zombie: Mutex<Option<Lease>>,
-}
-
-impl TurnLink {
-    pub(crate) fn new(turn: TurnId, window: usize) -> Self {
-        Self {
-            turn,
-            cancel: CancellationToken::new(),
-            revoked: AtomicBool::new(false),
-            window: Semaphore::new(window),
-            questions: AtomicU64::new(0),
-            killed: CancellationToken::new(),
-            zombie: Mutex::new(None),
-        }
-    }
-
-    /// Done when the turn was killed.
-    pub(crate) async fn revoked(&self) {
-        self.killed.cancelled().await;
-    }
-
-    /// Counts the turn as a zombie until its code is gone.
-    pub(crate) fn count_as_zombie(&self, leases: &Arc<LeaseBook>) {
-        *self.zombie.lock() = Some(leases.grant(LeaseKind::Zombie));
-    }
-
-    /// Takes every right from the turn.
-    pub(crate) fn revoke(&self) {
-        self.revoked.store(true, Ordering::SeqCst);
-        self.cancel.cancel();
-        self.killed.cancel();
-        self.window.close();
-    }
-
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::SeqCst)
-    }
 }
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
@@ -153,7 +85,7 @@ impl TurnContext {
     }
 
     /// Adds to the history. Returns once it is on its way, not once it is durable; waits while
-    /// [`Limits::emit_window_max`] records are not durable yet.
+    /// [`Limits::emit_window_max`](coppicer_messages::Limits::emit_window_max) records are not durable yet.
     ///
     /// # Errors
     /// The turn was killed; the item is too large, or no sound item.
@@ -447,12 +379,6 @@ impl TurnContext {
                 Err(ControlError::WrongPhase { thread: self.thread(), phase: "stopping" })
             }
         }
-    }
-}
-
-impl fmt::Debug for TurnWorld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TurnWorld")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Engines: what a host plugs in to run a turn. The only place where host code runs.
 
 mod context;
+mod link;
 mod replay;
 mod scripted;
 
@@ -14,10 +15,10 @@ use futures::future::BoxFuture;
 
 use crate::history::History;
 
-pub(crate) use context::TurnLink;
-#[doc(hidden)]
-pub use context::TurnWorld;
 pub use context::{EmitError, HistoryError, TurnContext, TurnStopped, Wait, Waited};
+pub(crate) use link::TurnLink;
+#[doc(hidden)]
+pub use link::TurnWorld;
 pub use replay::ReplayEngine;
 pub use scripted::{Gate, Script, ScriptedEngine, Step};
 

@@ -3,6 +3,8 @@
 use coppicer_messages::{AgentPath, Epoch, Phase, ThreadId, ThreadStatus, TurnId, Usage};
 use serde::{Deserialize, Serialize};
 
+use super::Slot;
+
 /// A snapshot of one thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -86,5 +88,43 @@ impl ThreadView {
             inbox_capacity: 0,
             closed: false,
         }
+    }
+}
+
+impl Slot {
+    /// Sets the view to what its supervisor knows, while no actor is there to publish itself.
+    /// Its number, if that is another one than before.
+    pub fn show(&self, status: ThreadStatus, phase: Phase) -> Option<u64> {
+        self.change_view(|view| {
+            view.turn = None;
+            view.waiting_for_host = false;
+            let changed = view.status != status || view.phase != phase;
+            if changed {
+                view.status = status;
+                view.phase = phase;
+                view.status_seq += 1;
+            }
+            changed.then_some(view.status_seq)
+        })
+    }
+
+    /// The phase that is shown.
+    pub fn phase(&self) -> Phase {
+        self.with_view(|view| view.phase)
+    }
+
+    /// Whether a turn runs.
+    pub fn is_busy(&self) -> bool {
+        self.with_view(|view| view.turn.is_some())
+    }
+
+    /// The rollout that the thread was imported from.
+    pub fn rollout_path(&self) -> Option<String> {
+        self.with_view(|view| view.rollout_path.clone())
+    }
+
+    /// Counts a crash of the actor.
+    pub fn count_crash(&self) {
+        self.change_view(|view| view.crashes += 1);
     }
 }

@@ -1,0 +1,84 @@
+//! What ties a turn to its thread and its runtime.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use coppicer_messages::{Lease, LeaseBook, LeaseKind, Limits, ThreadId, TurnId};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, IdSource};
+use crate::slot::{Slot, Uplink};
+use crate::store::ThreadStore;
+use crate::taps::TapHub;
+
+/// What all turns of one runtime share.
+#[derive(Clone)]
+pub struct TurnWorld {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) ids: Arc<IdSource>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) leases: Arc<LeaseBook>,
+    pub(crate) hub: Arc<TapHub>,
+    pub(crate) store: Arc<dyn ThreadStore>,
+    pub(crate) uplink: Uplink,
+    pub(crate) find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
+}
+
+/// What ties one turn to its thread. Revoked when the turn is killed: from then on it can write,
+/// emit and start nothing (P1).
+pub(crate) struct TurnLink {
+    pub(crate) turn: TurnId,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) revoked: AtomicBool,
+    /// Places for records that the store has not committed. The thread gives them back.
+    pub(crate) window: Semaphore,
+    pub(crate) questions: AtomicU64,
+    killed: CancellationToken,
+    /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
+    zombie: Mutex<Option<Lease>>,
+}
+
+impl TurnLink {
+    pub(crate) fn new(turn: TurnId, window: usize) -> Self {
+        Self {
+            turn,
+            cancel: CancellationToken::new(),
+            revoked: AtomicBool::new(false),
+            window: Semaphore::new(window),
+            questions: AtomicU64::new(0),
+            killed: CancellationToken::new(),
+            zombie: Mutex::new(None),
+        }
+    }
+
+    /// Done when the turn was killed.
+    pub(crate) async fn revoked(&self) {
+        self.killed.cancelled().await;
+    }
+
+    /// Counts the turn as a zombie until its code is gone.
+    pub(crate) fn count_as_zombie(&self, leases: &Arc<LeaseBook>) {
+        *self.zombie.lock() = Some(leases.grant(LeaseKind::Zombie));
+    }
+
+    /// Takes every right from the turn.
+    pub(crate) fn revoke(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
+        self.cancel.cancel();
+        self.killed.cancel();
+        self.window.close();
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for TurnWorld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TurnWorld")
+    }
+}

@@ -137,7 +137,9 @@ impl ThreadHandle {
         let waiting = self.await_outcome(&id, Deadline::after(tokio::time::Instant::now(), FAR));
         check(&self.world, &submission)?;
         let deadline = self.deadline(None);
-        send(&self.world, &self.slot, submission, id, false, deadline)?.wait().await?;
+        let is_control = submission.op.is_control();
+        let make = || message_as(&self.world, submission, id, false, deadline);
+        send(&self.slot, is_control, make)?.wait().await?;
         waiting.wait().await
     }
 
@@ -211,12 +213,7 @@ impl ThreadHandle {
     ) -> Result<(), SubmitError> {
         let (reply, waiting) = self.channel(self.deadline(None));
         let msg = ThreadMsg::Answer { question, answer, reply };
-        self.slot.control(msg).map_err(|(_, error)| match error {
-            ControlError::Overloaded { waiting } => {
-                SubmitError::Overloaded { depth: waiting, capacity: waiting }
-            }
-            _ => SubmitError::Closed { thread: self.id() },
-        })?;
+        send_control(&self.slot, msg)?;
         waiting.wait().await
     }
 
@@ -326,32 +323,31 @@ pub(crate) async fn submit_to(
     deadline: Deadline,
 ) -> Result<Accepted, SubmitError> {
     check(world, &submission)?;
-    let mut submission = submission;
-    let chosen = submission.id.is_some();
-    let id = submission.id.take().unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
-    send(world, slot, submission, id, chosen, deadline)?.wait().await
+    let is_control = submission.op.is_control();
+    send(slot, is_control, || message(world, submission, deadline))?.wait().await
 }
 
-/// Puts a submission into the lane that it belongs to.
+/// Puts a submission into the lane that it belongs to. A full inbox refuses before it is made.
 fn send(
-    world: &TurnWorld,
     slot: &Slot,
-    submission: Submission,
-    id: SubmissionId,
-    chosen: bool,
-    deadline: Deadline,
+    is_control: bool,
+    make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
 ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-    if !submission.op.is_control() {
-        return slot.submit(|| message_as(world, submission, id, chosen, deadline));
+    if !is_control {
+        return slot.submit(make);
     }
-    let (msg, answer) = message_as(world, submission, id, chosen, deadline);
-    match slot.control(msg) {
-        Ok(()) => Ok(answer),
-        Err((_, ControlError::Overloaded { waiting })) => {
-            Err(SubmitError::Overloaded { depth: waiting, capacity: waiting })
+    let (msg, answer) = make();
+    send_control(slot, msg)?;
+    Ok(answer)
+}
+
+fn send_control(slot: &Slot, msg: ThreadMsg) -> Result<(), SubmitError> {
+    slot.control(msg).map_err(|(_, error)| match error {
+        ControlError::Overloaded { waiting } => {
+            SubmitError::Overloaded { depth: waiting, capacity: waiting }
         }
-        Err(_) => Err(SubmitError::Closed { thread: slot.thread() }),
-    }
+        _ => SubmitError::Closed { thread: slot.thread() },
+    })
 }
 
 /// What can be refused without asking the thread.

@@ -210,7 +210,7 @@ impl ThreadState {
             ThreadMsg::Asked { turn, question, body, reply } => {
                 self.decide(|core, out| core.asked(&turn, question, body, reply, out));
             }
-            ThreadMsg::TurnGone { turn } => self.on_turn_gone(&turn, now),
+            ThreadMsg::TurnGone { turn } => self.on_turn_gone(&turn),
             ThreadMsg::Permitted { turn, permit } => {
                 self.decide(|core, out| core.permitted(&turn, permit, now, out));
             }
@@ -350,7 +350,7 @@ impl ThreadState {
         self.live.as_ref().is_some_and(|live| live.actor.get_id() == actor)
     }
 
-    fn on_turn_gone(&mut self, turn: &TurnId, _now: Now) {
+    fn on_turn_gone(&mut self, turn: &TurnId) {
         let killed =
             self.live.as_ref().is_some_and(|live| live.turn == *turn && live.link.is_revoked());
         if killed {

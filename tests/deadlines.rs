@@ -9,7 +9,7 @@ use coppicer::testing::{BUDGET, World};
 use coppicer::{
     CloseScope, Delivery, EdgeStatus, ForkPoint, LeaseKind, Limits, Op, Outcome, Rung,
     RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnThread, Step, Submission, SubmissionId,
-    SubmitError, SubmitOptions, ThreadStatus,
+    SubmitError, SubmitOptions, ThreadQuery, ThreadStatus,
 };
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ async fn a_spawn_whose_caller_went_away_is_undone() {
     .await;
     drop(tap);
     assert!(world.list().is_empty());
-    assert!(world.runtime().store().list(None, 10).await.unwrap().is_empty());
+    assert!(world.runtime().store().list(ThreadQuery::all()).await.unwrap().threads.is_empty());
     world.end().await;
 }
 
@@ -121,7 +121,7 @@ async fn a_late_fork_is_undone() {
     assert_eq!(world.spawn_within(request, ms(50)).await.unwrap_err(), SpawnError::NoAnswer);
     world.store.release(StoreOp::Create);
     world.until(|audit| audit.count(LeaseKind::Slot) == 1).await;
-    assert_eq!(world.runtime().store().list(None, 10).await.unwrap().len(), 1);
+    assert_eq!(world.runtime().store().list(ThreadQuery::all()).await.unwrap().threads.len(), 1);
     world.end().await;
 }
 

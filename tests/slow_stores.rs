@@ -74,12 +74,20 @@ impl ThreadStore for Custom {
         }
         .boxed()
     }
-    fn read(
+    fn read_range(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.0.mem.read_range(thread, from, end)
+    }
+    fn view_start(
         &self,
         thread: ThreadId,
         end: Option<Seq>,
-    ) -> BoxFuture<'_, Result<History, StoreError>> {
-        self.0.mem.read(thread, end)
+    ) -> BoxFuture<'_, Result<Seq, StoreError>> {
+        self.0.mem.view_start(thread, end)
     }
     fn children(
         &self,
@@ -95,12 +103,24 @@ impl ThreadStore for Custom {
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.0.mem.descendants(root, f)
     }
-    fn list(
+    fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
+        self.0.mem.list(query)
+    }
+    fn unfinished(
         &self,
         after: Option<ThreadId>,
         count: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
-        self.0.mem.list(after, count)
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.0.mem.unfinished(after, count)
+    }
+    fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {
+        self.0.mem.patch(thread, patch, done);
+    }
+    fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>) {
+        self.0.mem.archive(thread, at_ms, done);
+    }
+    fn delete(&self, thread: ThreadId, done: Done<u64>) {
+        self.0.mem.delete(thread, done);
     }
 }
 async fn runtime(store: &Custom, limits: Limits) -> Runtime {

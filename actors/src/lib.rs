@@ -21,7 +21,7 @@ pub use clock::{Clock, IdSource};
 #[doc(hidden)]
 pub use engine::TurnWorld;
 pub use engine::{
-    EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,
+    EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext, Reads,
     ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
     TurnStopped, Wait, Waited,
 };
@@ -34,9 +34,9 @@ pub use history::{
     MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
     RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
-    close_open_calls, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
-    plan_rollback, record_of, recorded_turns, text_of, turn_state, user_positions, user_turns,
-    wire_validity,
+    close_open_calls, close_turn, fork_turn_positions, is_settled, model_view, open_calls,
+    plan_fork, plan_rollback, record_of, recorded_turns, text_of, turn_state, user_positions,
+    user_turns, wire_validity,
 };
 pub use lineage::Lineage;
 pub use restart::{Decision, RestartTracker};
@@ -49,8 +49,9 @@ pub use slot::ThreadView;
 #[doc(hidden)]
 pub use slot::{Door, Slot, Uplink};
 pub use store::{
-    Acquired, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore, NewSubmission,
-    NewThread, OpenSubmission, StoredThread, ThreadStore, descend, digest,
+    Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
+    NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
+    ThreadCursor, ThreadPage, ThreadQuery, ThreadStore, descend, digest, preview_of, view_start,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};

@@ -9,13 +9,13 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use coppicer_messages::{Placement, ThreadConfig, ThreadMsg, TurnId};
+use coppicer_messages::{Placement, Seq, StoreError, ThreadConfig, ThreadMsg, TurnId};
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::engine::{
-    Engine, EngineError, EngineSession, OpenContext, TurnContext, TurnInput, TurnOutput,
+    Engine, EngineError, EngineSession, OpenContext, Reads, TurnContext, TurnInput, TurnOutput,
 };
 use crate::slot::Slot;
 
@@ -91,9 +91,17 @@ async fn open(
     engine: &dyn Engine,
     config: &ThreadConfig,
 ) -> Result<Box<dyn EngineSession>, EngineError> {
-    let history = cx.world.store.read(cx.thread(), Some(cx.seq)).await;
-    let history =
-        history.map_err(|error| EngineError::fatal(format!("cannot read the history: {error}")))?;
+    let (store, thread, end) = (&cx.world.store, cx.thread(), Some(cx.seq));
+    let read = async {
+        let from = match engine.reads() {
+            Reads::Whole => Seq(0),
+            Reads::ModelView => store.view_start(thread, end).await?,
+        };
+        store.read_range(thread, from, end).await
+    };
+    let history = read.await.map_err(|error: StoreError| {
+        EngineError::fatal(format!("cannot read the history: {error}"))
+    })?;
     let open = OpenContext {
         thread: cx.thread(),
         epoch: cx.epoch,

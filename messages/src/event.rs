@@ -102,6 +102,24 @@ pub enum RuntimeEvent {
         /// Threads that had not ended by the deadline.
         timed_out: usize,
     },
+    /// A thread is in the archive: not listed with the others, and kept.
+    ThreadArchived,
+    /// A thread is out of the archive again.
+    ThreadUnarchived,
+    /// What is known of a thread was changed.
+    ThreadPatched,
+    /// A thread and what was below it are gone from the store.
+    ThreadDeleted {
+        /// How many threads.
+        threads: u64,
+    },
+    /// The store cannot write: nothing is acknowledged until it can. What it has can be read.
+    StoreAiling {
+        /// Why.
+        reason: String,
+    },
+    /// The store writes again.
+    StoreRecovered,
     /// The runtime has ended. The last event of every tap.
     RuntimeEnded,
 }
@@ -141,6 +159,16 @@ pub enum Ended {
     Killed,
     /// The store gave its place to a newer incarnation.
     Fenced,
+    /// The store could not write for it. It comes back when the store can.
+    StoreLost {
+        /// Why.
+        reason: String,
+    },
+    /// A record of it is damaged: it does not come back.
+    Damaged {
+        /// Which, and how.
+        what: String,
+    },
 }
 
 /// Facts of one thread.

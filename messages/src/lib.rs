@@ -6,6 +6,7 @@
 mod close;
 mod codec;
 mod deadline;
+mod details;
 mod event;
 mod fork;
 mod ids;
@@ -26,6 +27,7 @@ mod thread_msg;
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
 pub use deadline::Deadline;
+pub use details::{Change, GitDetails, GitPatch, ThreadDetails, ThreadPatch};
 pub use event::{
     Ended, Event, EventKind, Fact, QuestionId, RuntimeEvent, SpawnOrigin, ThreadEvent, Usage,
 };

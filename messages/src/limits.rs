@@ -108,6 +108,14 @@ limits! {
         "Pause before the second attempt at a turn where the engine names none; doubles with each further one.";
     retry_delay_max: Duration = Duration::from_secs(30), "time",
         "Longest pause between two attempts at a turn.";
+    idle_after: Duration = Duration::from_secs(30 * 60), "time",
+        "Idle time after which a thread without live sub-agents gives up its actor; the next message gives it one. REF unloads after 30 minutes.";
+    idle_max: usize = 100_000, "threads",
+        "Threads with a live actor above which the one that was idle longest gives up its own.";
+    recoveries_max: usize = 32, "threads",
+        "Threads with unfinished work that a starting runtime brings up at once. The others wait.";
+    store_retry: Duration = Duration::from_secs(1), "time",
+        "Pause before a thread whose store could not write tries again.";
     messages_per_wake_max: usize = 256, "messages",
         "Messages that an actor takes at one go before it lets others run.";
 }

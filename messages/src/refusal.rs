@@ -78,6 +78,12 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// A cursor that no list of this store gave.
+    #[error("`{cursor}` is no cursor of a list: pass on what the page before gave as `next`")]
+    BadCursor {
+        /// What was given, cut at 64 characters.
+        cursor: String,
+    },
     /// The store cannot do this at all.
     #[error("the store does not support {operation}")]
     Unsupported {

@@ -27,8 +27,8 @@ pub enum Phase {
     Dormant,
 }
 
-/// The status that hosts are shown, with REF's wire values and three of our own (`crashed`,
-/// `parked`, `dormant`).
+/// The status that hosts are shown, with REF's wire values and four of our own (`crashed`,
+/// `parked`, `dormant`, `damaged`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -53,6 +53,8 @@ pub enum ThreadStatus {
     Parked,
     /// It has no actor; the next submission gives it one.
     Dormant,
+    /// A record of it is damaged; which, and how. It can be read and forked up to there.
+    Damaged(String),
 }
 
 impl ThreadStatus {
@@ -86,6 +88,7 @@ impl ThreadStatus {
             Self::Crashed(_) => "crashed",
             Self::Parked => "parked",
             Self::Dormant => "dormant",
+            Self::Damaged(_) => "damaged",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use coppicer_actors::{
     Clock, Done, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoredThread,
     SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
-    TurnWorld, Uplink, check_submission,
+    TurnWorld, Uplink, check_submission, is_settled, preview_of,
 };
 use coppicer_messages::{
     Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, ForkPoint, Interrupted,
@@ -435,7 +435,10 @@ impl Runtime {
     ///
     /// # Errors
     /// The store has a thread of that id; its parent is unknown; the store refused.
-    pub async fn import(&self, import: ImportThread) -> Result<StoredThread, StoreError> {
+    pub async fn import(&self, mut import: ImportThread) -> Result<StoredThread, StoreError> {
+        import.thread.settled = is_settled(&import.history);
+        let details = &mut import.thread.details;
+        details.preview = details.preview.take().or_else(|| preview_of(&import.history));
         let records = import.history.iter().cloned().map(NewRecord::from).collect();
         let (done, acquired) = Done::channel();
         self.store().create(import.thread, records, done);

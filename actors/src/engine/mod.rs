@@ -27,6 +27,22 @@ pub trait Engine: Send + Sync + 'static {
     /// Opens what one thread needs, from its history. Called lazily, before the first turn of a
     /// session; again after a crash, a lost session, a rollback or injected records.
     fn open(&self, cx: OpenContext) -> BoxFuture<'_, Result<Box<dyn EngineSession>, EngineError>>;
+
+    /// How much of a thread's history it needs to open a session: all of it, if not said.
+    fn reads(&self) -> Reads {
+        Reads::Whole
+    }
+}
+
+/// How much of a thread's history an engine needs to open a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What a model is shown: from the turn of the newest compaction on, where the history has one
+    /// that stands for all before it. Opening a long thread costs what came since.
+    ModelView,
 }
 
 /// What one thread needs while it runs turns. Lost when a turn panics or is killed.
@@ -60,7 +76,8 @@ pub struct OpenContext {
     pub path: Option<AgentPath>,
     /// What its host settled.
     pub config: ThreadConfig,
-    /// Its durable records, up to the turn that is about to run.
+    /// Its durable records, up to the turn that is about to run; as many of them as the engine
+    /// [`reads`](Engine::reads).
     pub history: History,
 }
 

@@ -42,7 +42,9 @@ pub use text::text_of;
 pub use turns::{
     TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
-pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
+pub use valid::{
+    Flaw, OpenCall, close_open_calls, close_turn, is_settled, open_calls, wire_validity,
+};
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
 use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
@@ -55,9 +57,12 @@ use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
 /// their source. An appended record copies at most one tail of 64 entries, and only if that tail
 /// is shared.
 ///
-/// Records are numbered from 0 without gaps.
+/// Records are numbered without gaps, from 0 on or, where only the end of a history was read, from
+/// [`first_seq`](History::first_seq) on. What counts user messages or turns counts those it has.
 #[derive(Clone, Default)]
 pub struct History {
+    /// The number of its first record.
+    first: u64,
     sealed: Tree,
     tail: Arc<Segment>,
     /// How many records of `tail` belong to this history; a prefix may share a longer tail.
@@ -68,6 +73,28 @@ impl History {
     /// A history without records.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A history without records, whose first record will have number `first`: the end of one whose
+    /// beginning was not read.
+    pub fn starting_at(first: Seq) -> Self {
+        Self { first: first.0, ..Self::default() }
+    }
+
+    /// The number of its first record; of the next one if it has none.
+    pub fn first_seq(&self) -> Seq {
+        Seq(self.first)
+    }
+
+    /// The records from number `from` on, as a history that begins there. Copies them.
+    #[must_use]
+    pub fn from(&self, from: Seq) -> Self {
+        let from = from.max(self.first_seq()).min(self.next_seq());
+        let mut rest = Self::starting_at(from);
+        for record in self.iter_from(from) {
+            rest.push(record.clone());
+        }
+        rest
     }
 
     /// How many records it has.
@@ -82,7 +109,7 @@ impl History {
 
     /// The number that the next record gets.
     pub fn next_seq(&self) -> Seq {
-        Seq(self.len())
+        Seq(self.first + self.len())
     }
 
     /// Appends `record`.
@@ -113,22 +140,23 @@ impl History {
     /// The record with this number.
     pub fn get(&self, seq: Seq) -> Option<&Record> {
         let sealed = self.sealed_len();
-        if seq.0 < sealed {
-            let at = seq.0 as usize;
+        let place = seq.0.checked_sub(self.first)?;
+        if place < sealed {
+            let at = place as usize;
             return self.sealed.get(at / SEGMENT_RECORDS)?.get(at % SEGMENT_RECORDS);
         }
-        let at = (seq.0 - sealed) as usize;
+        let at = (place - sealed) as usize;
         if at < self.tail_len { self.tail.get(at) } else { None }
     }
 
     /// The newest record.
     pub fn last(&self) -> Option<&Record> {
-        self.get(Seq(self.len().checked_sub(1)?))
+        self.get(Seq(self.next_seq().0.checked_sub(1)?))
     }
 
     /// All records, oldest first.
     pub fn iter(&self) -> Iter<'_> {
-        self.iter_from(Seq(0))
+        self.iter_from(self.first_seq())
     }
 
     /// The records from number `seq` on, oldest first; none if it is past the end.
@@ -138,14 +166,15 @@ impl History {
 
     /// The records with numbers in `from..to`, as far as there are any.
     pub fn range(&self, from: Seq, to: Seq) -> Iter<'_> {
-        let to = to.0.min(self.len());
-        Iter { history: self, from: from.0.min(to), to, front: &[] }
+        let to = to.0.clamp(self.first, self.next_seq().0);
+        Iter { history: self, from: from.0.clamp(self.first, to), to, front: &[] }
     }
 
-    /// The first `cut` records, shared with this history; all of it if it has fewer.
+    /// The records with numbers below `cut`, shared with this history; all of it if it has no other.
     #[must_use]
     pub fn prefix(&self, cut: u64) -> Self {
         let sealed = self.sealed_len();
+        let cut = cut.saturating_sub(self.first);
         if cut >= self.len() {
             return self.clone();
         }
@@ -157,7 +186,7 @@ impl History {
             (1.., Some(segment)) => segment.clone(),
             _ => Arc::default(),
         };
-        Self { sealed: self.sealed.prefix(segments), tail, tail_len: rest }
+        Self { first: self.first, sealed: self.sealed.prefix(segments), tail, tail_len: rest }
     }
 
     /// The history as it is now. Later appends to either do not show in the other.
@@ -169,6 +198,9 @@ impl History {
     /// How many records at the front the two histories hold in common *by sharing memory*. Counts
     /// in segments of 64, so it may be less than what they have in common by content.
     pub fn shared_prefix(&self, other: &Self) -> u64 {
+        if self.first != other.first {
+            return 0;
+        }
         let both = self.sealed.len().min(other.sealed.len());
         let shared = self.sealed.shared_prefix(&other.sealed).min(both);
         (shared * SEGMENT_RECORDS) as u64
@@ -177,8 +209,12 @@ impl History {
     /// How many records at the front the two histories have in common: those that they share, then
     /// those with the same bytes.
     pub fn common_prefix(&self, other: &Self) -> u64 {
+        if self.first != other.first {
+            return 0;
+        }
         let shared = self.shared_prefix(other);
-        let rest = self.iter_from(Seq(shared)).zip(other.iter_from(Seq(shared)));
+        let from = Seq(self.first + shared);
+        let rest = self.iter_from(from).zip(other.iter_from(from));
         shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
     }
 
@@ -201,7 +237,7 @@ impl History {
         } else {
             (self.sealed_len(), nth - sealed)
         };
-        self.iter_from(Seq(from))
+        self.iter_from(Seq(self.first + from))
             .filter(|record| record.class == RecordClass::UserMessage)
             .nth(usize::try_from(skip).ok()?)
             .map(|record| record.seq)
@@ -220,6 +256,7 @@ impl History {
 
     /// The run of records in memory that starts at `at`; empty at the end.
     fn run(&self, at: u64) -> &[Record] {
+        let at = at - self.first;
         let sealed = self.sealed_len();
         if at >= sealed {
             return self.tail.records().get((at - sealed) as usize..self.tail_len).unwrap_or(&[]);
@@ -241,8 +278,10 @@ impl std::fmt::Debug for History {
 /// Equal records in the same order, wherever they live.
 impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
-        let shared = self.shared_prefix(other);
-        self.len() == other.len() && self.iter_from(Seq(shared)).eq(other.iter_from(Seq(shared)))
+        let from = Seq(self.first + self.shared_prefix(other));
+        self.first == other.first
+            && self.len() == other.len()
+            && self.iter_from(from).eq(other.iter_from(from))
     }
 }
 
@@ -391,6 +430,28 @@ mod tests {
         let mut history = numbered(3);
         let record = history.get(Seq(1)).unwrap().clone();
         history.push(record);
+    }
+
+    #[test]
+    fn the_end_of_a_history_has_its_records_under_their_numbers() {
+        let whole = numbered(300);
+        for from in [0, 1, 63, 64, 200, 299, 300, 400] {
+            let end = whole.from(Seq(from));
+            let from = from.min(300);
+            assert_eq!((end.first_seq(), end.next_seq()), (Seq(from), Seq(300)));
+            assert_eq!(end.len(), 300 - from);
+            assert!(end.iter().eq(whole.iter_from(Seq(from))));
+            assert!(end.iter().rev().eq(whole.iter_from(Seq(from)).rev()));
+            assert_eq!(end.get(Seq(from.wrapping_sub(1))), None);
+            assert_eq!(end.last(), whole.get(Seq(299)).filter(|last| last.seq.0 >= from));
+            let cut = end.prefix(250);
+            assert!(cut.iter().eq(whole.range(Seq(from), Seq(250))), "from {from}");
+            let mut on = cut.clone();
+            on.append(whole.get(Seq(0)).unwrap().clone().into());
+            assert_eq!(on.next_seq().0, cut.next_seq().0 + 1);
+        }
+        assert_eq!(whole.common_prefix(&whole.from(Seq(10))), 0);
+        assert_ne!(whole.from(Seq(300)), History::new(), "they go on at different numbers");
     }
 
     #[test]

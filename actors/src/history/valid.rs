@@ -148,6 +148,12 @@ pub fn open_calls(history: &History) -> Vec<OpenCall> {
     open
 }
 
+/// Whether nothing is open at the end of `history`: no turn runs, and the newest one's calls have
+/// their outputs.
+pub fn is_settled(history: &History) -> bool {
+    !turn_state(history).mid_turn && open_calls(history).is_empty()
+}
+
 /// The outputs that close the open calls of the newest turn, in the order of the calls.
 pub fn close_open_calls(history: &History, now_ms: u64) -> Vec<NewRecord> {
     open_calls(history)

@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId,
+    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
 };
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoredThread, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
+    StoredThread, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::History;
 
@@ -28,6 +30,8 @@ pub enum StoreOp {
     PutEdge,
     /// [`ThreadStore::submission`].
     Submission,
+    /// [`ThreadStore::read_range`], and so [`ThreadStore::read`].
+    Read,
 }
 
 /// Wraps a store. Without a fault it is that store.
@@ -43,6 +47,7 @@ struct Faults {
     waiting: VecDeque<(StoreOp, Box<dyn FnOnce() + Send>)>,
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
+    watches: Vec<StoreWatch>,
 }
 
 impl FaultyStore {
@@ -75,6 +80,14 @@ impl FaultyStore {
     /// The next such request fails, and changes nothing.
     pub fn fail_next(&self, op: StoreOp, error: StoreError) {
         self.faults.lock().failing.push_back((op, error));
+    }
+
+    /// Tells those who watch, as a store would of itself.
+    pub fn tell(&self, health: &StoreHealth) {
+        let watches = self.faults.lock().watches.clone();
+        for watch in watches {
+            watch(health.clone());
+        }
     }
 
     /// How many such requests there were.
@@ -152,12 +165,27 @@ impl ThreadStore for FaultyStore {
         self.inner.thread(thread)
     }
 
-    fn read(
+    fn read_range(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            self.inner.read_range(thread, from, end).await
+        }
+        .boxed()
+    }
+
+    fn view_start(
         &self,
         thread: ThreadId,
         end: Option<Seq>,
-    ) -> BoxFuture<'_, Result<History, StoreError>> {
-        self.inner.read(thread, end)
+    ) -> BoxFuture<'_, Result<Seq, StoreError>> {
+        self.inner.view_start(thread, end)
     }
 
     fn children(
@@ -176,11 +204,32 @@ impl ThreadStore for FaultyStore {
         self.inner.descendants(root, filter)
     }
 
-    fn list(
+    fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
+        self.inner.list(query)
+    }
+
+    fn unfinished(
         &self,
         after: Option<ThreadId>,
         count: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
-        self.inner.list(after, count)
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.inner.unfinished(after, count)
+    }
+
+    fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {
+        self.inner.patch(thread, patch, done);
+    }
+
+    fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>) {
+        self.inner.archive(thread, at_ms, done);
+    }
+
+    fn delete(&self, thread: ThreadId, done: Done<u64>) {
+        self.inner.delete(thread, done);
+    }
+
+    fn watch(&self, told: StoreWatch) {
+        self.faults.lock().watches.push(told.clone());
+        self.inner.watch(told);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use coppicer_messages::{
     Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Seq, StoreError, SubmissionId,
-    SubmissionState, ThreadId,
+    SubmissionState, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
-    ThreadStore, descend,
+    ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
 
@@ -107,9 +107,13 @@ fn create(
         config: new.config,
         status: new.status,
         rollout_path: new.rollout_path,
-        head: Seq(history.len()),
+        details: new.details,
+        head: history.next_seq(),
+        settled: if new.settled { history.next_seq() } else { Seq(0) },
         epoch: Epoch(1),
         created_ms: new.created_ms,
+        updated_ms: new.created_ms,
+        archived_ms: None,
     };
     let acquired = Acquired {
         fence: Fence { thread, epoch: Epoch(1) },
@@ -202,6 +206,11 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     if let Some(status) = batch.status {
         row.thread.status = status;
     }
+    row.thread.apply(&batch.patch);
+    row.thread.updated_ms = batch.updated_ms.unwrap_or(row.thread.updated_ms);
+    if batch.settled {
+        row.thread.settled = row.thread.head;
+    }
     let head = row.thread.head;
     for out in batch.mail {
         if let Some(reader) = rows.get_mut(&out.to)
@@ -245,6 +254,34 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) {
     if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
         new.children.insert(child);
     }
+}
+
+fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
+    let has_work = |row: &Row| {
+        let open = row.submissions.values().any(|submission| submission.body.is_some());
+        let at_rest = matches!(row.thread.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
+        !at_rest && (open || row.mail.iter().any(|mail| mail.trigger))
+    };
+    let behind = |id: &ThreadId| after.is_none_or(|after| *id > after);
+    let mut found: Vec<ThreadId> =
+        rows.iter().filter(|(id, row)| behind(id) && has_work(row)).map(|(id, _)| *id).collect();
+    found.sort_unstable();
+    found.truncate(count);
+    found
+}
+
+/// Histories share their records, so what forks need of a deleted thread stays with them.
+fn delete(rows: &mut Rows, thread: ThreadId) -> Result<u64, StoreError> {
+    let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.thread.parent;
+    let mut gone = vec![thread];
+    gone.extend(descend(thread, |parent| children(rows, parent, None)));
+    for id in &gone {
+        rows.remove(id);
+    }
+    if let Some(parent) = parent.and_then(|(parent, _)| rows.get_mut(&parent)) {
+        parent.children.remove(&thread);
+    }
+    Ok(gone.len() as u64)
 }
 
 fn children(rows: &Rows, parent: ThreadId, filter: Option<EdgeStatus>) -> Vec<ThreadId> {
@@ -306,13 +343,32 @@ impl ThreadStore for MemoryStore {
         futures::future::ready(result.ok_or_else(|| not_found(thread))).boxed()
     }
 
-    fn read(
+    fn read_range(
         &self,
         thread: ThreadId,
+        from: Seq,
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
         let result = match self.threads.lock().get(&thread) {
-            Some(row) => Ok(row.history.prefix(end.map_or(u64::MAX, |end| end.0))),
+            Some(row) => {
+                let whole = row.history.prefix(end.map_or(u64::MAX, |end| end.0));
+                Ok(if from.0 == 0 { whole } else { whole.from(from) })
+            }
+            None => Err(not_found(thread)),
+        };
+        futures::future::ready(result).boxed()
+    }
+
+    fn view_start(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<Seq, StoreError>> {
+        let result = match self.threads.lock().get(&thread) {
+            Some(row) => {
+                let history = row.history.prefix(end.map_or(u64::MAX, |end| end.0));
+                Ok(view_start(history.iter().rev().map(|record| (record.seq, &record.class))))
+            }
             None => Err(not_found(thread)),
         };
         futures::future::ready(result).boxed()
@@ -337,18 +393,48 @@ impl ThreadStore for MemoryStore {
         futures::future::ready(Ok(found)).boxed()
     }
 
-    fn list(
+    fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
+        let rows = self.threads.lock();
+        let page = query.page_of(rows.values().map(|row| row.thread.clone()));
+        futures::future::ready(page).boxed()
+    }
+
+    fn unfinished(
         &self,
         after: Option<ThreadId>,
         count: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>> {
-        let rows = self.threads.lock();
-        let mut ids: Vec<ThreadId> =
-            rows.keys().copied().filter(|&id| after.is_none_or(|after| id > after)).collect();
-        ids.sort_unstable();
-        ids.truncate(count);
-        let found =
-            ids.iter().filter_map(|id| rows.get(id)).map(|row| row.thread.clone()).collect();
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        let found = unfinished(&self.threads.lock(), after, count);
         futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {
+        let result = match (patch.too_long(), self.threads.lock().get_mut(&thread)) {
+            (Some((what, got)), _) => {
+                Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX })
+            }
+            (None, None) => Err(not_found(thread)),
+            (None, Some(row)) => {
+                row.thread.apply(&patch);
+                Ok(row.thread.clone())
+            }
+        };
+        done.tell(result);
+    }
+
+    fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>) {
+        let result = match self.threads.lock().get_mut(&thread) {
+            Some(row) => {
+                row.thread.archived_ms = at_ms.map(|at| row.thread.archived_ms.unwrap_or(at));
+                Ok(row.thread.clone())
+            }
+            None => Err(not_found(thread)),
+        };
+        done.tell(result);
+    }
+
+    fn delete(&self, thread: ThreadId, done: Done<u64>) {
+        let result = delete(&mut self.threads.lock(), thread);
+        done.tell(result);
     }
 }

@@ -11,12 +11,14 @@ pub mod contract;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod memory;
+mod query;
 
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Seq, StoreError, SubmissionId,
-    SubmissionState, ThreadConfig, ThreadId, ThreadStatus,
+    AgentPath, Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Record, RecordClass, Seq,
+    StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch,
+    ThreadStatus,
 };
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::History;
 
 pub use memory::MemoryStore;
+pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
 
 /// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
 /// caller [`StoreError::UnknownOutcome`].
@@ -114,6 +117,10 @@ pub struct NewThread {
     pub status: ThreadStatus,
     /// The rollout that it was imported from.
     pub rollout_path: Option<String>,
+    /// What people know it by.
+    pub details: ThreadDetails,
+    /// Whether its first records end at a boundary: no turn runs in them and no call is open.
+    pub settled: bool,
     /// When, in milliseconds since the Unix epoch.
     pub created_ms: u64,
 }
@@ -130,6 +137,8 @@ impl NewThread {
             config: ThreadConfig::default(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
+            details: ThreadDetails::default(),
+            settled: false,
             created_ms,
         }
     }
@@ -163,12 +172,34 @@ pub struct StoredThread {
     pub status: ThreadStatus,
     /// The rollout that it was imported from.
     pub rollout_path: Option<String>,
+    /// What people know it by.
+    pub details: ThreadDetails,
     /// The place of its next record.
     pub head: Seq,
+    /// The place before which nothing is open: its records up to there end at a boundary.
+    pub settled: Seq,
     /// Its newest incarnation.
     pub epoch: Epoch,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
+    /// When a turn of it last began or ended, in milliseconds since the Unix epoch.
+    pub updated_ms: u64,
+    /// Since when it is in the archive, in milliseconds since the Unix epoch.
+    pub archived_ms: Option<u64>,
+}
+
+impl StoredThread {
+    /// Carries out a patch.
+    pub fn apply(&mut self, patch: &ThreadPatch) {
+        self.details.apply(patch);
+        let ThreadPatch { cwd, model, thread_source, nickname, role, path, .. } = patch.clone();
+        cwd.apply(&mut self.config.cwd);
+        model.apply(&mut self.config.model);
+        thread_source.apply(&mut self.config.thread_source);
+        nickname.apply(&mut self.config.nickname);
+        role.apply(&mut self.config.role);
+        path.apply(&mut self.path);
+    }
 }
 
 /// A submission as it is accepted.
@@ -223,6 +254,13 @@ pub struct Batch {
     pub mail_taken: Vec<MailId>,
     /// The thread's status after it.
     pub status: Option<ThreadStatus>,
+    /// What changes of what is known of the thread.
+    pub patch: ThreadPatch,
+    /// When a turn of the thread began or ended with it, in milliseconds since the Unix epoch.
+    pub updated_ms: Option<u64>,
+    /// Whether nothing is open after it: no turn runs, and every call has its output. Writes nothing
+    /// by itself.
+    pub settled: bool,
 }
 
 impl Batch {
@@ -234,6 +272,8 @@ impl Batch {
             && self.mail.is_empty()
             && self.mail_taken.is_empty()
             && self.status.is_none()
+            && self.patch.is_empty()
+            && self.updated_ms.is_none()
     }
 }
 
@@ -264,7 +304,7 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// Takes the right to write: the epoch grows by one, and every older fence is refused from then on.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable`; `UnknownOutcome`.
+    /// `NotFound`; `Corrupt`, if a damaged record was found in it; `Unavailable`; `UnknownOutcome`.
     fn acquire(&self, thread: ThreadId, done: Done<Acquired>);
 
     /// Writes a batch. The answer is the new head, after it is durable.
@@ -304,12 +344,44 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// The thread, without its records.
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>>;
 
-    /// Its records before `end` (all with `None`), its base's included.
+    /// Its records in `from..end` (to the head with `None`), its base's included. With a `from` past
+    /// 0, a history that [begins later](History::starting_at).
+    ///
+    /// A record that is found damaged quarantines the thread: its status is `Damaged` from then on,
+    /// submissions without an outcome end as `Failed`, and it is not acquired any more. What is
+    /// before the damage can be read.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` names the first damaged record; `Unavailable`.
+    fn read_range(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<History, StoreError>>;
+
+    /// Its records before `end`, from the first on.
+    ///
+    /// # Errors
+    /// As [`read_range`](Self::read_range).
     fn read(
         &self,
         thread: ThreadId,
         end: Option<Seq>,
-    ) -> BoxFuture<'_, Result<History, StoreError>>;
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        self.read_range(thread, Seq(0), end)
+    }
+
+    /// From where on its records before `end` have to be read to know what a model is shown: see
+    /// [`view_start`].
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    fn view_start(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+    ) -> BoxFuture<'_, Result<Seq, StoreError>>;
 
     /// Direct children, sorted by id; with a filter, those of that status.
     fn children(
@@ -326,12 +398,73 @@ pub trait ThreadStore: Send + Sync + 'static {
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
-    /// At most `count` threads with ids after `after`, sorted by id. A stable cursor.
-    fn list(
+    /// A page of threads. Cursors are stable: threads that come and go move no other one.
+    ///
+    /// # Errors
+    /// `BadCursor`; `Unavailable`.
+    fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>>;
+
+    /// At most `count` threads behind `after` that have something to do, by id: submissions without
+    /// an outcome, or unread mail that starts a turn. Closed, parked and damaged ones are left out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn unfinished(
         &self,
         after: Option<ThreadId>,
         count: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredThread>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
+
+    /// Changes what is known of a thread. Unfenced: it decides nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
+    fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>);
+
+    /// Puts a thread into the archive, at this time, or takes it out. Twice is as good as once; what
+    /// is in it keeps its time.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`; `UnknownOutcome`.
+    fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>);
+
+    /// Deletes a thread and all that is below it; answers how many. Records that forks share are
+    /// kept, hidden, for as long as a fork needs them; all others are collected. Mail to a deleted
+    /// thread is left out from then on, and its fences are refused.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`; `UnknownOutcome`.
+    fn delete(&self, thread: ThreadId, done: Done<u64>);
+
+    /// Has the store tell of its own state from now on. One that is never ill tells nothing.
+    fn watch(&self, told: StoreWatch) {
+        drop(told);
+    }
+}
+
+/// Where a store tells of its own state. It must not block.
+pub type StoreWatch = std::sync::Arc<dyn Fn(StoreHealth) + Send + Sync>;
+
+/// What a store tells of its own state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreHealth {
+    /// It cannot write. It reads on, and tries again with each request.
+    Ailing {
+        /// Why.
+        reason: String,
+    },
+    /// It writes again.
+    Well,
+    /// It found a damaged record, and the thread is in quarantine.
+    Damaged {
+        /// Whose.
+        thread: ThreadId,
+        /// Which.
+        seq: Seq,
+        /// How.
+        reason: String,
+    },
 }
 
 /// How an edge changes.
@@ -362,6 +495,32 @@ pub fn descend(
         level = next;
     }
     found
+}
+
+/// From where on a history has to be read to know what a model is shown, given its records (or only
+/// the rows with their classes) from the newest on.
+///
+/// That is the start of the turn of its newest compaction that holds a replacement, if no turns were
+/// rolled back since, and of its newest turn's settings if they are older; else the first record.
+pub fn view_start<'a>(newest_first: impl IntoIterator<Item = (Seq, &'a RecordClass)>) -> Seq {
+    let (mut compacted, mut settings) = (false, false);
+    for (seq, class) in newest_first {
+        match class {
+            RecordClass::RolledBack { turns: 1.. } if !compacted => return Seq(0),
+            RecordClass::Compaction { replaced: true } => compacted = true,
+            RecordClass::TurnContext { .. } => settings = true,
+            RecordClass::TurnStarted { .. } if compacted && settings => return seq,
+            _ => {}
+        }
+    }
+    Seq(0)
+}
+
+/// The preview of a thread: the beginning of its first user message.
+pub fn preview_of(history: &History) -> Option<String> {
+    let first: Option<&Record> = history.user_message(0).and_then(|seq| history.get(seq));
+    let text = crate::history::text_of(first?)?;
+    ThreadPatch::default().with_preview(&text).preview.value()
 }
 
 /// A digest of a submission's body, to tell the same body from another under the same id

@@ -69,6 +69,8 @@ pub(crate) struct ThreadCore {
     pub(crate) crashes: u64,
     /// Turns that mail started, to name them.
     pub(crate) mail_turns: u64,
+    /// Whether the thread has a preview already.
+    pub(crate) has_preview: bool,
 }
 
 impl ThreadCore {

@@ -245,12 +245,7 @@ impl ThreadState {
     /// Leaves only: what is linked under this actor would go down with it.
     pub(super) fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
         if self.writes.are_pending() {
-            // Something was accepted behind the request: it is written and told before.
-            let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
-            return self.writes.parked.push_back((number, Effect::Sleep { reply }));
-        }
-        if self.writes.are_pending() {
-            // What was decided behind it is told first.
+            // What was accepted or decided behind the request is written and told first.
             let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
             self.writes.parked.push_back((number, Effect::Sleep { reply }));
             return;

@@ -297,6 +297,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         tracker: RestartTracker::default(),
         crashes: 0,
         mail_turns: 0,
+        has_preview: stored.details.preview.is_some(),
     }
 }
 

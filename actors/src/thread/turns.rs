@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coppicer_messages::{
     ControlError, Interrupted, NewRecord, Now, Phase, Reply, Rung, SubmissionState, ThreadEvent,
-    ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
+    ThreadPatch, ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
 };
 
 use super::control::later;
@@ -66,6 +66,10 @@ impl ThreadCore {
                 if attempt <= 1 {
                     batch.records.extend(records::user_input(&input, now.at_ms));
                 }
+                if !self.has_preview {
+                    self.has_preview = true;
+                    batch.patch = ThreadPatch::default().with_preview(&input.preview());
+                }
                 batch.states.push((id.clone(), SubmissionState::Running { attempt }));
                 running.submissions.push(id.clone());
                 running.attempt = attempt;
@@ -85,6 +89,7 @@ impl ThreadCore {
         }
         running.first_attempt = running.attempt;
         batch.status = Some(ThreadStatus::Running);
+        batch.updated_ms = Some(now.at_ms);
         let attempt = running.attempt;
         running.items = items.into();
         self.turn = Some(running);
@@ -228,6 +233,7 @@ impl ThreadCore {
         let mut batch = Batch {
             records: records::turn_ended(&running, &verdict, took, now.at_ms),
             status: Some(verdict.status.clone()),
+            updated_ms: Some(now.at_ms),
             ..Batch::default()
         };
         for submission in &running.submissions {

@@ -39,9 +39,9 @@ impl Writes {
         batch.states.extend(more.states);
         batch.mail.extend(more.mail);
         batch.mail_taken.extend(more.mail_taken);
-        if more.status.is_some() {
-            batch.status = more.status;
-        }
+        batch.patch.merge(more.patch);
+        batch.status = more.status.or_else(|| batch.status.take());
+        batch.updated_ms = more.updated_ms.or(batch.updated_ms);
     }
 }
 
@@ -65,6 +65,7 @@ impl ThreadState {
         self.writes.made += 1;
         let append = self.writes.made;
         batch.number = append;
+        batch.settled = self.core.turn.is_none();
         if self.world.turns.hub.wants(EventKind::Record) {
             let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
             for (place, record) in batch.records.iter().enumerate() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Base, ForkOptions, KeepRules, Kept, Line, SessionMeta, SessionSource, Slot, ThreadSpawn,
-    plan_fork,
+    Base, ForkOptions, History, KeepRules, Kept, Line, SessionMeta, SessionSource, Slot,
+    ThreadSpawn, is_settled, plan_fork, preview_of,
 };
 use coppicer_messages::{
     AgentPath, ControlError, Deadline, Flushed, ForkPoint, ForkRefusal, NewRecord, Origin, Reply,
@@ -18,6 +18,10 @@ use super::spawn::spawn_error;
 pub(super) struct Planned {
     pub(super) base: Option<Base>,
     pub(super) records: Vec<NewRecord>,
+    /// Whether nothing is open in it.
+    pub(super) settled: bool,
+    /// The beginning of its first user message.
+    pub(super) preview: Option<String>,
 }
 
 /// The line that says who the thread is.
@@ -96,7 +100,10 @@ pub(super) async fn plan(
             }
         };
         records.extend(plan.closing);
-        return Ok(Planned { base, records });
+        let mut fork = base.map_or_else(History::new, |base| history.prefix(base.cut.0));
+        fork.extend(records.iter().cloned());
+        let (settled, preview) = (is_settled(&fork), preview_of(&fork));
+        return Ok(Planned { base, records, settled, preview });
     }
 }
 

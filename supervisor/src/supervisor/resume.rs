@@ -1,6 +1,6 @@
 //! Threads of the store: resumes, activations, and those who wait for them.
 
-use coppicer_actors::{Done, History, Lineage, MarkerKind, close_turn, first_submission};
+use coppicer_actors::{Done, Lineage, MarkerKind, StoredThread, close_turn, first_submission};
 use coppicer_messages::{
     AbortReason, Asker, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError,
     ThreadId,
@@ -166,10 +166,14 @@ impl SupervisorState {
             store.acquire(thread, done);
             let load = async {
                 let acquired = acquired.await?;
-                let history: History = store.read(thread, Some(acquired.thread.head)).await?;
+                let StoredThread { settled, head, .. } = acquired.thread;
+                if settled == head {
+                    return Ok((acquired, Vec::new())); // nothing is open: nothing is read
+                }
+                let open = store.read_range(thread, settled, Some(head)).await?;
                 let now_ms = clock.now().at_ms;
                 let marker = MarkerKind::ContextualUser;
-                let recovery = close_turn(&history, AbortReason::Interrupted, marker, now_ms);
+                let recovery = close_turn(&open, AbortReason::Interrupted, marker, now_ms);
                 Ok((acquired, recovery))
             };
             Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))

@@ -9,7 +9,7 @@ use coppicer_actors::{
 use coppicer_messages::{
     Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, Reply,
     SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg,
-    ThreadId, ThreadStatus,
+    ThreadDetails, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
@@ -174,7 +174,8 @@ impl SupervisorState {
             self.outside(op, plan);
         } else {
             let records = vec![Line::session_meta(now.at_ms, &meta)];
-            self.create(op, thread, &request, depth, path, Planned { base: None, records });
+            let planned = Planned { base: None, records, settled: true, preview: None };
+            self.create(op, thread, &request, depth, path, planned);
         }
         let mut spawning = Spawning::new(op, thread, Kind::Fresh, origin, vec![Waiter::new(reply)]);
         spawning.order = Some(order);
@@ -237,7 +238,7 @@ impl SupervisorState {
         path: Option<AgentPath>,
         planned: Planned,
     ) {
-        let new = NewThread {
+        let mut new = NewThread {
             id: thread,
             parent: request.parent,
             base: planned.base,
@@ -246,8 +247,11 @@ impl SupervisorState {
             config: request.config.clone(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
+            details: ThreadDetails::default(),
+            settled: planned.settled,
             created_ms: self.now().at_ms,
         };
+        new.details.preview = planned.preview;
         let uplink = self.shared.uplink.clone();
         let done = Done::new(move |result| {
             let step = Box::new(Step::Created(result));

@@ -1,8 +1,8 @@
 //! The contract of a store, as a suite that every store runs.
 //!
 //! A store that passes [`all`] can carry threads: ownership is fenced, refusals change nothing,
-//! outcomes are final, forks share, and edges can be listed whatever they look like. `GS-…` are the
-//! cases of REF 12.5.
+//! outcomes are final, forks share, and edges can be listed whatever they look like. `GS-…`, `TS-…`
+//! and `LS-…` are the cases of REF 12.5, 12.6 and 12.7.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,8 +33,16 @@ pub async fn all(make: impl Fn() -> Store) {
 
 /// Every case, for stores that want a test of its own for each.
 pub fn cases() -> impl Iterator<Item = Case> {
-    let rooms =
-        [ownership::CASES, writing::CASES, mail::CASES, edges::CASES, reading::CASES, forks::CASES];
+    let rooms = [
+        ownership::CASES,
+        writing::CASES,
+        mail::CASES,
+        edges::CASES,
+        reading::CASES,
+        lists::CASES,
+        forks::CASES,
+        keeping::CASES,
+    ];
     rooms.into_iter().flatten().copied()
 }
 
@@ -48,6 +56,8 @@ macro_rules! cases {
 
 mod edges;
 mod forks;
+mod keeping;
+mod lists;
 mod mail;
 mod ownership;
 mod reading;

@@ -1,11 +1,17 @@
 //! Lists and histories.
 
-use coppicer_messages::{Epoch, RecordClass, Seq};
+use coppicer_messages::{
+    AbortReason, CallId, Epoch, MessagePhase, NewRecord, RecordClass, Seq, StoreError, ToolKind,
+    TurnRef,
+};
 use futures::FutureExt;
 
-use super::words::{append, id, listed, make_root, record, texts, undo_create, written};
+use super::words::{
+    append, create, id, listed, make_root, record, records, root, texts, undo_create, written,
+};
 use super::{Case, Store};
-use crate::store::{Batch, Fence};
+use crate::history::History;
+use crate::store::{Base, Batch, Fence, NewThread};
 
 cases! {
     async fn a_list_goes_on_where_it_stopped_whatever_comes_in_between(store) {
@@ -44,6 +50,73 @@ cases! {
         assert_eq!((record.seq, record.at_ms, &record.class), (Seq(1), 1, &RecordClass::Other));
     }
 
+    async fn a_read_can_begin_anywhere(store) {
+        let fence = make_root(&store, 1).await.fence;
+        append(&store, fence, 0, written(["a", "b", "c", "d"])).await.unwrap();
+        let fork = NewThread { base: Some(Base { thread: id(1), cut: Seq(3) }), ..root(2) };
+        create(&store, fork, records(["x", "y"])).await.unwrap();
+        let texts = |history: &History| -> Vec<String> {
+            history.iter().map(|r| String::from_utf8(r.raw.to_vec()).unwrap()).collect()
+        };
+        for (from, end, expected) in [
+            (0, None, &["a", "b", "c", "x", "y"][..]),
+            (2, None, &["c", "x", "y"]),
+            (2, Some(4), &["c", "x"]),
+            (4, None, &["y"]),
+            (5, None, &[]),
+            (9, Some(3), &[]),
+        ] {
+            let end = end.map(Seq);
+            let history = store.read_range(id(2), Seq(from), end).await.unwrap();
+            assert_eq!(texts(&history), expected, "{from}..{end:?}");
+            assert_eq!(history.first_seq(), Seq(from.min(end.map_or(5, |end| end.0))));
+            for (place, record) in history.iter().enumerate() {
+                assert_eq!(record.seq.0, from + place as u64);
+            }
+        }
+    }
+
+    async fn every_class_comes_back_as_it_was_written(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let classes = classes();
+        let records = classes
+            .iter()
+            .map(|class| NewRecord { at_ms: 5, class: class.clone(), raw: (*b"{}").into() })
+            .collect();
+        append(&store, fence, 0, Batch { records, ..Batch::default() }).await.unwrap();
+        let history = store.read(id(1), None).await.unwrap();
+        let read: Vec<&RecordClass> = history.iter().map(|record| &record.class).collect();
+        assert_eq!(read, classes.iter().collect::<Vec<_>>());
+    }
+
+    async fn the_model_s_view_begins_at_the_turn_of_the_newest_compaction(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let started = || RecordClass::TurnStarted { turn: None };
+        let context = || RecordClass::TurnContext { turn: None };
+        let compaction = |replaced| RecordClass::Compaction { replaced };
+        let write = |classes: Vec<RecordClass>| {
+            let made = |class| NewRecord { at_ms: 5, class, raw: (*b"{}").into() };
+            Batch { records: classes.into_iter().map(made).collect(), ..Batch::default() }
+        };
+        append(&store, fence, 0, write(vec![started(), context(), RecordClass::UserMessage]))
+            .await
+            .unwrap();
+        assert_eq!(store.view_start(id(1), None).await, Ok(Seq(0)));
+        let second = vec![started(), context(), compaction(false), compaction(true)];
+        append(&store, fence, 3, write(second)).await.unwrap();
+        append(&store, fence, 7, write(vec![started(), RecordClass::UserMessage])).await.unwrap();
+        assert_eq!(store.view_start(id(1), None).await, Ok(Seq(3)));
+        assert_eq!(store.view_start(id(1), Some(Seq(7))).await, Ok(Seq(3)));
+        assert_eq!(store.view_start(id(1), Some(Seq(6))).await, Ok(Seq(0)), "a summary alone is not enough");
+        let fork = NewThread { base: Some(Base { thread: id(1), cut: Seq(8) }), ..root(2) };
+        create(&store, fork, records(["x"])).await.unwrap();
+        assert_eq!(store.view_start(id(2), None).await, Ok(Seq(3)), "also in a base");
+        append(&store, fence, 9, write(vec![RecordClass::RolledBack { turns: 1 }])).await.unwrap();
+        assert_eq!(store.view_start(id(1), None).await, Ok(Seq(0)), "the compaction may be gone");
+        let missing = StoreError::NotFound { thread: id(9) };
+        assert_eq!(store.view_start(id(9), None).await, Err(missing));
+    }
+
     async fn many_records_come_back_byte_for_byte(store) {
         const RECORDS: u64 = 3_000;
         let fence = make_root(&store, 1).await.fence;
@@ -58,4 +131,57 @@ cases! {
         let expected: Vec<String> = (0..RECORDS).map(text).collect();
         assert_eq!(texts(&store, 1).await, expected);
     }
+}
+
+/// Every class, with each of its fields at each kind of value.
+fn classes() -> Vec<RecordClass> {
+    let turn =
+        || [None, Some(TurnRef::from("t-1")), Some(TurnRef::from("")), Some("é\u{0}".into())];
+    let call = CallId::from("call \u{0}\n'\"");
+    let kinds = [ToolKind::Function, ToolKind::Custom, ToolKind::Search];
+    let phases = [MessagePhase::None, MessagePhase::Commentary, MessagePhase::Final];
+    let reasons = [
+        AbortReason::Interrupted,
+        AbortReason::Replaced,
+        AbortReason::ReviewEnded,
+        AbortReason::BudgetLimited,
+        AbortReason::Crashed,
+        AbortReason::Failed,
+        AbortReason::Other,
+    ];
+    let mut classes = vec![
+        RecordClass::Meta,
+        RecordClass::UserMessage,
+        RecordClass::ContextualUserMessage,
+        RecordClass::DeveloperMessage,
+        RecordClass::Envelope { trigger: false },
+        RecordClass::Envelope { trigger: true },
+        RecordClass::Reasoning,
+        RecordClass::OtherItem,
+        RecordClass::RolledBack { turns: 0 },
+        RecordClass::RolledBack { turns: u32::MAX },
+        RecordClass::Compaction { replaced: false },
+        RecordClass::Compaction { replaced: true },
+        RecordClass::UserEvent,
+        RecordClass::AgentEvent,
+        RecordClass::ErrorEvent,
+        RecordClass::Usage,
+        RecordClass::Other,
+        RecordClass::Opaque,
+    ];
+    classes.extend(phases.map(|phase| RecordClass::AssistantMessage { phase }));
+    for kind in kinds {
+        classes.push(RecordClass::ToolCall { call: call.clone(), kind });
+        classes.push(RecordClass::ToolOutput { call: call.clone(), kind });
+    }
+    for turn in turn() {
+        classes.push(RecordClass::TurnStarted { turn: turn.clone() });
+        classes.push(RecordClass::TurnContext { turn: turn.clone() });
+        for failed in [false, true] {
+            classes.push(RecordClass::TurnCompleted { turn: turn.clone(), failed });
+        }
+        classes
+            .extend(reasons.map(|reason| RecordClass::TurnAborted { turn: turn.clone(), reason }));
+    }
+    classes
 }

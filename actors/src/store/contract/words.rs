@@ -2,13 +2,14 @@
 
 use coppicer_messages::{
     KnownSubmission, Mail, MailId, NewRecord, Raw, RecordClass, Seq, StoreError, SubmissionId,
-    SubmissionState, ThreadId,
+    SubmissionState, ThreadId, ThreadPatch,
 };
 use uuid::Uuid;
 
 use super::Store;
 use crate::store::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, NewSubmission, NewThread, digest,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, NewSubmission, NewThread,
+    StoredThread, ThreadCursor, ThreadPage, ThreadQuery, digest,
 };
 
 pub(super) const OPEN: EdgeStatus = EdgeStatus::Open;
@@ -134,8 +135,38 @@ pub(super) async fn texts(store: &Store, n: u64) -> Vec<String> {
 }
 
 pub(super) async fn listed(store: &Store, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
-    let threads = store.list(after, count).await.expect("a list can be read");
-    threads.iter().map(|thread| thread.id).collect()
+    let query = ThreadQuery::all().after(after.map(ThreadCursor::behind)).take(count);
+    ids(&store.list(query).await.expect("a list can be read"))
+}
+
+pub(super) fn ids(page: &ThreadPage) -> Vec<ThreadId> {
+    page.threads.iter().map(|thread| thread.id).collect()
+}
+
+pub(super) async fn patch(
+    store: &Store,
+    n: u64,
+    patch: ThreadPatch,
+) -> Result<StoredThread, StoreError> {
+    let (done, answer) = Done::channel();
+    store.patch(id(n), patch, done);
+    answer.await
+}
+
+pub(super) async fn archive(
+    store: &Store,
+    n: u64,
+    at_ms: Option<u64>,
+) -> Result<StoredThread, StoreError> {
+    let (done, answer) = Done::channel();
+    store.archive(id(n), at_ms, done);
+    answer.await
+}
+
+pub(super) async fn delete(store: &Store, n: u64) -> Result<u64, StoreError> {
+    let (done, answer) = Done::channel();
+    store.delete(id(n), done);
+    answer.await
 }
 
 pub(super) async fn put_edge(store: &Store, child: u128, change: EdgeChange) {

@@ -1,6 +1,8 @@
 //! What one append writes, in which order, and what a refused one changes.
 
-use coppicer_messages::{MailId, Outcome, Seq, StoreError, SubmissionState, ThreadStatus};
+use coppicer_messages::{
+    MailId, Outcome, Seq, StoreError, SubmissionState, ThreadPatch, ThreadStatus,
+};
 use futures::FutureExt;
 
 use super::words::{
@@ -8,7 +10,7 @@ use super::words::{
     records, root, state, texts, undo_create, written,
 };
 use super::{Case, Store};
-use crate::store::{Batch, Done, NewSubmission, digest};
+use crate::store::{Batch, Done, NewSubmission, NewThread, digest};
 
 cases! {
     async fn an_append_begins_at_the_head_or_is_refused(store) {
@@ -49,6 +51,34 @@ cases! {
         let thread = store.thread(id(1)).await.unwrap();
         assert_eq!((thread.head, thread.status), (Seq(2), ThreadStatus::Running));
         assert_eq!(mail_ids(&acquire(&store, 2).await.unwrap()), ["m"]);
+    }
+
+    async fn an_append_tells_until_where_nothing_is_open(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let settled = |n: u64| Batch { settled: true, ..written([&*n.to_string()]) };
+        append(&store, fence, 0, settled(0)).await.unwrap();
+        append(&store, fence, 1, written(["open"])).await.unwrap();
+        let thread = store.thread(id(1)).await.unwrap();
+        assert_eq!((thread.settled, thread.head), (Seq(1), Seq(2)));
+        append(&store, fence, 2, settled(2)).await.unwrap();
+        assert_eq!(store.thread(id(1)).await.unwrap().settled, Seq(3));
+        let whole = NewThread { settled: true, ..root(2) };
+        let made = create(&store, whole, records(["a", "b"])).await.unwrap();
+        assert_eq!(made.thread.settled, Seq(2));
+    }
+
+    async fn an_append_changes_what_is_known_of_its_thread(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let batch = Batch {
+            patch: ThreadPatch::default().with_preview("what is asked"),
+            updated_ms: Some(77),
+            ..Batch::default()
+        };
+        append(&store, fence, 0, batch).await.unwrap();
+        append(&store, fence, 0, written(["a"])).await.unwrap();
+        let thread = store.thread(id(1)).await.unwrap();
+        assert_eq!(thread.details.preview.as_deref(), Some("what is asked"));
+        assert_eq!((thread.updated_ms, thread.created_ms), (77, 7));
     }
 
     async fn an_outcome_never_changes_again(store) {
@@ -161,6 +191,9 @@ cases! {
             mail: vec![mail_to(2, "never")],
             mail_taken: vec![MailId::from("kept")],
             status: Some(ThreadStatus::Shutdown),
+            patch: ThreadPatch::default().with_name("never"),
+            updated_ms: Some(99),
+            settled: true,
         };
         assert!(append(&store, old, 1, everything()).await.is_err());
         assert!(append(&store, fence, 7, everything()).await.is_err());

@@ -75,6 +75,7 @@ impl Hands {
 
     fn of(config: ThreadConfig) -> Self {
         let core = ThreadCore {
+            has_preview: true,
             thread: ThreadId::from_parts(2, [0; 10]),
             epoch: Epoch(1),
             parent: None,

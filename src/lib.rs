@@ -30,11 +30,13 @@
 //! | watch | [`Runtime::tap`], [`Event`], [`ThreadView`], [`Runtime::audit`] |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
 //! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
+//! | keep threads on disk | `SqliteStore` (feature `sqlite`), [`RuntimeBuilder::store`] |
+//! | list, search, archive, patch and delete them | [`ThreadQuery`], [`ThreadPatch`], [`ThreadStore`] |
 //! | keep threads elsewhere | [`ThreadStore`] and its contract suite (feature `testing`) |
 //! | know every bound | [`Limits`] |
 //!
 //! Features: `cli` (default) is the `coppicer` command; hosts depend with `default-features = false`.
-//! `testing` adds `World`, the fixture that our own tests use.
+//! `sqlite` adds `SqliteStore`, the embedded durable store (part of `cli`). `testing` adds `World`, the fixture that our own tests use.
 
 // The example of the README is compiled and run as a test.
 #[cfg(doctest)]
@@ -59,9 +61,9 @@ pub use coppicer_actors::{
     StoredThread, SubmitOptions, Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions,
     ThreadCursor, ThreadHandle, ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadView,
     TokenCounts, Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState, TurnStopped,
-    ViewItem, Wait, Waited, before_nth_user_message, classify, classify_item, close_open_calls,
-    close_turn, descend, digest, fork_turn_positions, is_settled, model_view, open_calls,
-    plan_fork, preview_of, read_session, read_session_from, record_of, recorded_turns,
+    ViewItem, ViewStart, Wait, Waited, before_nth_user_message, classify, classify_item,
+    close_open_calls, close_turn, descend, digest, fork_turn_positions, is_settled, model_view,
+    open_calls, plan_fork, preview_of, read_session, read_session_from, record_of, recorded_turns,
     resolve_history, text_of, turn_state, user_positions, user_turns, view_start, wire_validity,
     write_flattened, write_history,
 };
@@ -78,6 +80,8 @@ pub use coppicer_messages::{
     ThreadPatch, ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput, decode,
     encode, status_after,
 };
+#[cfg(feature = "sqlite")]
+pub use coppicer_sqlite::{Access, Durability, OpenError, SqliteOptions, SqliteStore};
 pub use coppicer_supervisor::{
     Audit, ImportThread, LeaseOwner, LeaseRow, Resumed, Runtime, RuntimeBuilder, StartError,
 };

@@ -51,7 +51,8 @@ pub use slot::{Door, Slot, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
-    ThreadCursor, ThreadPage, ThreadQuery, ThreadStore, descend, digest, preview_of, view_start,
+    ThreadCursor, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest, preview_of,
+    view_start,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};

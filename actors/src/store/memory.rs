@@ -367,7 +367,7 @@ impl ThreadStore for MemoryStore {
         let result = match self.threads.lock().get(&thread) {
             Some(row) => {
                 let history = row.history.prefix(end.map_or(u64::MAX, |end| end.0));
-                Ok(view_start(history.iter().rev().map(|record| (record.seq, &record.class))))
+                Ok(view_start(&history))
             }
             None => Err(not_found(thread)),
         };

@@ -497,23 +497,35 @@ pub fn descend(
     found
 }
 
-/// From where on a history has to be read to know what a model is shown, given its records (or only
-/// the rows with their classes) from the newest on.
+/// Finds from where on a history has to be read to know what a model is shown.
 ///
 /// That is the start of the turn of its newest compaction that holds a replacement, if no turns were
 /// rolled back since, and of its newest turn's settings if they are older; else the first record.
-pub fn view_start<'a>(newest_first: impl IntoIterator<Item = (Seq, &'a RecordClass)>) -> Seq {
-    let (mut compacted, mut settings) = (false, false);
-    for (seq, class) in newest_first {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ViewStart {
+    compacted: bool,
+    settings: bool,
+}
+
+impl ViewStart {
+    /// Looks at the next older record: the place, once it is known.
+    pub fn look(&mut self, seq: Seq, class: &RecordClass) -> Option<Seq> {
         match class {
-            RecordClass::RolledBack { turns: 1.. } if !compacted => return Seq(0),
-            RecordClass::Compaction { replaced: true } => compacted = true,
-            RecordClass::TurnContext { .. } => settings = true,
-            RecordClass::TurnStarted { .. } if compacted && settings => return seq,
+            RecordClass::RolledBack { turns: 1.. } if !self.compacted => return Some(Seq(0)),
+            RecordClass::Compaction { replaced: true } => self.compacted = true,
+            RecordClass::TurnContext { .. } => self.settings = true,
+            RecordClass::TurnStarted { .. } if self.compacted && self.settings => return Some(seq),
             _ => {}
         }
+        None
     }
-    Seq(0)
+}
+
+/// From where on `history` has to be read to know what a model is shown: see [`ViewStart`].
+pub fn view_start(history: &History) -> Seq {
+    let mut start = ViewStart::default();
+    let mut newest_first = history.iter().rev();
+    newest_first.find_map(|record| start.look(record.seq, &record.class)).unwrap_or_default()
 }
 
 /// The preview of a thread: the beginning of its first user message.

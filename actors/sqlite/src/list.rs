@@ -1,0 +1,151 @@
+//! Lists and trees of threads.
+
+use std::fmt::Write as _;
+
+use coppicer_actors::{Archived, EdgeStatus, Order, SortBy, ThreadPage, ThreadQuery, descend};
+use coppicer_messages::ThreadId;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
+
+use crate::error::Fault;
+use crate::rows::{THREAD_COLUMNS, THREAD_TABLES, edge_text, id_at, signed, thread_of};
+
+/// The page that a query asks for.
+pub(crate) fn list(connection: &Connection, query: &ThreadQuery) -> Result<ThreadPage, Fault> {
+    let begin = query.begin()?;
+    let mut values: Vec<Value> = Vec::new();
+    let mut wheres = vec!["t.hidden = 0".to_owned()];
+    match query.archived {
+        Archived::No => wheres.push("t.archived_ms IS NULL".to_owned()),
+        Archived::Only => wheres.push("t.archived_ms IS NOT NULL".to_owned()),
+        Archived::Any => {}
+    }
+    if query.roots_only {
+        wheres.push("t.parent IS NULL".to_owned());
+    }
+    for (column, list) in
+        [("t.source", &query.sources), ("t.cwd", &query.cwds), ("t.model", &query.models)]
+    {
+        let Some(list) = list else { continue };
+        let places: Vec<String> = list
+            .iter()
+            .map(|text| {
+                values.push(Value::Text(text.clone()));
+                format!("?{}", values.len())
+            })
+            .collect();
+        wheres.push(format!("{column} IN ({})", places.join(", ")));
+    }
+    if let Some(text) = &query.search {
+        values.push(Value::Text(pattern(text)));
+        let place = values.len();
+        let says = ["name", "title", "preview", "nickname", "path"]
+            .map(|column| format!("t.{column} LIKE ?{place} ESCAPE '\\'"));
+        wheres.push(format!("({})", says.join(" OR ")));
+    }
+    let (rising, direction) = match query.order {
+        Order::Ascending => (">", "ASC"),
+        Order::Descending => ("<", "DESC"),
+    };
+    let key = match query.sort {
+        SortBy::Id => None,
+        SortBy::Created => Some("t.created_ms"),
+        SortBy::Updated => Some("s.updated_ms"),
+    };
+    if let Some(begin) = begin {
+        values.push(Value::Text(begin.thread().to_string()));
+        let thread = values.len();
+        wheres.push(match key {
+            None => format!("t.id {rising} ?{thread}"),
+            Some(key) => {
+                values.push(Value::Integer(signed(begin.key())));
+                let time = values.len();
+                format!("({key}, t.id) {rising} (?{time}, ?{thread})")
+            }
+        });
+    }
+    let mut sql = format!(
+        "SELECT {THREAD_COLUMNS} FROM {THREAD_TABLES} WHERE {} ORDER BY ",
+        wheres.join(" AND ")
+    );
+    if let Some(key) = key {
+        write!(sql, "{key} {direction}, ").expect("a text takes what is written");
+    }
+    // One more than the page, to know whether there is another.
+    write!(sql, "t.id {direction} LIMIT {}", query.page() + 1)
+        .expect("a text takes what is written");
+    let mut look = connection.prepare(&sql)?;
+    let rows = look.query_map(params_from_iter(values), |row| Ok(thread_of(row)?.stored))?;
+    let mut page = ThreadPage::default();
+    page.threads = rows.collect::<rusqlite::Result<_>>()?;
+    if page.threads.len() > query.page() {
+        page.threads.truncate(query.page());
+        page.next = page.threads.last().map(|thread| query.cursor_of(thread));
+    }
+    Ok(page)
+}
+
+/// A pattern for what has this text in it.
+fn pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Direct children by id, of every status or one.
+pub(crate) fn children(
+    connection: &Connection,
+    parent: ThreadId,
+    filter: Option<EdgeStatus>,
+) -> Result<Vec<ThreadId>, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT id FROM thread
+         WHERE parent = ?1 AND hidden = 0 AND (?2 IS NULL OR edge = ?2) ORDER BY id",
+    )?;
+    let rows =
+        look.query_map(params![parent.to_string(), filter.map(edge_text)], |row| id_at(row, 0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// All that is below `root`, by depth, then id.
+pub(crate) fn descendants(
+    connection: &Connection,
+    root: ThreadId,
+    filter: Option<EdgeStatus>,
+) -> Result<Vec<ThreadId>, Fault> {
+    let mut failed = None;
+    let found = descend(root, |parent| {
+        children(connection, parent, filter).unwrap_or_else(|fault| {
+            failed.get_or_insert(fault);
+            Vec::new()
+        })
+    });
+    failed.map_or(Ok(found), Err)
+}
+
+/// Threads that have something to do.
+pub(crate) fn unfinished(
+    connection: &Connection,
+    after: Option<ThreadId>,
+    count: usize,
+) -> Result<Vec<ThreadId>, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT t.id FROM (
+           SELECT thread FROM submission WHERE outcome IS NULL
+           UNION
+           SELECT reader FROM mail WHERE body IS NOT NULL AND trigger = 1
+         ) w JOIN thread t ON t.pk = w.thread JOIN state s ON s.thread = t.pk
+         WHERE t.hidden = 0 AND t.id > ?1 AND s.status NOT IN ('shutdown', 'parked', 'damaged')
+         ORDER BY t.id LIMIT ?2",
+    )?;
+    let after = after.map(|after| after.to_string()).unwrap_or_default();
+    let rows = look.query_map(params![after, signed(count as u64)], |row| id_at(row, 0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,157 @@
+//! Reading histories: page by page, each page one short transaction, every record checked.
+
+use coppicer_actors::{History, ViewStart};
+use coppicer_messages::{Record, Seq, StoreError, ThreadId};
+use rusqlite::{Connection, params};
+
+use crate::class::{Code, checksum, decode};
+use crate::error::{Fault, is_of_the_disk, says};
+use crate::options::PAGE_RECORDS;
+use crate::rows::{find_thread, signed, unsigned};
+use crate::writer::Share;
+
+/// What a thread shares with others, oldest first, and where its own records begin.
+pub(crate) fn lineage_of(connection: &Connection, pk: i64) -> rusqlite::Result<(Vec<Share>, u64)> {
+    let mut look = connection
+        .prepare_cached("SELECT src, lo, hi FROM lineage WHERE thread = ?1 ORDER BY ord")?;
+    let rows = look.query_map([pk], |row| {
+        Ok(Share { src: row.get(0)?, lo: unsigned(row, 1)?, hi: unsigned(row, 2)? })
+    })?;
+    let shares: Vec<Share> = rows.collect::<rusqlite::Result<_>>()?;
+    let own = shares.last().map_or(0, |share| share.hi);
+    Ok((shares, own))
+}
+
+/// A record, or which one is damaged and how.
+pub(crate) type Checked = Result<Record, (Seq, String)>;
+
+/// At most [`PAGE_RECORDS`] records of `src` from place `at` on, before `hi`. Ends with the first
+/// damaged one.
+pub(crate) fn page(
+    connection: &Connection,
+    src: i64,
+    at: u64,
+    hi: u64,
+) -> rusqlite::Result<Vec<Checked>> {
+    let mut look = connection.prepare_cached(
+        "SELECT seq, at_ms, kind, detail, ref, crc, raw FROM record
+         WHERE thread = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq LIMIT ?4",
+    )?;
+    let mut rows = look.query(params![src, signed(at), signed(hi), signed(PAGE_RECORDS)])?;
+    let mut found = Vec::new();
+    let mut next = at;
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            // A page of the file that cannot be read is damage of what it holds, not of the store.
+            Err(error) if !is_of_the_disk(&error) => {
+                found.push(Err((Seq(next), says(&error))));
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let record = match check(row, src) {
+            Ok(record) if record.seq.0 == next => record,
+            Ok(record) => {
+                let reason = format!("it is missing; the next one is {}", record.seq);
+                found.push(Err((Seq(next), reason)));
+                break;
+            }
+            Err(reason) => {
+                found.push(Err((Seq(next), reason)));
+                break;
+            }
+        };
+        found.push(Ok(record));
+        next += 1;
+    }
+    Ok(found)
+}
+
+fn check(row: &rusqlite::Row<'_>, src: i64) -> Result<Record, String> {
+    let read = || -> rusqlite::Result<_> {
+        let (seq, at_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
+        let reference = row.get_ref(4)?.as_str_or_null()?;
+        let code =
+            Code { kind: row.get(2)?, detail: row.get(3)?, reference: reference.map(Into::into) };
+        let raw = row.get_ref(6)?.as_blob()?;
+        if checksum(src, seq, at_ms, &code, raw) != row.get::<_, i64>(5)? {
+            return Ok(Err("its checksum does not match".to_owned()));
+        }
+        Ok(match decode(code.kind, code.detail, reference) {
+            Some(class) => Ok(Record { seq: Seq(seq), at_ms, class, raw: raw.into() }),
+            None => Err(format!("its kind {} is of a later version", code.kind)),
+        })
+    };
+    read().unwrap_or_else(|error| Err(says(&error)))
+}
+
+/// The records of a thread in `from..end`. Between two pages others write; records never change, so
+/// what is read is one snapshot up to the head that was found first.
+pub(crate) fn read_range(
+    connection: &Connection,
+    thread: ThreadId,
+    from: Seq,
+    end: Option<Seq>,
+) -> Result<History, Fault> {
+    let row = find_thread(connection, thread)?;
+    let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
+    let from = from.min(end);
+    let mut history = if from.0 == 0 { History::new() } else { History::starting_at(from) };
+    let (mut shares, own) = lineage_of(connection, row.pk)?;
+    shares.push(Share { src: row.pk, lo: own, hi: u64::MAX });
+    for share in shares {
+        let hi = share.hi.min(end.0);
+        let mut at = share.lo.max(from.0);
+        while at < hi {
+            let mut page = page(connection, share.src, at, hi)?;
+            if page.is_empty() {
+                page.push(Err((Seq(at), "it is missing".to_owned())));
+            }
+            for record in page {
+                match record {
+                    Ok(record) => history.push(record),
+                    Err((seq, reason)) => {
+                        // It may have been deleted meanwhile.
+                        find_thread(connection, thread)?;
+                        return Err(StoreError::Corrupt { thread, seq, reason }.into());
+                    }
+                }
+            }
+            at = history.next_seq().0;
+        }
+    }
+    Ok(history)
+}
+
+/// Where the model's view of a thread begins: read from the records that say so, not from their
+/// bytes.
+pub(crate) fn find_view_start(
+    connection: &Connection,
+    thread: ThreadId,
+    end: Option<Seq>,
+) -> Result<Seq, Fault> {
+    let row = find_thread(connection, thread)?;
+    let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
+    let (mut shares, own) = lineage_of(connection, row.pk)?;
+    shares.push(Share { src: row.pk, lo: own, hi: end.0 });
+    let mut look = connection.prepare_cached(
+        "SELECT seq, kind, detail FROM record
+         WHERE thread = ?1 AND seq >= ?2 AND seq < ?3 AND kind IN (12, 15, 16, 17)
+         ORDER BY seq DESC",
+    )?;
+    let mut start = ViewStart::default();
+    for share in shares.iter().rev() {
+        let hi = share.hi.min(end.0);
+        let mut rows = look.query(params![share.src, signed(share.lo), signed(hi)])?;
+        while let Some(row) = rows.next()? {
+            let (seq, kind, detail) = (Seq(unsigned(row, 0)?), row.get(1)?, row.get(2)?);
+            let class = decode(kind, detail, None);
+            if let Some(start) = class.and_then(|class| start.look(seq, &class)) {
+                return Ok(start);
+            }
+        }
+    }
+    Ok(Seq(0))
+}

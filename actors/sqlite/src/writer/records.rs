@@ -1,0 +1,266 @@
+//! One append: everything in it, or nothing.
+
+use coppicer_actors::{Batch, Fence};
+use coppicer_messages::{
+    NewRecord, RecordClass, Seq, StoreError, SubmissionState, ThreadId, ThreadStatus,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::threads::{Share, apply_patch};
+use crate::class::{Code, checksum, encode};
+use crate::error::Fault;
+use crate::options::SqliteOptions;
+use crate::rows::{find_thread, signed, status_text, unsigned};
+
+pub(super) fn check_records(records: &[NewRecord], options: &SqliteOptions) -> Result<(), Fault> {
+    let max = options.record_bytes_max;
+    match records.iter().map(|record| record.raw.len()).find(|&got| got > max) {
+        Some(got) => Err(StoreError::TooLarge { what: "record", got, max }.into()),
+        None => Ok(()),
+    }
+}
+
+/// What decides whether a writer may write.
+struct Gate {
+    pk: i64,
+    epoch: u64,
+    head: Seq,
+    settled: Seq,
+    appends: u64,
+}
+
+fn gate(connection: &Connection, thread: ThreadId) -> Result<Gate, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT s.thread, s.epoch, s.head, s.settled, s.appends FROM thread t
+         JOIN state s ON s.thread = t.pk WHERE t.id = ?1 AND t.hidden = 0",
+    )?;
+    let found = look.query_row([thread.to_string()], |row| {
+        Ok(Gate {
+            pk: row.get(0)?,
+            epoch: unsigned(row, 1)?,
+            head: Seq(unsigned(row, 2)?),
+            settled: Seq(unsigned(row, 3)?),
+            appends: unsigned(row, 4)?,
+        })
+    });
+    found.optional()?.ok_or(Fault::Refused(StoreError::NotFound { thread }))
+}
+
+pub(super) fn append(
+    connection: &Connection,
+    fence: Fence,
+    expected: Seq,
+    batch: &Batch,
+    options: &SqliteOptions,
+) -> Result<Seq, Fault> {
+    let Fence { thread, epoch } = fence;
+    let Gate { pk, epoch: newest, head, settled, appends } = gate(connection, thread)?;
+    if newest != epoch.0 {
+        return Err(StoreError::Fenced { thread }.into());
+    }
+    if head != expected {
+        return Err(StoreError::HeadConflict { thread, expected, head }.into());
+    }
+    if batch.number != 0 && batch.number != appends + 1 {
+        // One before it was refused: what follows from it must not be applied either.
+        return Err(StoreError::Fenced { thread }.into());
+    }
+    check_records(&batch.records, options)?;
+
+    insert_records(connection, pk, head, &batch.records)?;
+    let after = head.plus(batch.records.len() as u64);
+    let appends = if batch.number == 0 { appends } else { batch.number };
+    let settled = if batch.settled { after } else { settled };
+    match batch.updated_ms {
+        None => connection
+            .prepare_cached(
+                "UPDATE state SET head = ?2, settled = ?3, appends = ?4 WHERE thread = ?1",
+            )?
+            .execute(params![pk, signed(after.0), signed(settled.0), signed(appends)])?,
+        Some(at) => connection
+            .prepare_cached(
+                "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = ?5
+                 WHERE thread = ?1",
+            )?
+            .execute(params![
+                pk,
+                signed(after.0),
+                signed(settled.0),
+                signed(appends),
+                signed(at)
+            ])?,
+    };
+    submissions(connection, pk, head, batch)?;
+    if let Some(status) = &batch.status {
+        set_status(connection, pk, status)?;
+    }
+    if !batch.patch.is_empty() {
+        apply_patch(connection, &mut find_thread(connection, thread)?, &batch.patch)?;
+    }
+    mail(connection, pk, batch)?;
+    Ok(after)
+}
+
+fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Result<(), Fault> {
+    for new in &batch.accepted {
+        connection
+            .prepare_cached(
+                "INSERT INTO submission(thread, id, digest, seq, attempt, body)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5) ON CONFLICT(thread, id) DO NOTHING",
+            )?
+            .execute(params![pk, new.id.as_str(), new.digest, signed(head.0), &*new.body])?;
+    }
+    for (id, state) in &batch.states {
+        match state {
+            SubmissionState::Ended(outcome) => connection
+                .prepare_cached(
+                    "UPDATE submission SET outcome = ?3, body = NULL
+                     WHERE thread = ?1 AND id = ?2 AND outcome IS NULL",
+                )?
+                .execute(params![pk, id.as_str(), json(outcome)?])?,
+            state => {
+                let attempt = match state {
+                    SubmissionState::Running { attempt } => *attempt,
+                    _ => 0,
+                };
+                connection
+                    .prepare_cached(
+                        "UPDATE submission SET attempt = ?3
+                         WHERE thread = ?1 AND id = ?2 AND outcome IS NULL",
+                    )?
+                    .execute(params![pk, id.as_str(), attempt])?
+            }
+        };
+    }
+    Ok(())
+}
+
+fn mail(connection: &Connection, pk: i64, batch: &Batch) -> Result<(), Fault> {
+    for out in &batch.mail {
+        connection
+            .prepare_cached(
+                "INSERT INTO mail(reader, id, trigger, body)
+                 SELECT pk, ?2, ?3, ?4 FROM thread WHERE id = ?1 AND hidden = 0
+                 ON CONFLICT(reader, id) DO NOTHING",
+            )?
+            .execute(params![
+                out.to.to_string(),
+                &*out.mail.id,
+                out.mail.trigger,
+                json(&out.mail)?
+            ])?;
+    }
+    // After the mail: a thread may take what it is sent in the same append.
+    for id in &batch.mail_taken {
+        connection
+            .prepare_cached("UPDATE mail SET body = NULL WHERE reader = ?1 AND id = ?2")?
+            .execute(params![pk, &**id])?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_records(
+    connection: &Connection,
+    pk: i64,
+    from: Seq,
+    records: &[NewRecord],
+) -> Result<(), Fault> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut insert = insertion(connection)?;
+    for (record, place) in records.iter().zip(from.0..) {
+        insert_one(&mut insert, pk, place, record.at_ms, &record.class, &record.raw)?;
+    }
+    Ok(())
+}
+
+fn insertion(connection: &Connection) -> rusqlite::Result<rusqlite::CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO record(thread, seq, at_ms, kind, detail, ref, crc, raw)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )
+}
+
+fn insert_one(
+    insert: &mut rusqlite::CachedStatement<'_>,
+    pk: i64,
+    seq: u64,
+    at_ms: u64,
+    class: &RecordClass,
+    raw: &[u8],
+) -> Result<(), Fault> {
+    let at_ms = at_ms.min(i64::MAX as u64);
+    let code = encode(class);
+    let crc = checksum(pk, seq, at_ms, &code, raw);
+    let Code { kind, detail, reference } = code;
+    insert.execute(params![pk, signed(seq), signed(at_ms), kind, detail, reference, crc, raw])?;
+    Ok(())
+}
+
+/// Gives a thread copies of the records that it would otherwise share over too many steps.
+pub(super) fn copy_records(
+    connection: &Connection,
+    pk: i64,
+    shares: &[Share],
+) -> Result<(), Fault> {
+    let mut insert = insertion(connection)?;
+    for share in shares {
+        let mut at = share.lo;
+        while at < share.hi {
+            let page = crate::reader::page(connection, share.src, at, share.hi)?;
+            if page.is_empty() {
+                return Err(StoreError::Unavailable {
+                    reason: "a record of the base is missing; verify the store".into(),
+                }
+                .into());
+            }
+            for record in page {
+                let record = record.map_err(|(seq, reason)| StoreError::Unavailable {
+                    reason: format!("record {seq} of the base is damaged: {reason}"),
+                })?;
+                insert_one(
+                    &mut insert,
+                    pk,
+                    record.seq.0,
+                    record.at_ms,
+                    &record.class,
+                    &record.raw,
+                )?;
+                at = record.seq.0 + 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_status(
+    connection: &Connection,
+    pk: i64,
+    status: &ThreadStatus,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached("UPDATE state SET status = ?2 WHERE thread = ?1 AND status <> ?2")?
+        .execute(params![pk, status.name()])?;
+    match status_text(status) {
+        None => {} // what an earlier status said is not read
+        Some(None) => {
+            connection
+                .prepare_cached("DELETE FROM status_text WHERE thread = ?1")?
+                .execute([pk])?;
+        }
+        Some(Some(text)) => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO status_text(thread, text) VALUES (?1, ?2)")?
+                .execute(params![pk, text])?;
+        }
+    }
+    Ok(())
+}
+
+/// A value of ours as JSON: it has no map with keys that are no text.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| {
+        StoreError::Unavailable { reason: format!("a value cannot be written: {error}") }.into()
+    })
+}

@@ -1,0 +1,150 @@
+//! What the writer is asked, and where its answers go.
+
+use coppicer_actors::{Acquired, Batch, Done, EdgeChange, Fence, NewThread, StoredThread};
+use coppicer_messages::{
+    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
+};
+
+/// One request.
+pub(crate) enum Request {
+    Create {
+        thread: Box<NewThread>,
+        records: Vec<NewRecord>,
+        done: Done<Acquired>,
+    },
+    Acquire {
+        thread: ThreadId,
+        done: Done<Acquired>,
+    },
+    Append {
+        fence: Fence,
+        expected: Seq,
+        batch: Box<Batch>,
+        done: Done<Seq>,
+    },
+    UndoCreate {
+        fence: Fence,
+        done: Done<()>,
+    },
+    PutEdge {
+        child: ThreadId,
+        change: EdgeChange,
+        done: Done<()>,
+    },
+    Submission {
+        thread: ThreadId,
+        id: SubmissionId,
+        done: Done<Option<KnownSubmission>>,
+    },
+    Mail {
+        thread: ThreadId,
+        done: Done<Vec<Mail>>,
+    },
+    Patch {
+        thread: ThreadId,
+        patch: Box<ThreadPatch>,
+        done: Done<StoredThread>,
+    },
+    Archive {
+        thread: ThreadId,
+        at_ms: Option<u64>,
+        done: Done<StoredThread>,
+    },
+    Delete {
+        thread: ThreadId,
+        done: Done<u64>,
+    },
+    /// A reader found a damaged record.
+    Quarantine {
+        thread: ThreadId,
+        seq: Seq,
+        reason: String,
+        done: Done<()>,
+    },
+}
+
+impl Request {
+    /// About how many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        /// What a request takes beside its texts.
+        const BESIDE: usize = 256;
+        let records = |records: &[NewRecord]| -> usize {
+            records.iter().map(|record| record.raw.len() + BESIDE / 2).sum()
+        };
+        BESIDE
+            + match self {
+                Self::Create { records: new, .. } => records(new),
+                Self::Append { batch, .. } => {
+                    records(&batch.records)
+                        + batch.accepted.iter().map(|new| new.body.len() + BESIDE).sum::<usize>()
+                        + batch.mail.iter().map(|to| to.mail.content.len() + BESIDE).sum::<usize>()
+                        + batch.states.len() * BESIDE
+                }
+                _ => 0,
+            }
+    }
+
+    /// Answers that it was not carried out.
+    pub(crate) fn refuse(self, error: StoreError) {
+        match self {
+            Self::Create { done, .. } | Self::Acquire { done, .. } => done.tell(Err(error)),
+            Self::Append { done, .. } => done.tell(Err(error)),
+            Self::UndoCreate { done, .. }
+            | Self::PutEdge { done, .. }
+            | Self::Quarantine { done, .. } => done.tell(Err(error)),
+            Self::Submission { done, .. } => done.tell(Err(error)),
+            Self::Mail { done, .. } => done.tell(Err(error)),
+            Self::Patch { done, .. } | Self::Archive { done, .. } => done.tell(Err(error)),
+            Self::Delete { done, .. } => done.tell(Err(error)),
+        }
+    }
+
+    /// Whether records may be left behind it that nobody needs.
+    pub(crate) const fn may_leave_garbage(&self) -> bool {
+        matches!(self, Self::UndoCreate { .. } | Self::Delete { .. })
+    }
+
+    /// Whether it changes nothing, so that its answer is certain whatever becomes of the commit.
+    pub(crate) const fn only_reads(&self) -> bool {
+        matches!(self, Self::Submission { .. } | Self::Mail { .. })
+    }
+}
+
+/// What a request brought, told after the commit.
+pub(crate) enum Answer {
+    Acquired(Box<Acquired>),
+    Head(Seq),
+    Nothing,
+    Known(Option<KnownSubmission>),
+    Mail(Vec<Mail>),
+    Thread(Box<StoredThread>),
+    Count(u64),
+    /// Whether it was not in quarantine before.
+    Quarantined(bool),
+}
+
+/// Tells a request's answer. Each kind of request has one kind of answer.
+pub(crate) fn tell(request: Request, answer: Result<Answer, StoreError>) {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return request.refuse(error),
+    };
+    match (request, answer) {
+        (Request::Create { done, .. } | Request::Acquire { done, .. }, Answer::Acquired(found)) => {
+            done.tell(Ok(*found));
+        }
+        (Request::Append { done, .. }, Answer::Head(head)) => done.tell(Ok(head)),
+        (Request::UndoCreate { done, .. } | Request::PutEdge { done, .. }, Answer::Nothing)
+        | (Request::Quarantine { done, .. }, Answer::Quarantined(_)) => done.tell(Ok(())),
+        (Request::Submission { done, .. }, Answer::Known(known)) => done.tell(Ok(known)),
+        (Request::Mail { done, .. }, Answer::Mail(mail)) => done.tell(Ok(mail)),
+        (Request::Patch { done, .. } | Request::Archive { done, .. }, Answer::Thread(thread)) => {
+            done.tell(Ok(*thread));
+        }
+        (Request::Delete { done, .. }, Answer::Count(count)) => done.tell(Ok(count)),
+        (request, _) => {
+            tracing::error!("a request of the store had an answer of another kind");
+            request.refuse(StoreError::UnknownOutcome { reason: "a fault in the store".into() });
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Threads as they come, are acquired, and change what is known of them. Every function checks
+//! first and writes then: a refusal has changed nothing.
+
+use coppicer_actors::{
+    Acquired, Base, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
+};
+use coppicer_messages::{
+    Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId,
+    ThreadPatch, ThreadStatus,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::records::{check_records, copy_records, insert_records, set_status};
+use crate::error::Fault;
+use crate::options::SqliteOptions;
+use crate::reader::lineage_of;
+use crate::rows::{ThreadRow, config_text, digest_at, edge_text, find_thread, signed, state_at};
+
+pub(super) fn create(
+    connection: &Connection,
+    new: &NewThread,
+    records: &[NewRecord],
+    options: &SqliteOptions,
+) -> Result<Acquired, Fault> {
+    let thread = new.id;
+    check_records(records, options)?;
+    if exists(connection, thread)? {
+        return Err(StoreError::Exists { thread }.into());
+    }
+    if let Some(parent) = new.parent
+        && !exists(connection, parent)?
+    {
+        let reason = "there is no such thread";
+        return Err(StoreError::BadParent { thread, parent, reason }.into());
+    }
+    let base = match new.base {
+        None => None,
+        Some(base) => Some((find_thread(connection, base.thread)?, base)),
+    };
+    let beginning = base.as_ref().map(|(row, base)| base.cut.min(row.stored.head));
+    let mut head = beginning.unwrap_or_default();
+    let shares = match &base {
+        None => Vec::new(),
+        Some((row, _)) => shared(connection, row, head)?,
+    };
+    let flat = shares.len() > options.lineage_max;
+    let pk = insert_thread(connection, new, if flat { Seq(0) } else { head })?;
+    if flat {
+        copy_records(connection, pk, &shares)?;
+    } else {
+        for (ord, share) in (0i64..).zip(&shares) {
+            connection
+                .prepare_cached(
+                    "INSERT INTO lineage(thread, ord, src, lo, hi) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![pk, ord, share.src, signed(share.lo), signed(share.hi)])?;
+        }
+    }
+    insert_records(connection, pk, head, records)?;
+    head = head.plus(records.len() as u64);
+    let settled = if new.settled { head } else { Seq(0) };
+    connection
+        .prepare_cached(
+            "INSERT INTO state(thread, head, settled, epoch, appends, updated_ms, status)
+             VALUES (?1, ?2, ?3, 1, 0, ?4, ?5)",
+        )?
+        .execute(params![
+            pk,
+            signed(head.0),
+            signed(settled.0),
+            signed(new.created_ms),
+            new.status.name()
+        ])?;
+    set_status(connection, pk, &new.status)?;
+    let fence = Fence { thread, epoch: Epoch(1) };
+    let stored = find_thread(connection, thread)?.stored;
+    Ok(Acquired { fence, thread: stored, open: Vec::new(), mail: Vec::new() })
+}
+
+/// A run of records that a thread shares with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) src: i64,
+    pub(crate) lo: u64,
+    pub(crate) hi: u64,
+}
+
+/// Where the records of a thread before `cut` are.
+fn shared(connection: &Connection, base: &ThreadRow, cut: Seq) -> Result<Vec<Share>, Fault> {
+    let (mut shares, own) = lineage_of(connection, base.pk)?;
+    shares.push(Share { src: base.pk, lo: own, hi: u64::MAX });
+    shares.retain_mut(|share| {
+        share.hi = share.hi.min(cut.0);
+        share.lo < share.hi
+    });
+    Ok(shares)
+}
+
+fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i64, Fault> {
+    let NewThread { config, details, .. } = new;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO thread(id, parent, edge, base, base_cut, head_base, depth, path, rollout_path,
+           created_ms, name, title, preview, git_sha, git_branch, git_origin_url, cwd, model, source,
+           thread_source, nickname, role, config)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+           ?20, ?21, ?22, ?23)",
+    )?;
+    Ok(insert.insert(params![
+        new.id.to_string(),
+        new.parent.map(|parent| parent.to_string()),
+        new.parent.map(|_| edge_text(EdgeStatus::Open)),
+        new.base.map(|base| base.thread.to_string()),
+        new.base.map(|Base { cut, .. }| signed(cut.0)),
+        signed(own.0),
+        new.depth,
+        new.path.as_ref().map(ToString::to_string),
+        new.rollout_path,
+        signed(new.created_ms),
+        details.name,
+        details.title,
+        details.preview,
+        details.git.sha,
+        details.git.branch,
+        details.git.origin_url,
+        config.cwd,
+        config.model,
+        config.source,
+        config.thread_source,
+        config.nickname,
+        config.role,
+        config_text(config),
+    ])?)
+}
+
+fn exists(connection: &Connection, thread: ThreadId) -> Result<bool, Fault> {
+    let mut look =
+        connection.prepare_cached("SELECT 1 FROM thread WHERE id = ?1 AND hidden = 0")?;
+    Ok(look.exists([thread.to_string()])?)
+}
+
+pub(super) fn acquire(connection: &Connection, thread: ThreadId) -> Result<Acquired, Fault> {
+    let mut row = find_thread(connection, thread)?;
+    if let (Some(seq), ThreadStatus::Damaged(reason)) = (row.damaged_at, &row.stored.status) {
+        return Err(StoreError::Corrupt { thread, seq, reason: reason.clone() }.into());
+    }
+    row.stored.epoch = row.stored.epoch.next();
+    connection
+        .prepare_cached("UPDATE state SET epoch = ?2, appends = 0 WHERE thread = ?1")?
+        .execute(params![row.pk, signed(row.stored.epoch.0)])?;
+    Ok(Acquired {
+        fence: Fence { thread, epoch: row.stored.epoch },
+        open: open_submissions(connection, row.pk)?,
+        mail: unread(connection, row.pk)?,
+        thread: row.stored,
+    })
+}
+
+fn open_submissions(connection: &Connection, pk: i64) -> Result<Vec<OpenSubmission>, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT id, seq, attempt, outcome, body FROM submission
+         WHERE thread = ?1 AND outcome IS NULL ORDER BY pk",
+    )?;
+    let rows = look.query_map([pk], |row| {
+        let id = row.get_ref(0)?.as_str()?;
+        let id = SubmissionId::new(id).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+        })?;
+        Ok(OpenSubmission {
+            id,
+            seq: Seq(crate::rows::unsigned(row, 1)?),
+            state: state_at(row, 2)?,
+            body: row.get_ref(4)?.as_blob_or_null()?.unwrap_or_default().into(),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn unread(connection: &Connection, pk: i64) -> Result<Vec<Mail>, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT body FROM mail WHERE reader = ?1 AND body IS NOT NULL ORDER BY pk",
+    )?;
+    let rows = look.query_map([pk], |row| {
+        serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn mail(connection: &Connection, thread: ThreadId) -> Result<Vec<Mail>, Fault> {
+    unread(connection, find_thread(connection, thread)?.pk)
+}
+
+pub(super) fn submission(
+    connection: &Connection,
+    thread: ThreadId,
+    id: &SubmissionId,
+) -> Result<Option<KnownSubmission>, Fault> {
+    let pk = find_thread(connection, thread)?.pk;
+    let mut look = connection.prepare_cached(
+        "SELECT digest, seq, attempt, outcome FROM submission WHERE thread = ?1 AND id = ?2",
+    )?;
+    let found = look.query_row(params![pk, id.as_str()], |row| {
+        let seq = Seq(crate::rows::unsigned(row, 1)?);
+        Ok(KnownSubmission::new(digest_at(row, 0)?, seq, state_at(row, 2)?))
+    });
+    Ok(found.optional()?)
+}
+
+pub(super) fn put_edge(
+    connection: &Connection,
+    child: ThreadId,
+    change: EdgeChange,
+) -> Result<(), Fault> {
+    let child = child.to_string();
+    match change {
+        EdgeChange::Status(status) => connection
+            .prepare_cached(
+                "UPDATE thread SET edge = ?2 WHERE id = ?1 AND hidden = 0 AND parent IS NOT NULL",
+            )?
+            .execute(params![child, edge_text(status)])?,
+        EdgeChange::Parent(parent, status) => connection
+            .prepare_cached(
+                "UPDATE thread SET parent = ?2, edge = ?3 WHERE id = ?1 AND hidden = 0",
+            )?
+            .execute(params![child, parent.to_string(), edge_text(status)])?,
+    };
+    Ok(())
+}
+
+pub(super) fn patch(
+    connection: &Connection,
+    thread: ThreadId,
+    patch: &ThreadPatch,
+) -> Result<StoredThread, Fault> {
+    if let Some((what, got)) = patch.too_long() {
+        return Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX }.into());
+    }
+    let mut row = find_thread(connection, thread)?;
+    apply_patch(connection, &mut row, patch)?;
+    Ok(row.stored)
+}
+
+pub(super) fn apply_patch(
+    connection: &Connection,
+    row: &mut ThreadRow,
+    patch: &ThreadPatch,
+) -> Result<(), Fault> {
+    row.stored.apply(patch);
+    let StoredThread { config, details, path, .. } = &row.stored;
+    connection
+        .prepare_cached(
+            "UPDATE thread SET name = ?2, title = ?3, preview = ?4, git_sha = ?5, git_branch = ?6,
+               git_origin_url = ?7, cwd = ?8, model = ?9, thread_source = ?10, nickname = ?11,
+               role = ?12, path = ?13
+             WHERE pk = ?1",
+        )?
+        .execute(params![
+            row.pk,
+            details.name,
+            details.title,
+            details.preview,
+            details.git.sha,
+            details.git.branch,
+            details.git.origin_url,
+            config.cwd,
+            config.model,
+            config.thread_source,
+            config.nickname,
+            config.role,
+            path.as_ref().map(ToString::to_string),
+        ])?;
+    Ok(())
+}
+
+pub(super) fn archive(
+    connection: &Connection,
+    thread: ThreadId,
+    at_ms: Option<u64>,
+) -> Result<StoredThread, Fault> {
+    let mut row = find_thread(connection, thread)?;
+    row.stored.archived_ms = at_ms.map(|at| row.stored.archived_ms.unwrap_or(at));
+    connection
+        .prepare_cached("UPDATE thread SET archived_ms = ?2 WHERE pk = ?1")?
+        .execute(params![row.pk, row.stored.archived_ms.map(signed)])?;
+    Ok(row.stored)
+}
+
+/// Takes a thread out of use whose record `seq` is damaged: fenced, its open submissions ended.
+/// False if it was already.
+pub(super) fn quarantine(
+    connection: &Connection,
+    thread: ThreadId,
+    seq: Seq,
+    reason: &str,
+) -> Result<bool, Fault> {
+    let row = find_thread(connection, thread)?;
+    if row.damaged_at.is_some() {
+        return Ok(false);
+    }
+    let what = format!("record {seq}: {reason}");
+    connection
+        .prepare_cached("UPDATE thread SET damaged_seq = ?2 WHERE pk = ?1")?
+        .execute(params![row.pk, signed(seq.0)])?;
+    connection
+        .prepare_cached("UPDATE state SET epoch = epoch + 1, appends = 0 WHERE thread = ?1")?
+        .execute([row.pk])?;
+    set_status(connection, row.pk, &ThreadStatus::Damaged(what.clone()))?;
+    let outcome = Outcome::Failed { error: format!("the thread is damaged: {what}") };
+    connection
+        .prepare_cached(
+            "UPDATE submission SET outcome = ?2, body = NULL WHERE thread = ?1 AND outcome IS NULL",
+        )?
+        .execute(params![row.pk, super::records::json(&outcome)?])?;
+    Ok(true)
+}

@@ -193,7 +193,7 @@ impl ThreadStore for SqliteStore {
     }
 
     fn watch(&self, told: StoreWatch) {
-        self.writer.watch(told);
+        self.writer.watch(&told);
     }
 }
 

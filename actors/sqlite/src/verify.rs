@@ -243,8 +243,8 @@ fn threads(connection: &Connection, found: &mut Verification) -> rusqlite::Resul
                     Err((seq, what)) => {
                         found.find(Finding::Record { thread: name(connection, pk), seq, what });
                         // On behind it, and behind what is missing.
-                        let next: Option<i64> =
-                            first.query_row(params![pk, seq.0 as i64 + 1], |row| row.get(0))?;
+                        let next: Option<i64> = first
+                            .query_row(params![pk, seq.0.cast_signed() + 1], |row| row.get(0))?;
                         at = next.map_or(u64::MAX, i64::cast_unsigned);
                     }
                 }

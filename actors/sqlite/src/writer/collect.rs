@@ -92,11 +92,11 @@ pub(super) fn collect(connection: &Connection) -> rusqlite::Result<bool> {
                      AND seq >= (SELECT coalesce(max(hi), 0) FROM lineage WHERE src = ?1)
                    LIMIT ?2)",
             )?
-            .execute(params![pk, COLLECT_RECORDS])?
+            .execute(params![pk, COLLECT_RECORDS.cast_signed() as i64])?
     } else {
         0
     };
-    if (deleted as i64) < COLLECT_RECORDS {
+    if deleted < COLLECT_RECORDS {
         transaction.prepare_cached("DELETE FROM garbage WHERE thread = ?1")?.execute([pk])?;
         // The row goes with the last record.
         transaction

@@ -100,8 +100,8 @@ pub(super) fn append(
     if let Some(status) = &batch.status {
         say_status(connection, pk, status)?;
     }
-    if !batch.patch.is_empty() {
-        apply_patch(connection, &mut find_thread(connection, thread)?, &batch.patch)?;
+    if let Some(patch) = &batch.patch {
+        apply_patch(connection, &mut find_thread(connection, thread)?, patch)?;
     }
     mail(connection, pk, batch)?;
     Ok(after)

@@ -1,5 +1,6 @@
 //! The words in which these tests are written.
 #![allow(dead_code, reason = "each test binary uses some of them")]
+#![allow(clippy::unwrap_used, reason = "the words of tests")]
 
 use std::path::{Path, PathBuf};
 

@@ -241,7 +241,7 @@ impl Bare {
             }
             transaction.commit().expect("a commit is made");
             for (.., done) in batch {
-                drop(done.send(()));
+                let _unread = done.send(());
             }
         }
     }

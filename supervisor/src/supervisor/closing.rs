@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use coppicer_actors::{Done, EdgeChange, EdgeStatus, StoredThread};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus};
 use coppicer_messages::{
-    CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, StoreError, SupervisorMsg,
-    SupervisorTick, ThreadId, ThreadMsg,
+    CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
+    SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::close::{ClosePlan, Closing, How};
-use super::spawn::Step;
+use super::resume::look_up;
+use super::spawn::{Step, Stored};
 use super::table::Life;
 
 /// Threads that are told to end at one go.
@@ -29,6 +30,8 @@ pub(super) struct CloseOp {
     edge_again: bool,
     /// What is not durable of it, and why.
     edge_failed: Option<(ThreadId, String)>,
+    /// Whether the thread goes on to belong to its tree.
+    keeps_edge: bool,
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
 }
@@ -47,9 +50,15 @@ impl SupervisorState {
                 self.closing_all += 1;
                 (true, self.everything())
             }
-            CloseScope::Thread(thread) => (false, self.table.subtree(thread)),
+            CloseScope::Thread(thread) | CloseScope::Branch(thread) => {
+                (false, self.table.subtree(thread))
+            }
             _ => return,
         };
+        if all {
+            // What has not come up by itself yet stays in the store.
+            self.stop_recovering();
+        }
         let now = self.now().instant;
         let rows: Vec<Closing> =
             threads.iter().filter_map(|&thread| self.closing_row(thread)).collect();
@@ -71,16 +80,19 @@ impl SupervisorState {
             edge_open: false,
             edge_again: false,
             edge_failed: None,
+            keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
         };
-        if let CloseScope::Thread(thread) = scope {
+        if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
             op.target = Some(thread);
             if threads.contains(&thread) {
-                op.edge_open = self.close_edge(close, thread);
+                op.edge_open = !op.keeps_edge && self.close_edge(close, thread);
             } else {
                 op.looking = Some(thread);
-                let store = self.shared.store.clone();
-                self.outside(close, async move { Step::CloseTarget(store.thread(thread).await) });
+                let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
+                self.outside(close, async move {
+                    Step::CloseTarget(look_up(&*store, thread, depth_max).await)
+                });
             }
         }
         let leaves = op.plan.leaves();
@@ -144,28 +156,53 @@ impl SupervisorState {
         self.answer_close(close);
     }
 
-    /// A thread that is not here was looked up: closing what is closed is a success.
-    pub(super) fn on_close_target(&mut self, close: u64, result: Result<StoredThread, StoreError>) {
+    /// A thread that was not here was looked up: closing what is closed is a success, and one that
+    /// is not comes up to write its end.
+    pub(super) fn on_close_target(&mut self, close: u64, result: Result<Stored, SpawnError>) {
         let Some(op) = self.closes.get_mut(&close) else { return };
         let Some(thread) = op.looking.take() else { return };
+        let keeps_edge = op.keeps_edge;
         match result {
             Ok(stored) => {
-                let edge_open = stored.parent.is_some() && self.close_edge(close, thread);
+                let is_child = stored.thread.parent.is_some();
+                let edge_open = !keeps_edge && is_child && self.close_edge(close, thread);
                 if let Some(op) = self.closes.get_mut(&close) {
                     op.edge_open = edge_open;
                 }
+                self.end_stored(close, &stored);
                 self.answer_close(close);
             }
+            // There is nothing that could be ended of one that cannot be read.
+            Err(SpawnError::Damaged { .. }) => self.answer_close(close),
             Err(error) => {
                 if let Some(op) = self.closes.remove(&close) {
                     op.reply.tell(Err(match error {
-                        StoreError::NotFound { .. } => CloseError::NotFound { thread },
+                        SpawnError::NotFound { .. } => CloseError::NotFound { thread },
                         // Nobody knows whether there is one.
                         _ => CloseError::NoAnswer,
                     }));
                     self.stop_when_done();
                 }
             }
+        }
+    }
+
+    /// Has a thread of the store end after what is below it, unless it is closed.
+    fn end_stored(&mut self, close: u64, stored: &Stored) {
+        let thread = stored.thread.id;
+        if matches!(stored.thread.status, ThreadStatus::Shutdown | ThreadStatus::Damaged(_)) {
+            return;
+        }
+        if self.table.get(thread).is_none() {
+            self.seat(stored, Life::Dormant);
+        }
+        // Intent before the signal.
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.closing = true;
+        }
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        if op.plan.put_on_top(thread) {
+            self.to_tell.push_back((close, thread));
         }
     }
 
@@ -208,7 +245,7 @@ impl SupervisorState {
         };
         entry.told = true;
         entry.slot.order(ThreadMsg::Close { order });
-        match entry.life {
+        match entry.life() {
             Life::Live => {}
             Life::Coming { op } => {
                 // A new one is taken back by its next step; one that was there finds its order.
@@ -216,9 +253,11 @@ impl SupervisorState {
                     spawning.cancelled = true;
                 }
             }
-            Life::Dormant | Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
-                self.end_if_told(thread);
-            }
+            Life::Dormant
+            | Life::Backoff { .. }
+            | Life::AwaitParent
+            | Life::AwaitStore
+            | Life::Lost => self.end_if_told(thread),
         }
     }
 
@@ -266,7 +305,7 @@ impl SupervisorState {
     pub(super) fn fence_off(&mut self, thread: ThreadId) {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.closing = true;
-            if let Life::Coming { op } = entry.life
+            if let Life::Coming { op } = entry.life()
                 && let Some(spawning) = self.ops.get_mut(&op)
             {
                 spawning.cancelled = true;

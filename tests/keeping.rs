@@ -1,5 +1,7 @@
 //! Threads as the store keeps them: archived, patched, deleted; forked and resumed from there.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use coppicer::faulty::StoreOp;

@@ -1,6 +1,8 @@
 //! An engine that only needs what a model is shown opens a session from a part of the history, and
 //! sees the same as from all of it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Threads with nothing to do give up their actor; dormant ones that nobody holds leave memory, and
 //! are there again for whoever has something for them (DESIGN 8; REF 12.11, RS-01 and RS-02).
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use coppicer::faulty::StoreOp;

@@ -2,6 +2,8 @@
 //! 12.2 and 14.6. Where REF drops its manager, a process dies: its threads write nothing any more,
 //! and the next runtime opens the same store.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

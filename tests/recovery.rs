@@ -1,6 +1,8 @@
 //! What a runtime does by itself when it starts: every submission that an earlier process accepted
 //! gets its one outcome, though nobody asks for its thread (P3, P8). Nothing else is loaded.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

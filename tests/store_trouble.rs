@@ -1,5 +1,7 @@
 //! A store that cannot write for a while, and one that finds damage: neither is a thread's fault.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::time::Duration;
 
 use coppicer::faulty::StoreOp;

@@ -129,7 +129,7 @@ impl Runtime {
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
         // A part of the time is the store's, for what follows.
-        let budget = budget - budget / 4;
+        let budget = budget.saturating_sub(budget / 4);
         self.close_with(CloseScope::Branch(thread), Duration::ZERO, budget).await
     }
 

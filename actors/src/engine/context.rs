@@ -35,6 +35,9 @@ pub enum Wait {
     All,
 }
 
+/// A thread that is waited for: its slot, or what it counts as without one.
+type WaitedFor = (ThreadId, Result<Arc<Slot>, ThreadStatus>);
+
 /// What became of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waited {
@@ -344,7 +347,7 @@ impl TurnContext {
         budget: Duration,
     ) -> Result<Waited, TurnStopped> {
         let until = self.world.clock.deadline(budget).instant();
-        let mut slots: Vec<(ThreadId, Result<Arc<Slot>, ThreadStatus>)> = Vec::new();
+        let mut slots: Vec<WaitedFor> = Vec::new();
         for &thread in threads {
             let slot = match (self.world.find)(thread) {
                 Some(slot) => Ok(slot),
@@ -352,8 +355,7 @@ impl TurnContext {
             };
             slots.push((thread, slot));
         }
-        type Slots = [(ThreadId, Result<Arc<Slot>, ThreadStatus>)];
-        let ended = |slots: &Slots| -> Vec<(ThreadId, ThreadStatus)> {
+        let ended = |slots: &[WaitedFor]| -> Vec<(ThreadId, ThreadStatus)> {
             slots
                 .iter()
                 .filter_map(|(thread, slot)| match slot {

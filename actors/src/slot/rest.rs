@@ -1,6 +1,6 @@
 //! How a thread goes to sleep, and when it may.
 
-use coppicer_messages::{ThreadMsg, ThreadPatch};
+use coppicer_messages::{Phase, ThreadMsg, ThreadPatch};
 use tokio::time::Instant;
 
 use super::{Door, Slot};
@@ -24,10 +24,11 @@ impl Slot {
         *active = now.max(*active);
     }
 
-    /// Since when nothing was asked of the thread and nothing ran in it; none while something does.
+    /// Since when nothing was asked of the thread and nothing ran in it; none while something does,
+    /// while it pauses after a crash, and while it is parked.
     pub fn idle_since(&self) -> Option<Instant> {
-        let works = self.is_busy() || self.depth() > 0;
-        (!works).then(|| *self.active.lock())
+        let rests = self.phase() == Phase::Idle && !self.is_busy() && self.depth() == 0;
+        rests.then(|| *self.active.lock())
     }
 
     /// Asks its actor something, if it has one. Otherwise the request is dropped: it wakes nobody.

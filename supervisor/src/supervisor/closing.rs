@@ -24,16 +24,30 @@ pub(super) struct CloseOp {
     all: bool,
     /// The one thread that was asked for.
     target: Option<ThreadId>,
-    /// Whether the store has yet to write that the thread was explicitly closed.
-    edge_open: bool,
-    /// Whether that was tried again after an error.
-    edge_again: bool,
+    edge: Edge,
     /// What is not durable of it, and why.
     edge_failed: Option<(ThreadId, String)>,
     /// Whether the thread goes on to belong to its tree.
     keeps_edge: bool,
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
+}
+
+/// What the store has yet to write of a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// Nothing.
+    Settled,
+    /// That the thread was explicitly closed.
+    Open,
+    /// The same, tried again after an error.
+    OpenStill,
+}
+
+impl Edge {
+    const fn of(open: bool) -> Self {
+        if open { Self::Open } else { Self::Settled }
+    }
 }
 
 impl SupervisorState {
@@ -77,8 +91,7 @@ impl SupervisorState {
             reply,
             all,
             target: None,
-            edge_open: false,
-            edge_again: false,
+            edge: Edge::Settled,
             edge_failed: None,
             keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
@@ -86,7 +99,7 @@ impl SupervisorState {
         if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
             op.target = Some(thread);
             if threads.contains(&thread) {
-                op.edge_open = !op.keeps_edge && self.close_edge(close, thread);
+                op.edge = Edge::of(!op.keeps_edge && self.close_edge(close, thread));
             } else {
                 op.looking = Some(thread);
                 let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
@@ -146,13 +159,13 @@ impl SupervisorState {
         let Some(op) = self.closes.get_mut(&close) else { return };
         if let (Err(error), Some(thread)) = (result, op.target) {
             tracing::error!(%error, %thread, "the store could not write that a thread was closed");
-            if !op.edge_again {
-                op.edge_again = true;
+            if op.edge == Edge::Open {
+                op.edge = Edge::OpenStill;
                 return self.put_closed(close, thread);
             }
             op.edge_failed = Some((thread, format!("its edge is still open: {error}")));
         }
-        op.edge_open = false;
+        op.edge = Edge::Settled;
         self.answer_close(close);
     }
 
@@ -167,7 +180,7 @@ impl SupervisorState {
                 let is_child = stored.thread.parent.is_some();
                 let edge_open = !keeps_edge && is_child && self.close_edge(close, thread);
                 if let Some(op) = self.closes.get_mut(&close) {
-                    op.edge_open = edge_open;
+                    op.edge = Edge::of(edge_open);
                 }
                 self.end_stored(close, &stored);
                 self.answer_close(close);
@@ -331,10 +344,9 @@ impl SupervisorState {
     }
 
     fn answer_close(&mut self, close: u64) {
-        let done = self
-            .closes
-            .get(&close)
-            .is_some_and(|op| op.plan.is_done() && !op.edge_open && op.looking.is_none());
+        let done = self.closes.get(&close).is_some_and(|op| {
+            op.plan.is_done() && op.edge == Edge::Settled && op.looking.is_none()
+        });
         if !done {
             return;
         }
@@ -349,7 +361,7 @@ impl SupervisorState {
         if op.all {
             self.closing_all -= 1;
         }
-        if let (true, Some(thread)) = (op.edge_open, op.target) {
+        if let (true, Some(thread)) = (op.edge != Edge::Settled, op.target) {
             let left = "whether its edge is closed was not known by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }

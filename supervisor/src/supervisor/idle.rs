@@ -124,7 +124,7 @@ mod tests {
             let (active, start, looks) = (&self.active, self.start, &self.looks);
             let look = |thread: ThreadId| {
                 *looks.borrow_mut() += 1;
-                let at = (1..).find(|&n| id(n) == thread).unwrap() as usize - 1;
+                let at = (1..=20).find(|&n| id(n) == thread).unwrap() as usize - 1;
                 match active.borrow().get(at) {
                     None => Found::Gone,
                     Some(None) => Found::Busy,

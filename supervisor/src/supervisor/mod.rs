@@ -73,6 +73,7 @@ struct Postponed {
     reply: Reply<ThreadId, SpawnError>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one runtime")]
 pub(crate) struct SupervisorState {
     world: ThreadWorld,
     directory: Arc<Directory>,

@@ -29,42 +29,48 @@ pub enum Recover {
 /// How far the recovery is.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    /// Whether there may be more.
-    more: bool,
+    pages: Pages,
     after: Option<ThreadId>,
-    /// Whether the store is being asked, or was and is asked again after a pause.
-    asking: bool,
-    failed: bool,
     /// Those that were found and are not up.
     found: HashSet<ThreadId>,
     /// Whether a tick is on its way.
     armed: bool,
 }
 
+/// Whether the store is asked for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// There may be more.
+    More,
+    /// It is being asked.
+    Asked,
+    /// It could not tell, and is asked again after a pause.
+    Pause,
+    /// There is no more.
+    Over,
+}
+
 impl Recovery {
     pub(super) fn new(recover: Recover) -> Self {
-        Self {
-            more: recover == Recover::Unfinished,
-            after: None,
-            asking: false,
-            failed: false,
-            found: HashSet::new(),
-            armed: false,
-        }
+        let pages = match recover {
+            Recover::Unfinished => Pages::More,
+            Recover::OnDemand => Pages::Over,
+        };
+        Self { pages, after: None, found: HashSet::new(), armed: false }
     }
 
-    pub(super) fn is_armed(&self) -> bool {
+    pub(super) const fn is_armed(&self) -> bool {
         self.armed
     }
 
-    pub(super) fn armed(&mut self) {
+    pub(super) const fn armed(&mut self) {
         self.armed = true;
     }
 
     /// The store may be asked again.
     pub(super) fn end_pause(&mut self) {
-        if std::mem::take(&mut self.failed) {
-            self.asking = false;
+        if self.pages == Pages::Pause {
+            self.pages = Pages::More;
         }
     }
 }
@@ -95,8 +101,8 @@ impl SupervisorState {
                 Some(_) | None => self.came_back(thread),
             }
         }
-        if self.recovery.more && !self.recovery.asking && self.comebacks.runs_low() {
-            self.recovery.asking = true;
+        if self.recovery.pages == Pages::More && self.comebacks.runs_low() {
+            self.recovery.pages = Pages::Asked;
             let (store, after) = (self.shared.store.clone(), self.recovery.after);
             let count = self.shared.limits.recoveries_max.max(1);
             let op = self.new_op();
@@ -105,13 +111,12 @@ impl SupervisorState {
     }
 
     pub(super) fn on_unfinished(&mut self, result: Result<Vec<ThreadId>, StoreError>) {
-        if !self.recovery.more {
-            return;
+        if self.recovery.pages != Pages::Asked {
+            return; // everything closes meanwhile
         }
         match result {
             Ok(threads) => {
-                self.recovery.asking = false;
-                self.recovery.more = !threads.is_empty();
+                self.recovery.pages = if threads.is_empty() { Pages::Over } else { Pages::More };
                 self.recovery.after = threads.last().copied().or(self.recovery.after);
                 for thread in threads {
                     if self.table.get(thread).is_none() {
@@ -123,7 +128,7 @@ impl SupervisorState {
             Err(error) => {
                 let reason = format!("cannot ask the store what is unfinished: {error}");
                 self.publish(None, RuntimeEvent::RecoveryFailed { reason, again: true });
-                self.recovery.failed = true;
+                self.recovery.pages = Pages::Pause;
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
                 self.arm(at, SupervisorTick::ComebackDue);
@@ -169,7 +174,7 @@ impl SupervisorState {
     /// Nothing comes up by itself any more: everything closes.
     pub(super) fn stop_recovering(&mut self) {
         self.comebacks.clear();
-        self.recovery.more = false;
+        self.recovery.pages = Pages::Over;
         self.recovery.found.clear();
     }
 }

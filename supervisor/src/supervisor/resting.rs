@@ -70,7 +70,7 @@ impl SupervisorState {
                 resting.borrow_mut().push(thread);
                 Found::Gone
             }
-            Some(_) if !table.may_sleep(thread) => Found::Busy,
+            Some(_) if !table.may_sleep(thread, now) => Found::Busy,
             Some(entry) => {
                 entry.slot.idle_since().map_or(Found::Busy, |since| Found::Idle { since })
             }
@@ -102,14 +102,15 @@ impl SupervisorState {
 
     /// A thread was asked to give up its actor. One that does is over soon: `on_ended` sees to it.
     pub(super) fn on_slept(&mut self, thread: ThreadId, asleep: bool) {
+        // It had something to do after all.
+        let due = Deadline::after(self.now().instant, self.shared.limits.idle_after).instant();
         let asked = |entry: &&mut Entry| entry.unloading && !asleep;
         let Some(entry) = self.table.get_mut(thread).filter(asked) else { return };
         entry.unloading = false;
+        entry.stays_until = Some(due);
         self.unloading -= 1;
         self.room_came = true;
         if entry.life() == Life::Live {
-            // It had something to do after all.
-            let due = Deadline::after(self.now().instant, self.shared.limits.idle_after).instant();
             self.idle.watch(thread, due);
             self.arm_idle();
         }
@@ -170,7 +171,7 @@ impl SupervisorState {
                     self.on_spawn(request, asker, reply);
                 }
                 ForRoom::Find { thread, origin, waiters } => {
-                    self.find_again(thread, origin, waiters)
+                    self.find_again(thread, origin, waiters);
                 }
                 ForRoom::Load { thread, origin, waiters } => {
                     let sleeps = self

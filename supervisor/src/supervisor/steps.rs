@@ -70,7 +70,7 @@ impl SupervisorState {
                 self.ops.insert(op, spawning);
             }
             Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
-            Step::Found(Ok(stored)) => self.on_found(op, spawning, stored),
+            Step::Found(Ok(stored)) => self.on_found(op, spawning, &stored),
             Step::Loaded(Ok((acquired, recovery))) => {
                 self.bring_up(op, spawning, acquired, recovery);
             }
@@ -91,7 +91,7 @@ impl SupervisorState {
 
     /// The slot of a stored thread is published before it is acquired: mail that is written in
     /// between is told to the slot, mail that was written before is read with it.
-    fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: Stored) {
+    fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: &Stored) {
         let thread = spawning.thread;
         let origin = spawning.origin;
         let is_shut = stored.thread.status == ThreadStatus::Shutdown;
@@ -128,7 +128,7 @@ impl SupervisorState {
         }
         // A resume opens its own edge again.
         let adrift = stored.closed_above || (stored.is_closed && origin != SpawnOrigin::Resume);
-        spawning.order = Some(self.seat(&stored, Life::Coming { op }));
+        spawning.order = Some(self.seat(stored, Life::Coming { op }));
         if let Some(entry) = self.table.get_mut(thread) {
             entry.adrift = adrift;
         }

@@ -12,6 +12,7 @@ use coppicer_actors::{Incarnation, RestartTracker, Slot};
 use coppicer_messages::{
     AgentPath, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError, ThreadId,
 };
+use tokio::time::Instant;
 
 /// Where a thread is, as its supervisor sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub(crate) struct Entry {
     pub(crate) adrift: bool,
     /// Whether it was asked to give up its actor, and has not answered.
     pub(crate) unloading: bool,
+    /// Until when it is not asked again, because it had something to do after all.
+    pub(crate) stays_until: Option<Instant>,
     pub(crate) _lease: Lease,
 }
 
@@ -220,9 +223,10 @@ impl Table {
 
     /// Whether a thread may give up its actor as far as the table knows: it has one, nothing of it
     /// is under way, and what is below it sleeps.
-    pub(crate) fn may_sleep(&self, thread: ThreadId) -> bool {
+    pub(crate) fn may_sleep(&self, thread: ThreadId, now: Instant) -> bool {
         self.entries.get(&thread).is_some_and(|entry| {
-            entry.life == Life::Live && !entry.closing && !entry.unloading && !entry.parking
+            let is_asked = entry.unloading || entry.stays_until.is_some_and(|until| now < until);
+            entry.life == Life::Live && !entry.closing && !is_asked && !entry.parking
         }) && !self
             .children(thread)
             .filter_map(|child| self.entries.get(&child))
@@ -285,6 +289,7 @@ impl Table {
             ends_only: false,
             adrift: false,
             unloading: false,
+            stays_until: None,
             _lease: lease,
         };
         self.entries.insert(thread, entry);

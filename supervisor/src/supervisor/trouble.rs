@@ -68,14 +68,10 @@ impl SupervisorState {
         let slot = self.table.get(thread).map(|entry| entry.slot.clone());
         let event = || Fact::Thread(ThreadEvent::DamageFound { what: what.clone() });
         let hub = &self.shared.hub;
-        match &slot {
-            Some(slot) => {
-                hub.publish(Some(slot.about()), slot.epoch(), None, EventKind::Damage, event);
-            }
-            None => {
-                let about = About::of(thread);
-                hub.publish(Some(&about), Epoch(0), None, EventKind::Damage, event);
-            }
+        if let Some(slot) = &slot {
+            hub.publish(Some(slot.about()), slot.epoch(), None, EventKind::Damage, event);
+        } else {
+            hub.publish(Some(&About::of(thread)), Epoch(0), None, EventKind::Damage, event);
         }
         let live = self.table.get(thread).is_some_and(|entry| entry.incarnation.is_some());
         if let (true, Some(slot)) = (live, &slot) {

@@ -11,7 +11,7 @@ use coppicer::{
     AgentPath, Change, Done, EventKind, Fact, LeaseKind, Limits, NewThread, Op, Phase,
     RestartPolicy, RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnOrigin, SpawnThread,
     Step, Submission, SubmissionId, SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadHandle,
-    ThreadId, ThreadPatch, ThreadQuery, ThreadStatus,
+    ThreadId, ThreadPatch, ThreadQuery, ThreadStatus, Wait,
 };
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -229,6 +229,48 @@ async fn a_message_during_unloading_is_never_lost() {
             world.end().await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_beside_the_request_to_sleep_keeps_its_thread_awake() {
+    let world = world().await;
+    let thread = spawn(&world).await;
+    pass(Duration::from_millis(1)).await;
+    // Control is taken first, and finds that input waits.
+    let (slept, sent) = tokio::join!(thread.hibernate(), thread.submit("late"));
+    assert!(slept.is_err());
+    let outcome = thread.outcome(&sent.unwrap().submission).await.unwrap();
+    assert_eq!(outcome.message(), Some("late"));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_waits_for_and_closes_a_sub_agent_that_left_memory() {
+    let engine = ScriptedEngine::new(|_, input| match input.text().as_str() {
+        "lead" => Script::new()
+            .spawn(SpawnThread::new().with_first("work"))
+            .sleep(IDLE * 3)
+            .then(Step::Wait(Wait::All, BUDGET))
+            .then(Step::Close(0, BUDGET))
+            .then(Step::Wait(Wait::All, BUDGET))
+            .say("led"),
+        text => Script::new().say(text),
+    });
+    let mut limits = Limits::default();
+    limits.idle_after = IDLE;
+    let world = World::with_limits(engine, limits).await;
+    let lead = spawn(&world).await;
+    assert_eq!(lead.run("lead").await.unwrap().message(), Some("led"));
+    let history = lead.history().await.unwrap();
+    let said: Vec<String> = history
+        .iter()
+        .filter(|record| matches!(record.class, coppicer::RecordClass::AssistantMessage { .. }))
+        .filter_map(coppicer::text_of)
+        .collect();
+    assert_eq!(said[..2], ["waited: completed", "waited: not_found"]);
+    let open = world.store().children(lead.id(), Some(coppicer::EdgeStatus::Open)).await.unwrap();
+    assert!(open.is_empty());
+    world.end().await;
 }
 
 #[tokio::test(start_paused = true)]

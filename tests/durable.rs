@@ -10,8 +10,8 @@ use std::time::Duration;
 use coppicer::{
     Delivery, EdgeStatus, Engine, Limits, OnCrash, Op, Outcome, OutcomeError, RecordClass, Runtime,
     Script, ScriptedEngine, SpawnThread, SqliteStore, Step, Submission, SubmissionId, SubmitError,
-    ThreadConfig, ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, ThreadStore, UserInput,
-    model_view, wire_validity,
+    ThreadConfig, ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, UserInput, model_view,
+    wire_validity,
 };
 use tempfile::TempDir;
 

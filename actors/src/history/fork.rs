@@ -6,9 +6,10 @@ use coppicer_messages::{
     AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, TurnRef,
 };
 
+use super::dropped::Dropped;
 use super::keep::KeepRules;
-use super::outline::Outline;
-use super::turns::{TurnState, fork_turn_positions, nth_user_position, turn_state};
+use super::tree::Counted;
+use super::turns::{TurnState, last_user_position, nth_user_position, turn_state};
 use super::valid::{close_open_calls, close_turn_in_state, has_input};
 use super::{History, MarkerKind};
 
@@ -165,7 +166,7 @@ fn cut_of(source: &History, point: &ForkPoint) -> Result<u64, ForkRefusal> {
 
 /// REF 2.6: past the last message, everything but an unfinished turn.
 fn before_user_message(source: &History, nth: usize) -> u64 {
-    match nth_user_position(source, nth).0 {
+    match nth_user_position(source, nth) {
         Some(seq) => seq.0,
         None => stable_cut(source, &turn_state(source)),
     }
@@ -175,31 +176,18 @@ fn stable_cut(source: &History, state: &TurnState) -> u64 {
     if !state.mid_turn {
         return source.len();
     }
-    let last_position = || {
-        let (_, count) = nth_user_position(source, usize::MAX);
-        nth_user_position(source, count.checked_sub(1)?).0
-    };
-    state.start.or_else(last_position).map_or(source.len(), |start| start.0)
+    state.start.or_else(|| last_user_position(source)).map_or(source.len(), |start| start.0)
 }
 
-/// The start of a turn that still counts. Looks from the newest record back.
+/// The start of a turn that still counts.
 fn find_turn(source: &History, turn: &TurnRef) -> Result<Seq, ForkRefusal> {
-    let mut rolled_back = false;
-    let found = source.iter().rev().find(|record| match &record.class {
-        RecordClass::TurnStarted { turn: Some(id) } => id == turn,
-        RecordClass::RolledBack { turns: 1.. } => {
-            rolled_back = true;
-            false
-        }
-        _ => false,
-    });
-    let Some(start) = found.map(|record| record.seq) else {
+    let Some(start) = source.start_of(turn) else {
         return Err(ForkRefusal::UnknownTurn { turn: turn.clone() });
     };
-    let still_counts = || {
-        Outline::of(source).turns().iter().any(|counted| counted.start == start && counted.explicit)
-    };
-    if rolled_back && !still_counts() {
+    let rollbacks = source.count(Counted::Rollbacks);
+    if rollbacks > source.count_before(Counted::Rollbacks, start)
+        && Dropped::of(source).is_gone(start)
+    {
         return Err(ForkRefusal::RolledBack { turn: turn.clone() });
     }
     Ok(start)
@@ -223,11 +211,12 @@ fn after_turn(source: &History, turn: &TurnRef) -> Result<u64, ForkRefusal> {
 
 /// REF 2.9: the suffix from the n-th last fork position; from the first if there are fewer.
 fn last_turns(source: &History, turns: usize, options: &ForkOptions) -> ForkPlan {
-    let positions = fork_turn_positions(source);
-    let from = match positions.len().checked_sub(turns) {
-        _ if turns == 0 || positions.is_empty() => source.next_seq(),
-        Some(at) => positions[at],
-        None => positions[0],
+    let dropped = Dropped::of(source);
+    let positions = dropped.count(source, Counted::ForkTurns);
+    let first = positions.saturating_sub(turns as u64);
+    let from = match dropped.nth(source, Counted::ForkTurns, first) {
+        Some(from) if turns > 0 => from,
+        _ => source.next_seq(),
     };
     let closing = if from < source.next_seq() {
         closing(source, &ForkPoint::Interrupted, options)
@@ -248,10 +237,10 @@ fn selected(
     now_ms: u64,
     whole: bool,
 ) -> ForkPlan {
-    let outline = Outline::of(source);
+    let dropped = Dropped::of(source);
     let kept = source
         .iter_from(from)
-        .filter(|record| outline.counts(record.seq))
+        .filter(|record| dropped.counts(record.seq))
         .filter_map(|record| rules.keep(record, whole))
         .collect();
     closing.retain(|record| rules.closes_with(&record.class));

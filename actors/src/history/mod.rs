@@ -7,6 +7,7 @@
 
 mod classify;
 mod clock;
+mod dropped;
 mod fork;
 mod fragments;
 mod json;
@@ -45,7 +46,7 @@ pub use turns::{
 pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
-use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
+use tree::{Counted, SEGMENT_RECORDS, Segment, Starts, Summary, Tree};
 
 /// The records of one thread.
 ///
@@ -182,29 +183,45 @@ impl History {
         shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
     }
 
-    /// Whether any record rolls turns back.
-    pub(crate) fn has_rollbacks(&self) -> bool {
-        self.sealed.summary().plus(self.tail_summary()).rollbacks > 0
+    /// How many records of this kind it has, rolled back or not.
+    fn count(&self, what: Counted) -> u64 {
+        self.sealed.summary().plus(self.tail_summary()).count(what)
     }
 
-    /// How many user messages it has, rolled back or not.
-    pub(crate) fn user_messages(&self) -> u64 {
-        self.sealed.summary().plus(self.tail_summary()).user_messages
+    /// How many records of this kind stand before `seq`. A walk down the tree.
+    fn count_before(&self, what: Counted, seq: Seq) -> u64 {
+        let (segments, sealed) = (seq.0 as usize / SEGMENT_RECORDS, self.sealed.len());
+        let from = segments.min(sealed);
+        let rest = self.range(Seq((from * SEGMENT_RECORDS) as u64), seq);
+        let rest = rest.filter(|record| what.has(&record.class)).count();
+        self.sealed.count_before(what, from) + rest as u64
     }
 
-    /// The record of user message number `nth` (from 0), rolled back or not.
-    pub(crate) fn user_message(&self, nth: u64) -> Option<Seq> {
-        let sealed = self.sealed.summary().user_messages;
+    /// Record number `nth` (from 0) of this kind, rolled back or not. A walk down the tree.
+    fn nth(&self, what: Counted, nth: u64) -> Option<Seq> {
+        let sealed = self.sealed.summary().count(what);
         let (from, skip) = if nth < sealed {
-            let (segment, before) = self.sealed.user_message(nth)?;
+            let (segment, before) = self.sealed.find_nth(what, nth)?;
             ((segment * SEGMENT_RECORDS) as u64, nth - before)
         } else {
             (self.sealed_len(), nth - sealed)
         };
         self.iter_from(Seq(from))
-            .filter(|record| record.class == RecordClass::UserMessage)
+            .filter(|record| what.has(&record.class))
             .nth(usize::try_from(skip).ok()?)
             .map(|record| record.seq)
+    }
+
+    /// The newest start of this turn, rolled back or not. Looks only into segments that may have it.
+    fn start_of(&self, turn: &str) -> Option<Seq> {
+        let is_start = |record: &&Record| matches!(&record.class, RecordClass::TurnStarted { turn: Some(id) } if **id == *turn);
+        let tail = &self.tail.records()[..self.tail_len];
+        if let Some(record) = tail.iter().rev().find(is_start) {
+            return Some(record.seq);
+        }
+        self.sealed.find_start(Starts::of(turn), |segment| {
+            segment.records().iter().rev().find(is_start).map(|record| record.seq)
+        })
     }
 
     fn tail_summary(&self) -> Summary {

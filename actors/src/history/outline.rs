@@ -68,14 +68,25 @@ impl Outline {
 
     /// Whether this record still counts.
     pub fn counts(&self, seq: Seq) -> bool {
-        let after = self.dropped.partition_point(|&(from, _)| from <= seq);
-        after.checked_sub(1).is_none_or(|at| seq >= self.dropped[at].1)
+        counts(&self.dropped, seq)
     }
 }
 
+/// Whether `seq` lies outside of all ranges, which are disjoint and ascending.
+pub(super) fn counts(dropped: &[(Seq, Seq)], seq: Seq) -> bool {
+    let after = dropped.partition_point(|&(from, _)| from <= seq);
+    after.checked_sub(1).is_none_or(|at| seq >= dropped[at].1)
+}
+
 #[derive(Default)]
-struct OutlineReader {
+pub(super) struct OutlineReader {
     outline: Outline,
+    /// The starts of the turns that rollbacks took out.
+    gone: Vec<Seq>,
+    /// Whether it began behind the first record, at the start of a turn.
+    is_part: bool,
+    /// Whether something depended on records before the part.
+    lost: bool,
     /// Whether the newest turn still takes records.
     open: bool,
     /// What an implicit turn has so far: a message and its event are one input.
@@ -90,7 +101,23 @@ struct OutlineReader {
 }
 
 impl OutlineReader {
-    fn read(&mut self, record: &Record) {
+    /// A reader that begins at the start of a turn. What it says holds as long as it
+    /// [`is_sure`](OutlineReader::is_sure).
+    pub(super) fn in_the_middle() -> Self {
+        Self { is_part: true, ..Self::default() }
+    }
+
+    /// Whether nothing so far depended on records before the first that was read.
+    pub(super) fn is_sure(&self) -> bool {
+        !self.lost
+    }
+
+    /// The records that rollbacks took out, and the starts of the turns that they were.
+    pub(super) fn into_dropped(self) -> (Vec<(Seq, Seq)>, Vec<Seq>) {
+        (self.outline.dropped, self.gone)
+    }
+
+    pub(super) fn read(&mut self, record: &Record) {
         let seq = record.seq;
         let mut is_context = false;
         match &record.class {
@@ -203,6 +230,8 @@ impl OutlineReader {
             older.outcome = outcome;
             older.end = older.end.max(seq.next());
         } else if self.open {
+            // It may name a turn before the part.
+            self.lost |= self.is_part && !is_open;
             if let Some(turn) = turns.last_mut() {
                 turn.outcome = outcome;
             }
@@ -223,10 +252,12 @@ impl OutlineReader {
                 self.outline.turns.push(turn);
                 break;
             }
+            self.gone.push(turn.start);
             lowest = Some(turn);
         }
-        let Some(lowest) = lowest else { return };
         let is_first = !self.outline.turns.iter().any(|turn| turn.is_user_turn);
+        self.lost |= self.is_part && is_first;
+        let Some(lowest) = lowest else { return };
         let from = match lowest.first_boundary {
             Some(boundary) if is_first && self.startup_end.is_none() => boundary,
             _ => lowest.start,

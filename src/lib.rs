@@ -59,9 +59,9 @@ pub use coppicer_actors::{
     TapFrom, TapItem, TapOptions, ThreadHandle, ThreadSpawn, ThreadStore, ThreadView, TokenCounts,
     Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState, TurnStopped, ViewItem, Wait,
     Waited, before_nth_user_message, classify, classify_item, close_open_calls, close_turn,
-    descend, digest, fork_turn_positions, model_view, open_calls, plan_fork, read_session,
-    read_session_from, record_of, recorded_turns, resolve_history, text_of, turn_state,
-    user_positions, user_turns, wire_validity, write_flattened, write_history,
+    descend, digest, fork_turn_positions, items_validity, model_view, open_calls, plan_fork,
+    read_session, read_session_from, record_of, recorded_turns, resolve_history, text_of,
+    turn_state, user_positions, user_turns, wire_validity, write_flattened, write_history,
 };
 pub use coppicer_messages::{
     AbortReason, Accepted, AgentPath, Asker, Backoff, CallId, CloseError, CloseOrder, CloseReport,

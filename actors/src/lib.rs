@@ -34,9 +34,9 @@ pub use history::{
     MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
     RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
-    close_open_calls, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
-    plan_rollback, record_of, recorded_turns, text_of, turn_state, user_positions, user_turns,
-    wire_validity,
+    close_open_calls, close_turn, fork_turn_positions, items_validity, model_view, open_calls,
+    plan_fork, plan_rollback, record_of, recorded_turns, text_of, turn_state, user_positions,
+    user_turns, wire_validity,
 };
 pub use lineage::Lineage;
 pub use restart::{Decision, RestartTracker};

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::engine::{
     Engine, EngineError, EngineSession, OpenContext, TurnContext, TurnInput, TurnOutput,
 };
+use crate::history::debug_check;
 use crate::slot::Slot;
 
 pub(crate) struct TurnActor;
@@ -94,6 +95,7 @@ async fn open(
     let history = cx.world.store.read(cx.thread(), Some(cx.seq)).await;
     let history =
         history.map_err(|error| EngineError::fatal(format!("cannot read the history: {error}")))?;
+    debug_check(&history);
     let open = OpenContext {
         thread: cx.thread(),
         epoch: cx.epoch,

@@ -6,9 +6,9 @@ mod support;
 
 use coppicer_actors::{
     ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, SessionMeta,
-    before_nth_user_message, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
-    read_session_from, record_of, recorded_turns, turn_state, user_positions, wire_validity,
-    write_history,
+    before_nth_user_message, close_turn, fork_turn_positions, items_validity, model_view,
+    open_calls, plan_fork, read_session_from, record_of, recorded_turns, turn_state,
+    user_positions, write_history,
 };
 use coppicer_messages::{
     AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, ThreadId, ToolKind,
@@ -139,7 +139,7 @@ proptest! {
         };
         let fork = plan.history(&source);
         let view = model_view(&fork);
-        prop_assert_eq!(wire_validity(&view.items), Ok(()), "{:?}", shorts(&fork));
+        prop_assert_eq!(items_validity(&view.items), Ok(()), "{:?}", shorts(&fork));
         if let Kept::Prefix { cut } = plan.kept {
             prop_assert_eq!(fork.prefix(cut), source.prefix(cut));
             prop_assert_eq!(fork.len(), cut + plan.closing.len() as u64);
@@ -208,7 +208,7 @@ proptest! {
         let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
         if let Ok(plan) = plan_fork(&file.history, &point, &options) {
             let view = model_view(&plan.history(&file.history));
-            prop_assert_eq!(wire_validity(&view.items), Ok(()));
+            prop_assert_eq!(items_validity(&view.items), Ok(()));
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
         }
     }

@@ -15,7 +15,7 @@ use coppicer_messages::{
 use super::Item;
 use super::link::{TurnLink, TurnWorld};
 use crate::handle::{check, submit_to};
-use crate::history::{History, Line, classify};
+use crate::history::{History, Line, classify, debug_check};
 use crate::slot::Slot;
 
 /// The turn was told to stop, or is not the running one any more: nothing that it does counts.
@@ -210,7 +210,8 @@ impl TurnContext {
             self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
         self.slot.notice(ThreadMsg::Flush { reply });
         let flushed = self.unless_stopped(answer.wait()).await??;
-        Ok(self.world.store.read(self.thread(), Some(flushed.head)).await?)
+        let read = self.world.store.read(self.thread(), Some(flushed.head)).await;
+        Ok(read.inspect(debug_check)?)
     }
 
     /// Spawns a sub-agent of this thread.

@@ -43,7 +43,10 @@ pub use text::text_of;
 pub use turns::{
     TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
-pub use valid::{Flaw, OpenCall, close_open_calls, close_turn, open_calls, wire_validity};
+pub(crate) use valid::debug_check;
+pub use valid::{
+    Flaw, OpenCall, close_open_calls, close_turn, items_validity, open_calls, wire_validity,
+};
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
 use tree::{Counted, SEGMENT_RECORDS, Segment, Starts, Summary, Tree};

@@ -20,6 +20,7 @@ mod recorded;
 mod replay;
 mod rollback;
 mod scan;
+mod skipped;
 mod text;
 mod tree;
 mod turns;

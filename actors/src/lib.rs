@@ -31,7 +31,7 @@ pub use handle::{SubmitOptions, ThreadHandle};
 pub use history::{
     ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,
     HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
-    MarkerKind, MetaError, ModelView, OpenCall, Outline, RecordedOutcome, RecordedTurn,
+    MarkerKind, MetaError, ModelView, OpenCall, Outline, Parting, RecordedOutcome, RecordedTurn,
     RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
     close_open_calls, close_turn, fork_turn_positions, items_validity, model_view, open_calls,

@@ -109,6 +109,12 @@ pub(super) fn payload_of(line: &[u8]) -> Option<&RawValue> {
     serde_json::from_slice::<LineOf<'_>>(line).ok().map(|line| line.payload)
 }
 
+/// The kind and the payload of a line.
+pub(super) fn line_of(line: &[u8]) -> Option<(Cow<'_, str>, &str)> {
+    let line = serde_json::from_slice::<LineOf<'_>>(line).ok()?;
+    Some((line.kind, line.payload.get()))
+}
+
 /// What a model is shown of `history`.
 ///
 /// Costs a pass over the whole history.

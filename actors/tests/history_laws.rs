@@ -5,7 +5,7 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, SessionMeta,
+    ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, Parting, SessionMeta,
     before_nth_user_message, close_turn, fork_turn_positions, items_validity, model_view,
     open_calls, plan_fork, read_session_from, record_of, recorded_turns, turn_state,
     user_positions, write_history,
@@ -196,21 +196,56 @@ proptest! {
 
     #[test]
     fn any_file_can_be_read_planned_on_and_shown(
-        records in prop::collection::vec(any_record(), 1..20), at in any::<prop::sample::Index>(),
-        noise in prop::collection::vec(any::<u8>(), 0..40), point in any_point(), options in any_options()
+        records in prop::collection::vec(any_record(), 1..20),
+        damage in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 0..40)), 0..4
+        ),
+        point in any_point(), options in any_options()
     ) {
         let meta = SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/srv/demo");
         let source: History = std::iter::once(Line::session_meta(7, &meta)).chain(records).collect();
         let mut bytes = Vec::new();
         write_history(&mut bytes, &source).unwrap();
-        let at = at.index(bytes.len());
-        bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
-        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
-        if let Ok(plan) = plan_fork(&file.history, &point, &options) {
-            let view = model_view(&plan.history(&file.history));
-            prop_assert_eq!(items_validity(&view.items), Ok(()));
-            prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+        // Damage upon damage: each may fall into what another left.
+        for (at, noise) in damage {
+            let at = at.index(bytes.len());
+            bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
         }
+        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
+        for source in [&file.history, &file.sound_history()] {
+            if let Ok(plan) = plan_fork(source, &point, &options) {
+                prop_assert_eq!(plan.check(source), Ok(()));
+                let view = model_view(&plan.history(source));
+                prop_assert_eq!(items_validity(&view.items), Ok(()));
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_fork_parts_from_its_source_where_it_was_cut(
+        source in any_history(), cut in 0u64..40, more in prop::collection::vec(any_record(), 0..5)
+    ) {
+        let own = |history: &History| {
+            history.iter().filter(|record| record.class != RecordClass::Meta).count() as u64
+        };
+        let cut = cut.min(source.len());
+        // A copy with a first line of its own, as the legacy mode forks: nothing is shared.
+        let copied: History = source
+            .prefix(cut)
+            .iter()
+            .map(|record| record_of(&record.raw))
+            .chain(std::iter::once(record_of(b"{\"type\":\"mine\",\"payload\":{}}")))
+            .chain(more)
+            .collect();
+        let parting = Parting::of(&source, &copied);
+        prop_assert_eq!((parting.shared, parting.common), (0, own(&source.prefix(cut))));
+        prop_assert!(parting.left.0 >= cut && own(&source.prefix(parting.left.0)) == parting.common);
+        prop_assert_eq!(copied.get(parting.right).map(|r| r.raw.starts_with(b"{\"type\":\"mine")), Some(true));
+        let back = Parting::of(&copied, &source);
+        prop_assert_eq!((back.left, back.right, back.common), (parting.right, parting.left, parting.common));
+        let same = Parting::of(&source, &source.snapshot());
+        prop_assert_eq!((same.left, same.common), (source.next_seq(), own(&source)));
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Event, EventKind, Fact, ForkPoint, History, ImportThread, Line, MessagePhase, NewRecord,
-    NewThread, Op, RecordClass, Script, ScriptedEngine, Seq, SessionMeta, SpawnThread, Step,
-    StoreError, SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadHandle,
-    ThreadId, ThreadStatus, model_view, text_of, turn_state, wire_validity,
+    Engine, EngineError, EngineSession, Event, EventKind, Fact, ForkPoint, History, ImportThread,
+    Line, MessagePhase, NewRecord, NewThread, Op, OpenContext, RecordClass, Script, ScriptedEngine,
+    Seq, SessionMeta, SpawnThread, Step, StoreError, SubmitError, TapFilter, TapOptions,
+    ThreadConfig, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus, TurnContext, TurnInput,
+    TurnOutput, model_view, text_of, turn_state, wire_validity,
 };
+use futures::future::BoxFuture;
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -344,6 +346,53 @@ async fn a_rollback_that_the_store_refuses_never_happened() {
 fn shown(history: &History) -> Vec<String> {
     let view = model_view(history);
     view.items.iter().filter_map(|item| history.get(item.seq)).filter_map(text_of).collect()
+}
+
+/// Answers at once, and keeps the history that it was opened with.
+#[derive(Clone, Default)]
+struct Keeping(Arc<parking_lot::Mutex<Vec<History>>>);
+
+impl Engine for Keeping {
+    fn open(&self, cx: OpenContext) -> BoxFuture<'_, Result<Box<dyn EngineSession>, EngineError>> {
+        self.0.lock().push(cx.history);
+        Box::pin(async { Ok(Box::new(Silent) as Box<dyn EngineSession>) })
+    }
+}
+
+struct Silent;
+
+impl EngineSession for Silent {
+    fn run_turn<'a>(
+        &'a mut self,
+        _: &'a TurnContext,
+        _: TurnInput,
+    ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
+        Box::pin(async { Ok(TurnOutput::default()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn forks_and_engines_share_the_records_of_their_source() {
+    let engine = Keeping::default();
+    let world = World::new(engine.clone()).await;
+    let records = (0..10_000).flat_map(|number| Line::user_message(number, "hello"));
+    let source = imported(&world, records).await;
+    let stored = world.store_history(source).await;
+    for point in [ForkPoint::Interrupted, ForkPoint::At(Seq(19_000))] {
+        let fork = world.fork(source, point).await.unwrap();
+        let forked = history(&fork).await;
+        assert!(forked.shared_prefix(&stored) >= 19_000 / 64 * 64, "no record was copied");
+        fork.run("go").await.unwrap();
+    }
+    let opened = std::mem::take(&mut *engine.0.lock());
+    assert_eq!(opened.len(), 2);
+    for handed_over in opened {
+        assert!(
+            handed_over.shared_prefix(&stored) >= 19_000 / 64 * 64,
+            "nor handed over as a copy"
+        );
+    }
+    world.end().await;
 }
 
 trait StoreHistory {

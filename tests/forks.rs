@@ -59,8 +59,7 @@ async fn history(thread: &ThreadHandle) -> History {
 
 /// The thread's own meta line: a fork's history begins with its source's.
 fn meta(history: &History) -> SessionMeta {
-    let own = history.iter().rev().find(|record| record.class == RecordClass::Meta).unwrap();
-    SessionMeta::parse(&own.raw).unwrap()
+    SessionMeta::parse(&history.own_meta().unwrap().raw).unwrap()
 }
 
 fn count(history: &History, wanted: impl Fn(&RecordClass) -> bool) -> usize {
@@ -245,6 +244,26 @@ async fn a_forks_meta_line_says_whose_fork_it_is_and_where_it_stands() {
     let own = meta(&history(&fork).await);
     assert_eq!((own.id, own.forked_from), (fork.id(), Some(parent.id())));
     assert_eq!((own.parent, own.depth(), own.agent_path), (None, 0, None));
+    world.end().await;
+}
+
+// REF 2.8: the instructions are the configuration's, else the ones in the history's meta.
+#[tokio::test(start_paused = true)]
+async fn a_fork_of_a_fork_has_the_instructions_of_its_source() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let mut told = SessionMeta::new(unknown(), "/srv/demo");
+    told.base_instructions = Some("Be brief.".into());
+    told.model_provider = Some("acme".into());
+    let source = imported(&world, [Line::session_meta(1, &told), Line::user_item(1, "x")]).await;
+    let mut from = source;
+    for _ in 0..2 {
+        let fork = world.fork(from, ForkPoint::Interrupted).await.unwrap();
+        let own = meta(&history(&fork).await);
+        assert_eq!((own.id, own.forked_from), (fork.id(), Some(from)));
+        assert_eq!(own.base_instructions, told.base_instructions);
+        assert_eq!((own.model_provider, own.cwd), (told.model_provider.clone(), told.cwd.clone()));
+        from = fork.id();
+    }
     world.end().await;
 }
 

@@ -189,6 +189,13 @@ impl History {
         shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
     }
 
+    /// The newest session meta: the thread's own. What stands before it in a fork's history are
+    /// those of the threads that it was forked from. A walk down the tree.
+    pub fn own_meta(&self) -> Option<&Record> {
+        let newest = self.count(Counted::Metas).checked_sub(1)?;
+        self.get(self.nth(Counted::Metas, newest)?)
+    }
+
     /// How many records of this kind it has, rolled back or not.
     fn count(&self, what: Counted) -> u64 {
         self.sealed.summary().plus(self.tail_summary()).count(what)

@@ -6,6 +6,7 @@ use coppicer_messages::{Record, RecordClass, Seq};
 
 use super::History;
 use super::replay::line_of;
+use super::tree::Counted;
 
 /// Where two histories part.
 ///
@@ -26,11 +27,11 @@ pub struct Parting {
 
 impl Parting {
     /// Finds where `left` and `right` part: what they share in memory first, then what has the same
-    /// content. Costs a pass over what they have in common.
+    /// content. Costs a pass over what they have in common but do not share.
     pub fn of(left: &History, right: &History) -> Self {
         let shared = left.shared_prefix(right);
         let own = |record: &&Record| record.class != RecordClass::Meta;
-        let common = left.range(Seq(0), Seq(shared)).filter(own).count() as u64;
+        let common = shared - left.count_before(Counted::Metas, Seq(shared));
         let mut parting = Self { shared, common, left: Seq(shared), right: Seq(shared) };
         let mut lefts = left.iter_from(parting.left).filter(own);
         let mut rights = right.iter_from(parting.right).filter(own);

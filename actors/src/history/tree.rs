@@ -23,6 +23,8 @@ pub(super) enum Counted {
     ForkTurns,
     /// Rollbacks.
     Rollbacks,
+    /// Session metas: of the thread, and of those that it was forked from.
+    Metas,
 }
 
 impl Counted {
@@ -33,6 +35,7 @@ impl Counted {
                 matches!(class, RecordClass::UserMessage | RecordClass::Envelope { trigger: true })
             }
             Self::Rollbacks => matches!(class, RecordClass::RolledBack { .. }),
+            Self::Metas => matches!(class, RecordClass::Meta),
         }
     }
 }
@@ -43,6 +46,7 @@ pub(super) struct Summary {
     user_messages: u64,
     fork_turns: u64,
     rollbacks: u64,
+    metas: u64,
     starts: Starts,
 }
 
@@ -53,6 +57,7 @@ impl Summary {
             user_messages: counted(Counted::UserMessages),
             fork_turns: counted(Counted::ForkTurns),
             rollbacks: counted(Counted::Rollbacks),
+            metas: counted(Counted::Metas),
             starts: match &record.class {
                 RecordClass::TurnStarted { turn: Some(turn) } => Starts::of(turn),
                 _ => Starts::default(),
@@ -66,6 +71,7 @@ impl Summary {
             user_messages: self.user_messages + other.user_messages,
             fork_turns: self.fork_turns + other.fork_turns,
             rollbacks: self.rollbacks + other.rollbacks,
+            metas: self.metas + other.metas,
             starts: Starts(self.starts.0 | other.starts.0),
         }
     }
@@ -75,6 +81,7 @@ impl Summary {
             Counted::UserMessages => self.user_messages,
             Counted::ForkTurns => self.fork_turns,
             Counted::Rollbacks => self.rollbacks,
+            Counted::Metas => self.metas,
         }
     }
 

@@ -46,6 +46,11 @@ impl Part {
 
 impl Dropped {
     pub(super) fn of(history: &History) -> Self {
+        Self::counting_looks(history).0
+    }
+
+    /// Also says how often it looked at a record: at most a few times at each.
+    fn counting_looks(history: &History) -> (Self, u64) {
         let mut reader = PartsReader { history, parts: Vec::new(), looks: 0 };
         for nth in 0..history.count(Counted::Rollbacks) {
             let Some(record) = history.nth(Counted::Rollbacks, nth).and_then(|at| history.get(at))
@@ -57,7 +62,7 @@ impl Dropped {
             }
             if reader.looks > 2 * history.len() {
                 // An odd history: what its rollbacks reach is only known from the front.
-                let all = Part::from(Seq(0)).read_on(history, history.next_seq());
+                let all = reader.read_on(Part::from(Seq(0)), history.next_seq());
                 reader.parts = vec![all];
                 break;
             }
@@ -68,7 +73,7 @@ impl Dropped {
             dropped.ranges.extend(ranges);
             dropped.gone.extend(gone);
         }
-        dropped
+        (dropped, reader.looks)
     }
 
     /// Whether this record still counts.
@@ -214,23 +219,43 @@ mod tests {
         }
     }
 
+    fn repeated(classes: &[RecordClass], times: usize) -> History {
+        let records = classes.iter().cycle().take(classes.len() * times);
+        let record =
+            |class: &RecordClass| NewRecord { at_ms: 0, class: class.clone(), raw: (*b"").into() };
+        records.map(record).collect()
+    }
+
+    fn turn(end: &str) -> [RecordClass; 3] {
+        [
+            RecordClass::TurnStarted { turn: Some("a".into()) },
+            RecordClass::UserMessage,
+            RecordClass::TurnCompleted { turn: Some(end.into()), failed: false },
+        ]
+    }
+
+    #[test]
+    fn only_what_rollbacks_reach_is_looked_at() {
+        let mut history = repeated(&turn("a"), 10_000);
+        history.extend(
+            repeated(&[RecordClass::RolledBack { turns: 2 }], 1)
+                .iter()
+                .cloned()
+                .map(NewRecord::from),
+        );
+        let (dropped, looks) = Dropped::counting_looks(&history);
+        assert_eq!(dropped.count(&history, Counted::UserMessages), 9_998);
+        assert!(looks < 40, "{looks}");
+    }
+
     /// Ends that name no turn make every rollback ask for the whole history: it is read once.
     #[test]
     fn an_odd_history_is_not_read_again_for_each_rollback() {
-        let classes = [
-            RecordClass::TurnStarted { turn: Some("a".into()) },
-            RecordClass::UserMessage,
-            RecordClass::TurnCompleted { turn: Some("unknown".into()), failed: false },
-            RecordClass::RolledBack { turns: 1 },
-        ];
-        let records = classes.iter().cycle().take(40_000).map(|class| NewRecord {
-            at_ms: 0,
-            class: class.clone(),
-            raw: (*b"").into(),
-        });
-        let history: History = records.collect();
-        // Read again for each of the 10,000 rollbacks this would take minutes.
-        let dropped = Dropped::of(&history);
-        assert_eq!(dropped.count(&history, Counted::UserMessages), 0);
+        let rollback = [RecordClass::RolledBack { turns: 1 }];
+        let odd = [&turn("x")[..], &turn("x"), &turn("x"), &rollback].concat();
+        let history = repeated(&odd, 500);
+        let (dropped, looks) = Dropped::counting_looks(&history);
+        assert_eq!(dropped.count(&history, Counted::UserMessages), 1_000);
+        assert!(looks <= 6 * history.len(), "{looks} looks at {} records", history.len());
     }
 }

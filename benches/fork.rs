@@ -60,6 +60,11 @@ fn fork(source: &History, point: &ForkPoint, own: &NewRecord) -> History {
     fork
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// The median of the times of one run, and the bytes that its result keeps.
 fn measure<T>(runs: usize, mut run: impl FnMut() -> T) -> (Duration, usize) {
     black_box(run());
@@ -70,7 +75,7 @@ fn measure<T>(runs: usize, mut run: impl FnMut() -> T) -> (Duration, usize) {
     drop(kept);
     let mut times: Vec<Duration> = (0..runs)
         .map(|_| {
-            let start = Instant::now();
+            let start = now();
             let result = black_box(run());
             let time = start.elapsed();
             drop(result);
@@ -154,7 +159,7 @@ fn thousand_forks() {
     let (own, turns) = (meta(), source.len() / TURN_RECORDS);
     for (way, spread) in [("as if interrupted", false), ("before each of 1,000 messages", true)] {
         let region = Region::new(ALLOCATOR);
-        let start = Instant::now();
+        let start = now();
         let forks: Vec<History> = (0..1_000u64)
             .map(|nth| {
                 let point = if spread {

@@ -5,7 +5,7 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, ForkPlan, History, KeepRules, Kept, Line, MarkerKind, TurnState,
+    ForkOptions, ForkPlan, History, KeepRules, Kept, Line, MarkerKind, TokenCounts, TurnState,
     before_nth_user_message, fork_turn_positions, model_view, plan_fork, turn_state,
     user_positions,
 };
@@ -329,6 +329,8 @@ fn a_child_does_not_run_its_parents_turn() {
 // REF 2.10: each kind of record, in a fork of the whole history and in one of the last turns.
 #[test]
 fn the_keep_rules_say_for_each_class_what_a_child_inherits() {
+    const KEPT: [bool; 2] = [true, true];
+    const DROPPED: [bool; 2] = [false, false];
     use serde_json::json;
     let typed = |kind: &str| item(&json!({ "type": kind, "call_id": "c", "execution": "client" }));
     let role = |role: &str| {
@@ -336,8 +338,6 @@ fn the_keep_rules_say_for_each_class_what_a_child_inherits() {
         item(&json!({ "type": "message", "role": role, "content": parts }))
     };
     let other = |kind: &str| event(&json!({ "type": kind, "turn_id": "t" }));
-    const KEPT: [bool; 2] = [true, true];
-    const DROPPED: [bool; 2] = [false, false];
     for (record, [whole, suffix]) in [
         (U("x"), KEPT),
         (Ui("<skill>x</skill>"), KEPT),
@@ -366,7 +366,7 @@ fn the_keep_rules_say_for_each_class_what_a_child_inherits() {
         (UE("x"), KEPT),
         (AE("x"), KEPT),
         (Line::error(7, "x"), KEPT),
-        (Line::token_count(7, &Default::default(), &Default::default()), KEPT),
+        (Line::token_count(7, &TokenCounts::default(), &TokenCounts::default()), KEPT),
         (other("task_complete"), KEPT),
         (other("patch_apply_end"), KEPT),
     ] {

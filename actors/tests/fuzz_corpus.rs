@@ -12,7 +12,7 @@ fn replay(target: &str, check: fn(&[u8]), at_least: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz").join(target);
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).collect();
-    files.sort_by_key(|file| file.path());
+    files.sort_by_key(std::fs::DirEntry::path);
     assert!(files.len() >= at_least, "{target}: {} inputs", files.len());
     for file in files {
         println!("{}", file.path().display());

@@ -78,15 +78,24 @@ pub(super) fn counts(dropped: &[(Seq, Seq)], seq: Seq) -> bool {
     after.checked_sub(1).is_none_or(|at| seq >= dropped[at].1)
 }
 
+/// What a reader sees of a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Sight {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What comes from the start of some turn on.
+    Part,
+    /// A part, and something depended on what stands before it.
+    Lost,
+}
+
 #[derive(Default)]
 pub(super) struct OutlineReader {
     outline: Outline,
     /// The starts of the turns that rollbacks took out.
     gone: Vec<Seq>,
-    /// Whether it began behind the first record, at the start of a turn.
-    is_part: bool,
-    /// Whether something depended on records before the part.
-    lost: bool,
+    sight: Sight,
     /// Whether the newest turn still takes records.
     open: bool,
     /// What an implicit turn has so far: a message and its event are one input.
@@ -104,12 +113,19 @@ impl OutlineReader {
     /// A reader that begins at the start of a turn. What it says holds as long as it
     /// [`is_sure`](OutlineReader::is_sure).
     pub(super) fn in_the_middle() -> Self {
-        Self { is_part: true, ..Self::default() }
+        Self { sight: Sight::Part, ..Self::default() }
     }
 
     /// Whether nothing so far depended on records before the first that was read.
     pub(super) fn is_sure(&self) -> bool {
-        !self.lost
+        self.sight != Sight::Lost
+    }
+
+    /// Something depends on what stands before the part, if it is one.
+    fn asks_for_more(&mut self) {
+        if self.sight == Sight::Part {
+            self.sight = Sight::Lost;
+        }
     }
 
     /// The records that rollbacks took out, and the starts of the turns that they were.
@@ -230,10 +246,12 @@ impl OutlineReader {
             older.outcome = outcome;
             older.end = older.end.max(seq.next());
         } else if self.open {
-            // It may name a turn before the part.
-            self.lost |= self.is_part && !is_open;
             if let Some(turn) = turns.last_mut() {
                 turn.outcome = outcome;
+            }
+            if !is_open {
+                // It may name a turn before the part.
+                self.asks_for_more();
             }
             self.close(seq.next());
         }
@@ -256,7 +274,9 @@ impl OutlineReader {
             lowest = Some(turn);
         }
         let is_first = !self.outline.turns.iter().any(|turn| turn.is_user_turn);
-        self.lost |= self.is_part && is_first;
+        if is_first {
+            self.asks_for_more();
+        }
         let Some(lowest) = lowest else { return };
         let from = match lowest.first_boundary {
             Some(boundary) if is_first && self.startup_end.is_none() => boundary,

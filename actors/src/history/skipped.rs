@@ -20,6 +20,10 @@ pub(super) fn check_what_is_skipped(text: &str) -> Result<(), LineFlaw> {
 
 /// Whether there may be a number beyond what 64 bits of floating point hold: a number with an
 /// exponent, or one of hundreds of digits. Says yes in doubt.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without branches the compiler looks at many bytes at once"
+)]
 fn may_overflow(line: &[u8]) -> bool {
     /// A number too large without an exponent has 309 digits, so it fills at least three of these.
     const STRETCH: usize = 64;

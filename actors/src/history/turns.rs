@@ -107,26 +107,27 @@ fn is_end(class: &RecordClass) -> bool {
     matches!(class, RecordClass::TurnCompleted { .. } | RecordClass::TurnAborted { .. })
 }
 
+struct Current {
+    id: Option<TurnRef>,
+    start: Seq,
+    in_progress: bool,
+}
+
 /// REF's reducer, over everything.
 fn state_by_reading_all(history: &History) -> TurnState {
-    struct Current {
-        id: Option<TurnRef>,
-        start: Seq,
-        in_progress: bool,
-    }
     let mut current: Option<Current> = None;
     let mut older = Older::default();
     for record in history {
         match &record.class {
             RecordClass::TurnStarted { turn } => {
-                older.extend(current.take().map(|current| current.id));
+                older.extend(current.take());
                 current = Some(Current { id: turn.clone(), start: record.seq, in_progress: true });
             }
             RecordClass::TurnCompleted { turn, .. } => {
                 let is_current =
                     current.as_ref().is_some_and(|current| turn.is_some() && current.id == *turn);
                 if is_current || !older.has(turn.as_ref()) {
-                    older.extend(current.take().map(|current| current.id));
+                    older.extend(current.take());
                 }
             }
             RecordClass::TurnAborted { turn, .. } => {
@@ -137,7 +138,7 @@ fn state_by_reading_all(history: &History) -> TurnState {
                 }
             }
             RecordClass::RolledBack { turns: turns @ 1.. } => {
-                older.extend(current.take().map(|current| current.id));
+                older.extend(current.take());
                 older.drop_last(*turns);
             }
             RecordClass::ErrorEvent => {
@@ -173,12 +174,12 @@ struct Older {
 }
 
 impl Older {
-    fn extend(&mut self, turn: Option<Option<TurnRef>>) {
-        let Some(turn) = turn else { return };
-        if let Some(id) = &turn {
+    fn extend(&mut self, closed: Option<Current>) {
+        let Some(Current { id, .. }) = closed else { return };
+        if let Some(id) = &id {
             *self.named.entry(id.clone()).or_default() += 1;
         }
-        self.turns.push(turn);
+        self.turns.push(id);
     }
 
     fn has(&self, id: Option<&TurnRef>) -> bool {

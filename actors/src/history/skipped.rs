@@ -18,49 +18,55 @@ pub(super) fn check_what_is_skipped(text: &str) -> Result<(), LineFlaw> {
     }
 }
 
+/// Bytes that are looked at together. A number too large without an exponent has 309 digits, so it
+/// fills at least three of these.
+const STRETCH: usize = 64;
+
 /// Whether there may be a number beyond what 64 bits of floating point hold: a number with an
 /// exponent, or one of hundreds of digits. Says yes in doubt.
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "without branches the compiler looks at many bytes at once"
-)]
 fn may_overflow(line: &[u8]) -> bool {
-    /// A number too large without an exponent has 309 digits, so it fills at least three of these.
-    const STRETCH: usize = 64;
-    let mut at = 0;
-    while at < line.len() {
-        let end = (at + STRETCH).min(line.len());
-        // Two bytes more, so that no exponent is hidden between two stretches.
-        let stretch = &line[at..(end + 2).min(line.len())];
-        let mut exponents = 0u32;
-        for three in stretch.windows(3) {
-            let is_exponent = three[0].is_ascii_digit()
-                & (three[1] | 0x20 == b'e')
-                & (three[2].is_ascii_digit() | (three[2] == b'+'));
-            exponents += u32::from(is_exponent);
-        }
-        let digits = stretch.iter().filter(|byte| byte.is_ascii_digit()).count();
-        if digits >= STRETCH || (exponents > 0 && has_exponent(line, at, end + 1)) {
-            return true;
-        }
-        at = end;
-    }
-    false
-}
-
-/// Whether a number outside of a text has its exponent in `from..to`. Ids in texts look like
-/// exponents too (`…-a2e5…`), but do not begin where a number can begin.
-fn has_exponent(line: &[u8], from: usize, to: usize) -> bool {
-    (from.max(1)..to.min(line.len())).any(|at| {
-        line[at] | 0x20 == b'e' && line[at - 1].is_ascii_digit() && {
-            let begin = line[..at].iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.');
-            let before = begin.map(|begin| match line[begin] {
-                b'-' => begin.checked_sub(1).map_or(b' ', |before| line[before]),
-                byte => byte,
-            });
-            before.is_none_or(|byte| matches!(byte, b':' | b',' | b'[' | b' ' | b'\t' | b'\r'))
+    (0..line.len()).step_by(STRETCH).any(|at| {
+        let rest = &line[at..];
+        // An exponent may begin at the end of one stretch and go on in the next.
+        if let Some(stretch) = rest.first_chunk() {
+            is_suspect(stretch, line, at)
+        } else {
+            let mut padded = [0; STRETCH + 2];
+            padded[..rest.len()].copy_from_slice(rest);
+            is_suspect(&padded, line, at)
         }
     })
+}
+
+/// Looks at a stretch without a branch, so that the compiler takes many bytes at once. `at` is where
+/// it begins in its line.
+fn is_suspect(stretch: &[u8; STRETCH + 2], line: &[u8], at: usize) -> bool {
+    let digit = |byte: u8| u8::from(byte.wrapping_sub(b'0') < 10);
+    let mut exponents = [0u8; STRETCH];
+    let (mut any, mut all_digits) = (0, 1);
+    for place in 0..STRETCH {
+        let is_digit = digit(stretch[place]);
+        let is_e = u8::from(stretch[place + 1] | 0x20 == b'e');
+        let goes_on = digit(stretch[place + 2]) | u8::from(stretch[place + 2] == b'+');
+        exponents[place] = is_digit & is_e & goes_on;
+        any |= exponents[place];
+        all_digits &= is_digit;
+    }
+    all_digits == 1
+        || (any == 1
+            && (exponents.iter().enumerate())
+                .any(|(place, &found)| found == 1 && ends_a_number(line, at + place)))
+}
+
+/// Whether the digit at this place may belong to a number outside of a text. Ids in texts look like
+/// numbers with exponents too (`…-a2e5…`), but do not begin where a number can begin.
+fn ends_a_number(line: &[u8], digit: usize) -> bool {
+    let begin = line[..digit].iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.');
+    let before = begin.map(|begin| match line[begin] {
+        b'-' => begin.checked_sub(1).map_or(b' ', |before| line[before]),
+        byte => byte,
+    });
+    before.is_none_or(|byte| matches!(byte, b':' | b',' | b'[' | b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// Reads every text and number of a value, and forgets it.

@@ -6,8 +6,8 @@ mod support;
 
 use coppicer_actors::{
     ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, Parting, SessionMeta,
-    before_nth_user_message, close_turn, fork_turn_positions, items_validity, model_view,
-    open_calls, plan_fork, read_session_from, record_of, recorded_turns, turn_state,
+    TokenCounts, before_nth_user_message, close_turn, fork_turn_positions, items_validity,
+    model_view, open_calls, plan_fork, read_session_from, record_of, recorded_turns, turn_state,
     user_positions, write_history,
 };
 use coppicer_messages::{
@@ -15,7 +15,23 @@ use coppicer_messages::{
 };
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
 use support::*;
+
+/// Items with an id of a call; the last two never have a pair.
+const TOOLS: [&str; 8] = [
+    "local_shell_call",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "tool_search_call",
+    "tool_search_output",
+    "mcp_tool_call_output",
+    "web_search_call",
+    "image_generation_call",
+];
+
+const REASONS: [AbortReason; 4] =
+    [AbortReason::Replaced, AbortReason::BudgetLimited, AbortReason::Crashed, AbortReason::Other];
 
 /// Any record, in any order: also histories that nobody would write.
 fn any_record() -> impl Strategy<Value = NewRecord> {
@@ -42,6 +58,16 @@ fn any_record() -> impl Strategy<Value = NewRecord> {
         1 => Just(CP_summary("sum")),
         1 => Just(Line::error(7, "no")),
         1 => Just(Line::session_meta(7, &SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/"))),
+        1 => id().prop_map(A_note),
+        1 => Just(Ui("<environment_context>x</environment_context>")),
+        2 => (id(), select(TOOLS.to_vec())).prop_map(|(call, kind)| {
+            item(&serde_json::json!({ "type": kind, "call_id": call, "execution": "client" }))
+        }),
+        1 => id().prop_map(|turn| Line::task_complete(7, turn, None, None, Some("it failed"))),
+        1 => (id(), select(REASONS.to_vec())).prop_map(|(turn, reason)| {
+            Line::turn_aborted(7, Some(turn), reason, None)
+        }),
+        1 => Just(Line::token_count(7, &TokenCounts::default(), &TokenCounts::default())),
         1 => Just(record_of(b"{\"type\":\"of a later version\",\"payload\":{}}")),
         1 => Just(record_of(b"\xff garbage")),
     ]
@@ -121,8 +147,18 @@ fn sound_turns() -> impl Strategy<Value = Vec<Vec<NewRecord>>> {
     (1usize..7).prop_flat_map(|count| (0..count).map(sound_turn).collect::<Vec<_>>())
 }
 
+#[test]
+fn every_class_is_among_the_records_of_the_laws() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = any_record();
+    let names: std::collections::BTreeSet<&str> = (0..2_000)
+        .map(|_| strategy.new_tree(&mut runner).unwrap().current().class.name())
+        .collect();
+    assert_eq!(names.len(), 22, "{names:?}");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_fork_is_what_was_there_plus_what_closes_it(

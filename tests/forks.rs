@@ -40,7 +40,7 @@ fn items(history: &History) -> Vec<NewRecord> {
     records.cloned().map(NewRecord::from).collect()
 }
 
-fn before_last_user_message(records: &[NewRecord], nth: usize) -> &[NewRecord] {
+fn before_user_message(records: &[NewRecord], nth: usize) -> &[NewRecord] {
     let mut users =
         records.iter().enumerate().filter(|(_, record)| record.class == RecordClass::UserMessage);
     &records[..users.nth(nth).unwrap().0]
@@ -85,10 +85,10 @@ async fn fk_01_a_fork_of_a_fork_before_a_user_message() {
     let f0 = history(&source).await;
     let first = world.fork(source.id(), 1).await.unwrap();
     let f1 = history(&first).await;
-    assert_eq!(items(&f1), before_last_user_message(&items(&f0), 1));
+    assert_eq!(items(&f1), before_user_message(&items(&f0), 1));
     let second = world.fork(first.id(), 0).await.unwrap();
     let f2 = history(&second).await;
-    assert_eq!(items(&f2), before_last_user_message(&items(&f1), 0));
+    assert_eq!(items(&f2), before_user_message(&items(&f1), 0));
     assert_eq!(history(&source).await, f0, "the source is never written");
     assert_eq!(turns.load(Ordering::Relaxed), 3, "no fork runs a turn");
     world.end().await;

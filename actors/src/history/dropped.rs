@@ -28,10 +28,16 @@ struct Part {
 }
 
 impl Part {
-    fn from(start: Seq) -> Self {
-        let reader =
-            if start == Seq(0) { OutlineReader::default() } else { OutlineReader::in_the_middle() };
-        Self { start, end: start, reader }
+    fn whole(history: &History) -> Self {
+        let start = history.front();
+        Self { start, end: start, reader: OutlineReader::default() }
+    }
+
+    fn from(start: Seq, history: &History) -> Self {
+        if start <= history.front() {
+            return Self::whole(history);
+        }
+        Self { start, end: start, reader: OutlineReader::in_the_middle() }
     }
 
     /// Reads up to and with the rollback.
@@ -62,7 +68,7 @@ impl Dropped {
             }
             if reader.looks > 2 * history.len() {
                 // An odd history: what its rollbacks reach is only known from the front.
-                let all = reader.read_on(Part::from(Seq(0)), history.next_seq());
+                let all = reader.read_on(Part::whole(history), history.next_seq());
                 reader.parts = vec![all];
                 break;
             }
@@ -120,20 +126,21 @@ impl PartsReader<'_> {
     /// Reads what a rollback reaches: from some turns before it, or on from the part before, if that
     /// is so near. If that is not enough to be sure, from further back.
     fn read(&mut self, rollback: Seq, turns: u64) {
-        let floor = self.parts.last().map_or(Seq(0), |part| part.end);
+        let front = self.history.front();
+        let floor = self.parts.last().map_or(front, |part| part.end);
         let mut back = turns + 1;
         let part = match self.starts_back(floor, rollback, back) {
-            Some(start) => Part::from(start),
-            None => self.parts.pop().unwrap_or_else(|| Part::from(Seq(0))),
+            Some(start) => Part::from(start, self.history),
+            None => self.parts.pop().unwrap_or_else(|| Part::whole(self.history)),
         };
         let mut part = self.read_on(part, rollback);
         while !part.reader.is_sure() {
             back = back.saturating_mul(4);
-            let mut start = self.starts_back(Seq(0), part.start, back).unwrap_or(Seq(0));
+            let mut start = self.starts_back(front, part.start, back).unwrap_or(front);
             while let Some(earlier) = self.parts.pop_if(|earlier| earlier.end > start) {
                 start = start.min(earlier.start);
             }
-            part = self.read_on(Part::from(start), rollback);
+            part = self.read_on(Part::from(start, self.history), rollback);
         }
         self.parts.push(part);
     }

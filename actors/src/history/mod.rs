@@ -203,9 +203,9 @@ impl History {
 
     /// How many records of this kind stand before `seq`. A walk down the tree.
     fn count_before(&self, what: Counted, seq: Seq) -> u64 {
-        let (segments, sealed) = (seq.0 as usize / SEGMENT_RECORDS, self.sealed.len());
-        let from = segments.min(sealed);
-        let rest = self.range(Seq((from * SEGMENT_RECORDS) as u64), seq);
+        let place = seq.0.saturating_sub(self.front().0) as usize;
+        let from = (place / SEGMENT_RECORDS).min(self.sealed.len());
+        let rest = self.range(self.seq_at((from * SEGMENT_RECORDS) as u64), seq);
         let rest = rest.filter(|record| what.has(&record.class)).count();
         self.sealed.count_before(what, from) + rest as u64
     }
@@ -219,10 +219,20 @@ impl History {
         } else {
             (self.sealed_len(), nth - sealed)
         };
-        self.iter_from(Seq(from))
+        self.iter_from(self.seq_at(from))
             .filter(|record| what.has(&record.class))
             .nth(usize::try_from(skip).ok()?)
             .map(|record| record.seq)
+    }
+
+    /// The number of its first record; 0 if it has none.
+    fn front(&self) -> Seq {
+        self.iter().next().map_or(Seq(0), |record| record.seq)
+    }
+
+    /// The number of the record at this place.
+    fn seq_at(&self, place: u64) -> Seq {
+        Seq(self.front().0 + place)
     }
 
     /// The newest start of this turn, rolled back or not. Looks only into segments that may have it.

@@ -31,8 +31,9 @@ impl Parting {
     pub fn of(left: &History, right: &History) -> Self {
         let shared = left.shared_prefix(right);
         let own = |record: &&Record| record.class != RecordClass::Meta;
-        let common = shared - left.count_before(Counted::Metas, Seq(shared));
-        let mut parting = Self { shared, common, left: Seq(shared), right: Seq(shared) };
+        let (at, other) = (left.seq_at(shared), right.seq_at(shared));
+        let common = shared - left.count_before(Counted::Metas, at);
+        let mut parting = Self { shared, common, left: at, right: other };
         let mut lefts = left.iter_from(parting.left).filter(own);
         let mut rights = right.iter_from(parting.right).filter(own);
         loop {

@@ -33,6 +33,10 @@ run *args:
 bench *args:
     cargo bench --workspace --all-features -- {{ args }}
 
+# Fuzz `line`, `session` or `plan` on the stable toolchain: `just fuzz session 60`.
+fuzz target seconds="60":
+    fuzz/run {{ target }} {{ seconds }}
+
 # Check licences, bans, sources and advisories (needs cargo-deny, and a download for the last).
 deny:
     cargo deny check

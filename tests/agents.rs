@@ -6,7 +6,8 @@ use coppicer::testing::{BUDGET, World};
 use coppicer::{
     AgentPath, Delivery, EdgeStatus, EventKind, Fact, ForkPoint, Limits, OnCrash, Op, Outcome,
     RecordClass, Script, ScriptedEngine, SpawnThread, Step, Submission, SubmitError, TapFilter,
-    TapOptions, ThreadConfig, ThreadEvent, ThreadStatus, Usage, Wait, model_view, wire_validity,
+    TapOptions, ThreadConfig, ThreadEvent, ThreadStatus, Usage, Wait, items_validity, model_view,
+    wire_validity,
 };
 
 /// A turn that is told "lead" spawns two workers, sends one more work, waits, and closes the other.
@@ -198,7 +199,7 @@ async fn records_without_a_turn_are_written_whole_or_refused() {
     let refused = thread.submit(Op::RefreshConfig).await.unwrap_err();
     assert_eq!(refused, SubmitError::Unsupported { op: "refresh_config" });
     let view = model_view(&thread.history().await.unwrap());
-    wire_validity(&view.items).unwrap();
+    items_validity(&view.items).unwrap();
     assert_eq!(view.items.len(), 3);
     assert_eq!(thread.run("three").await.unwrap().message(), Some("three"));
     world.end().await;
@@ -275,7 +276,7 @@ async fn a_host_that_died_in_mid_turn_finds_it_closed_or_queued_again() {
         let history = again.history().await.unwrap();
         let outputs = |r: &&coppicer::Record| matches!(r.class, RecordClass::ToolOutput { .. });
         assert_eq!(history.iter().filter(outputs).count(), 1, "the open call has its output");
-        wire_validity(&model_view(&history).items).unwrap();
+        wire_validity(&history).unwrap();
         // The first runtime's thread is a zombie now: its writes are refused (P1).
         let zombie = thread.interrupt().await;
         assert!(!matches!(zombie, Ok(coppicer::Interrupted::Turn { .. })), "{zombie:?}");
@@ -311,7 +312,7 @@ async fn a_fork_of_a_running_thread_is_closed_and_its_source_goes_on() {
         let fork = world.fork(source.id(), point.clone()).await.unwrap();
         assert_eq!(fork.view().forked_from, Some(source.id()));
         assert_eq!(fork.run("on").await.unwrap().message(), Some("on"), "{point:?}");
-        wire_validity(&model_view(&fork.history().await.unwrap()).items).unwrap();
+        wire_validity(&fork.history().await.unwrap()).unwrap();
     }
     let outcome = source.outcome(&running.submission).await.unwrap();
     assert_eq!(outcome, Outcome::Completed { message: Some("done".into()) });

@@ -8,7 +8,7 @@ use coppicer::testing::{BUDGET, World};
 use coppicer::{
     EngineError, EventKind, Fact, OnSpent, Outcome, Phase, RecordClass, RestartPolicy,
     RuntimeEvent, Script, ScriptedEngine, SpawnThread, Step, SubmitError, TapFilter, TapOptions,
-    ThreadConfig, ThreadEvent, ThreadStatus, model_view, wire_validity,
+    ThreadConfig, ThreadEvent, ThreadStatus, items_validity, model_view, wire_validity,
 };
 use tokio::time::Instant;
 
@@ -59,7 +59,7 @@ async fn the_history_of_a_crashed_turn_is_valid_for_a_model() {
     thread.run("panic").await.unwrap();
     let history = thread.history().await.unwrap();
     let view = model_view(&history);
-    wire_validity(&view.items).unwrap();
+    items_validity(&view.items).unwrap();
     let outputs = |class: &RecordClass| matches!(class, RecordClass::ToolOutput { .. });
     assert_eq!(history.iter().filter(|record| outputs(&record.class)).count(), 1);
     let last = history.iter().rev().find(|r| matches!(r.class, RecordClass::TurnAborted { .. }));
@@ -205,7 +205,7 @@ async fn a_crashed_actor_comes_back_with_its_handle_its_inbox_and_its_children()
     assert_eq!(world.get(parent.id()).unwrap(), parent, "the same handle");
     assert!(parent.view().crashes >= 1);
     let history = parent.history().await.unwrap();
-    wire_validity(&model_view(&history).items).unwrap();
+    wire_validity(&history).unwrap();
     world.end().await;
 }
 

@@ -12,7 +12,7 @@ use coppicer_messages::{
 };
 
 use crate::engine::TurnWorld;
-use crate::history::History;
+use crate::history::{History, debug_check};
 use crate::slot::{Door, Slot, ThreadView};
 use crate::store::Done;
 use crate::taps::{Tap, TapFilter, TapOptions};
@@ -286,7 +286,7 @@ impl ThreadHandle {
             Ok(flushed) => Some(flushed.head),
             Err(_) => None,
         };
-        self.world.store.read(self.id(), flushed).await
+        self.world.store.read(self.id(), flushed).await.inspect(debug_check)
     }
 
     /// The thread's facts from now on.

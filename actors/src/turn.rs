@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::engine::{
     Engine, EngineError, EngineSession, OpenContext, Reads, TurnContext, TurnInput, TurnOutput,
 };
+use crate::history::debug_check;
 use crate::slot::Slot;
 
 pub(crate) struct TurnActor;
@@ -102,6 +103,7 @@ async fn open(
     let history = read.await.map_err(|error: StoreError| {
         EngineError::fatal(format!("cannot read the history: {error}"))
     })?;
+    debug_check(&history);
     let open = OpenContext {
         thread: cx.thread(),
         epoch: cx.epoch,

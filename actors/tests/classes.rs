@@ -219,6 +219,7 @@ fn strange_lines_are_opaque_and_say_why() {
         r#"{"type":"x","payload":{}} {}"#,
         r#"{"type":"x","payload":{"a":NaN}}"#,
         r#"{"type":"x","payload":{"a":01}}"#,
+        r#"{"type":"x","payload":{"a":1e400}}"#,
         "{\"type\":\"x\",\"payload\":{\"a\":\"\u{1}\"}}",
         r#"{"type":"x","payload":{"a":"\ud800"}}"#,
         r#"{"type":"x","payload":{"a":"\uDC00x"}}"#,

@@ -5,7 +5,7 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, ForkPlan, History, KeepRules, Kept, Line, MarkerKind, TurnState,
+    ForkOptions, ForkPlan, History, KeepRules, Kept, Line, MarkerKind, TokenCounts, TurnState,
     before_nth_user_message, fork_turn_positions, model_view, plan_fork, turn_state,
     user_positions,
 };
@@ -324,4 +324,113 @@ fn a_child_does_not_run_its_parents_turn() {
     let inherited = child(records, &ForkPoint::Interrupted, KeepRules::for_subagent());
     assert!(!turn_state(&inherited).mid_turn);
     assert_eq!(view(&inherited), ["U1", "go"]);
+}
+
+// REF 2.10: each kind of record, in a fork of the whole history and in one of the last turns.
+#[test]
+fn the_keep_rules_say_for_each_class_what_a_child_inherits() {
+    const KEPT: [bool; 2] = [true, true];
+    const DROPPED: [bool; 2] = [false, false];
+    use serde_json::json;
+    let typed = |kind: &str| item(&json!({ "type": kind, "call_id": "c", "execution": "client" }));
+    let role = |role: &str| {
+        let parts = json!([{ "type": "input_text", "text": "x" }]);
+        item(&json!({ "type": "message", "role": role, "content": parts }))
+    };
+    let other = |kind: &str| event(&json!({ "type": kind, "turn_id": "t" }));
+    for (record, [whole, suffix]) in [
+        (U("x"), KEPT),
+        (Ui("<skill>x</skill>"), KEPT),
+        (role("system"), KEPT),
+        (D("x"), KEPT),
+        (D("hint"), DROPPED),
+        (A_final("x"), KEPT),
+        (A("x"), DROPPED),
+        (A_note("x"), DROPPED),
+        (IA("x", false), DROPPED),
+        (role("tool"), DROPPED),
+        (R(), DROPPED),
+        (typed("function_call"), DROPPED),
+        (typed("function_call_output"), DROPPED),
+        (typed("custom_tool_call"), DROPPED),
+        (typed("custom_tool_call_output"), DROPPED),
+        (typed("tool_search_call"), DROPPED),
+        (typed("tool_search_output"), DROPPED),
+        (typed("local_shell_call"), DROPPED),
+        (typed("web_search_call"), DROPPED),
+        (typed("image_generation_call"), DROPPED),
+        (typed("compaction"), DROPPED),
+        (TX("t"), [true, false]),
+        (CP(&[U("x")]), KEPT),
+        (CP_summary("x"), KEPT),
+        (UE("x"), KEPT),
+        (AE("x"), KEPT),
+        (Line::error(7, "x"), KEPT),
+        (Line::token_count(7, &TokenCounts::default(), &TokenCounts::default()), KEPT),
+        (other("task_complete"), KEPT),
+        (other("patch_apply_end"), KEPT),
+    ] {
+        let source = history([U("first"), record.clone()]);
+        let rules = KeepRules::for_subagent().without_hints(["hint"]);
+        for (point, wanted) in [(ForkPoint::Interrupted, whole), (ForkPoint::LastTurns(9), suffix)]
+        {
+            let options = ForkOptions::at(9).with_keep(rules.clone());
+            let plan = plan_fork(&source, &point, &options).unwrap();
+            let Kept::Selected(kept) = plan.kept else { panic!("a child's history is selected") };
+            let is_kept = kept.iter().any(|kept| kept.of() == Seq(1));
+            assert_eq!(is_kept, wanted, "{:?} {point:?}", record.class);
+        }
+    }
+}
+
+#[test]
+fn what_came_before_a_compaction_stays_readable_and_forkable() {
+    let mut records = context().to_vec();
+    records.extend(turn("1"));
+    records.extend(turn("2"));
+    records.extend([TS("c"), CP(&[U("summary")]), TC("c")]);
+    records.extend(turn("3"));
+    let source = history(records);
+    assert_eq!(view(&source), ["summary", "U3", "A3"], "a model is shown the short one");
+    let texts: Vec<_> = source.iter().filter_map(coppicer_actors::text_of).collect();
+    assert!(texts.contains(&"U1".to_owned()), "the records are all there");
+    let before = |nth: usize| view(&fork(&source, nth))[2..].to_vec();
+    assert_eq!(before(1), ["U1", "A1"]);
+    assert_eq!(before(0), [""; 0]);
+    assert_eq!(view(&fork(&source, ForkPoint::After("1".into())))[2..], ["U1", "A1"]);
+    assert_eq!(view(&fork(&source, ForkPoint::Before("c".into())))[2..], ["U1", "A1", "U2", "A2"]);
+    assert_eq!(view(&fork(&source, ForkPoint::Before("3".into()))), ["summary"]);
+}
+
+#[test]
+fn a_history_that_ends_at_damage_is_forked_up_to_it() {
+    let meta = coppicer_actors::SessionMeta::new(
+        coppicer_messages::ThreadId::from_parts(1, [1; 10]),
+        "/srv/demo",
+    );
+    let before = [vec![Line::session_meta(7, &meta)], turn("1"), vec![TS("2"), U("u"), FC("c")]];
+    let mut bytes = Vec::new();
+    coppicer_actors::write_history(&mut bytes, &history(before.concat())).unwrap();
+    for damage in [&b"garbage\n"[..], b"{\"timestamp\":\"2026", b"\xff\xfe\n", b"[[[[[[[[[\n"] {
+        let mut file = bytes.clone();
+        file.extend_from_slice(damage);
+        if damage.ends_with(b"\n") {
+            // What comes after it is sound again, and is no part of the fork.
+            coppicer_actors::write_history(&mut file, &history(turn("3"))).unwrap();
+        }
+        let path = std::path::Path::new("x.jsonl");
+        let read = coppicer_actors::read_session_from(file.as_slice(), path).unwrap();
+        assert_eq!(read.damage.len(), 1);
+        let source = read.sound_history();
+        assert_eq!(
+            shorts(&fork(&source, ForkPoint::Interrupted))[7..],
+            ["TS:2", "u", "FC:c", "aborted:c", "MKu", "TA:2"]
+        );
+        assert_eq!(view(&fork(&source, ForkPoint::LastStable)), ["U1", "A1"]);
+        assert_eq!(view(&fork(&source, 0)), [""; 0]);
+        let unknown = plan_fork(&source, &ForkPoint::After("3".into()), &ForkOptions::at(9));
+        assert_eq!(unknown, Err(ForkRefusal::UnknownTurn { turn: "3".into() }));
+        // Also a plan on all of it, damage and all, holds.
+        assert!(!turn_state(&fork(&read.history, ForkPoint::Interrupted)).mid_turn);
+    }
 }

@@ -5,17 +5,33 @@
 mod support;
 
 use coppicer_actors::{
-    ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, SessionMeta,
-    before_nth_user_message, close_turn, fork_turn_positions, model_view, open_calls, plan_fork,
-    read_session_from, record_of, recorded_turns, turn_state, user_positions, wire_validity,
-    write_history,
+    ForkOptions, History, KeepRules, Kept, Line, MarkerKind, Outline, Parting, SessionMeta,
+    TokenCounts, before_nth_user_message, close_turn, fork_turn_positions, items_validity,
+    model_view, open_calls, plan_fork, read_session_from, record_of, recorded_turns, turn_state,
+    user_positions, write_history,
 };
 use coppicer_messages::{
     AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, ThreadId, ToolKind,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
 use support::*;
+
+/// Items with an id of a call; the last two never have a pair.
+const TOOLS: [&str; 8] = [
+    "local_shell_call",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "tool_search_call",
+    "tool_search_output",
+    "mcp_tool_call_output",
+    "web_search_call",
+    "image_generation_call",
+];
+
+const REASONS: [AbortReason; 4] =
+    [AbortReason::Replaced, AbortReason::BudgetLimited, AbortReason::Crashed, AbortReason::Other];
 
 /// Any record, in any order: also histories that nobody would write.
 fn any_record() -> impl Strategy<Value = NewRecord> {
@@ -42,6 +58,16 @@ fn any_record() -> impl Strategy<Value = NewRecord> {
         1 => Just(CP_summary("sum")),
         1 => Just(Line::error(7, "no")),
         1 => Just(Line::session_meta(7, &SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/"))),
+        1 => id().prop_map(A_note),
+        1 => Just(Ui("<environment_context>x</environment_context>")),
+        2 => (id(), select(TOOLS.to_vec())).prop_map(|(call, kind)| {
+            item(&serde_json::json!({ "type": kind, "call_id": call, "execution": "client" }))
+        }),
+        1 => id().prop_map(|turn| Line::task_complete(7, turn, None, None, Some("it failed"))),
+        1 => (id(), select(REASONS.to_vec())).prop_map(|(turn, reason)| {
+            Line::turn_aborted(7, Some(turn), reason, None)
+        }),
+        1 => Just(Line::token_count(7, &TokenCounts::default(), &TokenCounts::default())),
         1 => Just(record_of(b"{\"type\":\"of a later version\",\"payload\":{}}")),
         1 => Just(record_of(b"\xff garbage")),
     ]
@@ -121,8 +147,18 @@ fn sound_turns() -> impl Strategy<Value = Vec<Vec<NewRecord>>> {
     (1usize..7).prop_flat_map(|count| (0..count).map(sound_turn).collect::<Vec<_>>())
 }
 
+#[test]
+fn every_class_is_among_the_records_of_the_laws() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = any_record();
+    let names: std::collections::BTreeSet<&str> = (0..2_000)
+        .map(|_| strategy.new_tree(&mut runner).unwrap().current().class.name())
+        .collect();
+    assert_eq!(names.len(), 22, "{names:?}");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_fork_is_what_was_there_plus_what_closes_it(
@@ -139,7 +175,7 @@ proptest! {
         };
         let fork = plan.history(&source);
         let view = model_view(&fork);
-        prop_assert_eq!(wire_validity(&view.items), Ok(()), "{:?}", shorts(&fork));
+        prop_assert_eq!(items_validity(&view.items), Ok(()), "{:?}", shorts(&fork));
         if let Kept::Prefix { cut } = plan.kept {
             prop_assert_eq!(fork.prefix(cut), source.prefix(cut));
             prop_assert_eq!(fork.len(), cut + plan.closing.len() as u64);
@@ -196,21 +232,56 @@ proptest! {
 
     #[test]
     fn any_file_can_be_read_planned_on_and_shown(
-        records in prop::collection::vec(any_record(), 1..20), at in any::<prop::sample::Index>(),
-        noise in prop::collection::vec(any::<u8>(), 0..40), point in any_point(), options in any_options()
+        records in prop::collection::vec(any_record(), 1..20),
+        damage in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 0..40)), 0..4
+        ),
+        point in any_point(), options in any_options()
     ) {
         let meta = SessionMeta::new(ThreadId::from_parts(1, [1; 10]), "/srv/demo");
         let source: History = std::iter::once(Line::session_meta(7, &meta)).chain(records).collect();
         let mut bytes = Vec::new();
         write_history(&mut bytes, &source).unwrap();
-        let at = at.index(bytes.len());
-        bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
-        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
-        if let Ok(plan) = plan_fork(&file.history, &point, &options) {
-            let view = model_view(&plan.history(&file.history));
-            prop_assert_eq!(wire_validity(&view.items), Ok(()));
-            prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+        // Damage upon damage: each may fall into what another left.
+        for (at, noise) in damage {
+            let at = at.index(bytes.len());
+            bytes.splice(at..(at + noise.len() / 2).min(bytes.len()), noise);
         }
+        let Ok(file) = read_session_from(bytes.as_slice(), "x.jsonl".as_ref()) else { return Ok(()) };
+        for source in [&file.history, &file.sound_history()] {
+            if let Ok(plan) = plan_fork(source, &point, &options) {
+                prop_assert_eq!(plan.check(source), Ok(()));
+                let view = model_view(&plan.history(source));
+                prop_assert_eq!(items_validity(&view.items), Ok(()));
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&view.to_json()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_fork_parts_from_its_source_where_it_was_cut(
+        source in any_history(), cut in 0u64..40, more in prop::collection::vec(any_record(), 0..5)
+    ) {
+        let own = |history: &History| {
+            history.iter().filter(|record| record.class != RecordClass::Meta).count() as u64
+        };
+        let cut = cut.min(source.len());
+        // A copy with a first line of its own, as the legacy mode forks: nothing is shared.
+        let copied: History = source
+            .prefix(cut)
+            .iter()
+            .map(|record| record_of(&record.raw))
+            .chain(std::iter::once(record_of(b"{\"type\":\"mine\",\"payload\":{}}")))
+            .chain(more)
+            .collect();
+        let parting = Parting::of(&source, &copied);
+        prop_assert_eq!((parting.shared, parting.common), (0, own(&source.prefix(cut))));
+        prop_assert!(parting.left.0 >= cut && own(&source.prefix(parting.left.0)) == parting.common);
+        prop_assert_eq!(copied.get(parting.right).map(|r| r.raw.starts_with(b"{\"type\":\"mine")), Some(true));
+        let back = Parting::of(&copied, &source);
+        prop_assert_eq!((back.left, back.right, back.common), (parting.right, parting.left, parting.common));
+        let same = Parting::of(&source, &source.snapshot());
+        prop_assert_eq!((same.left, same.common), (source.next_seq(), own(&source)));
     }
 
     #[test]

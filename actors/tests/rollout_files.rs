@@ -8,8 +8,9 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use coppicer_actors::{
-    DamageReason, History, LINE_BYTES_MAX, Line, LineFlaw, ReadError, ResolveError, SessionFile,
-    SessionMeta, SessionSet, read_session, read_session_from, resolve_history, text_of,
+    DamageReason, History, LINE_BYTES_MAX, Line, LineFlaw, Parting, ReadError, ResolveError,
+    SessionFile, SessionMeta, SessionSet, read_session, read_session_from, resolve_history,
+    text_of,
 };
 use coppicer_messages::{RecordClass, Seq, ThreadId};
 use support::*;
@@ -80,10 +81,10 @@ fn damaged_lines_are_reported_and_the_rest_is_read() {
     assert!(!file.ends_with_newline);
     assert_eq!(view(&file.history), ["a", "b"]);
     assert_eq!(view(&file.sound_history()), ["a"]);
-    // All but the torn tail is written back.
+    // All but the torn tail is written back, and what is written next is not glued to a line.
     let mut out = Vec::new();
     file.write_to(&mut out).unwrap();
-    assert_eq!(out, bytes[..bytes.len() - 19]);
+    assert_eq!(out, bytes[..bytes.len() - 18]);
 }
 
 #[test]
@@ -247,4 +248,22 @@ fn files_that_were_read_already_are_bases_too() {
     set.add_file(read_session(&base).unwrap().into());
     let history = set.history_of(&read_session(&fork).unwrap()).unwrap();
     assert_eq!(texts(&history), ["a", "c"]);
+}
+
+#[test]
+fn what_a_fork_has_from_the_file_of_its_source_is_shared_and_not_compared() {
+    let sessions = Sessions::new();
+    let many: Vec<String> = (0..300).map(|n| format!("message {n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let base = sessions.file(&name(id(1)), id(1), None, &many);
+    let fork = sessions.file(&name(id(2)), id(2), Some((id(1).to_string(), 201)), &["mine"]);
+    let base = std::sync::Arc::new(read_session(&base).unwrap());
+    let mut set = SessionSet::new();
+    set.add_file(base.clone());
+    let whole = set.history_of(&base).unwrap();
+    let fork = set.history_of(&read_session(&fork).unwrap()).unwrap();
+    let parting = Parting::of(&whole, &fork);
+    assert_eq!(parting.shared, 192, "three segments of 64");
+    assert_eq!(parting.common, 200, "all but the two metas");
+    assert_eq!((parting.left, parting.right), (Seq(201), Seq(202)));
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use coppicer_actors::{
     ForkOptions, History, Kept, MarkerKind, RecordedOutcome, SessionFile, SessionMeta, classify,
-    close_turn, model_view, plan_fork, read_session, read_session_from, recorded_turns,
-    resolve_history, turn_state, wire_validity, write_flattened, write_history,
+    close_turn, items_validity, model_view, plan_fork, read_session, read_session_from,
+    recorded_turns, resolve_history, turn_state, wire_validity, write_flattened, write_history,
 };
 use coppicer_messages::{AbortReason, ForkPoint, ForkRefusal, RecordClass, Seq, TurnRef};
 use serde_json::Value;
@@ -88,7 +88,7 @@ fn expected(entry: &Value) -> String {
 
 fn shown(history: &History) -> Vec<String> {
     let view = model_view(history);
-    wire_validity(&view.items).unwrap();
+    items_validity(&view.items).unwrap();
     let items: Vec<Value> = serde_json::from_slice(&view.to_json()).unwrap();
     items.iter().map(summary).collect()
 }
@@ -248,8 +248,7 @@ fn every_fork_of_every_session_is_valid_and_a_fixed_point() {
             };
             let fork = plan.history(&source);
             let label = || format!("{}: {point:?}", path.display());
-            wire_validity(&model_view(&fork).items)
-                .unwrap_or_else(|flaw| panic!("{}: {flaw}", label()));
+            wire_validity(&fork).unwrap_or_else(|flaw| panic!("{}: {flaw}", label()));
             if let Kept::Prefix { cut } = plan.kept {
                 assert_eq!(fork.prefix(cut), source.prefix(cut), "{}", label());
             }

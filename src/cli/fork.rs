@@ -55,6 +55,12 @@ struct Point {
     /// Up to this turn, without it.
     #[arg(long, value_name = "TURN")]
     before: Option<String>,
+    /// Everything but an unfinished turn.
+    #[arg(long)]
+    last_stable: bool,
+    /// Everything; refused in the middle of a turn, since nobody ends the turn of a file.
+    #[arg(long)]
+    next_stable: bool,
 }
 
 impl Point {
@@ -66,6 +72,8 @@ impl Point {
             .or(self.at.map(|seq| ForkPoint::At(Seq(seq))))
             .or(self.after.as_ref().map(|id| ForkPoint::After(turn(id))))
             .or(self.before.as_ref().map(|id| ForkPoint::Before(turn(id))))
+            .or(self.last_stable.then_some(ForkPoint::LastStable))
+            .or(self.next_stable.then_some(ForkPoint::NextStable))
             .unwrap_or(ForkPoint::Interrupted)
     }
 }

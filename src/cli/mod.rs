@@ -4,6 +4,7 @@
 //! is wrong with the input or the work, 2 wrong usage, 130 ended by an interrupt.
 
 mod check;
+mod diff;
 mod export;
 mod files;
 mod fork;
@@ -35,6 +36,7 @@ enum Command {
     Check(check::Args),
     History(history::Args),
     Fork(fork::Args),
+    Diff(diff::Args),
     Import(run::import::Args),
     Export(export::Args),
 }
@@ -92,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
     };
     match ended {

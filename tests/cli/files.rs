@@ -166,6 +166,8 @@ fn each_kind_of_fork_point_can_be_named() {
     assert_eq!(shown(&["--at", "5"]), 1);
     assert_eq!(shown(&["--after", "t1"]), 1);
     assert_eq!(shown(&["--before", "t2"]), 1);
+    assert_eq!(shown(&["--last-stable"]), 2);
+    assert_eq!(shown(&["--next-stable"]), 2);
 }
 
 #[test]
@@ -215,4 +217,132 @@ fn an_export_gives_back_the_bytes_that_came_in() {
     coppicer(["export", path(fork), "-o", path(&out), "--force"]);
     let shown = coppicer(["history", path(&out), "--json"]);
     assert_eq!(shown.out, coppicer(["history", path(fork), "--json"]).out);
+}
+
+#[test]
+fn the_stable_points_of_an_unfinished_session() {
+    let folder = tempdir().unwrap();
+    let out = folder.path().join("fork.jsonl");
+    let crash = example("crash");
+    let next = coppicer(["fork", path(&crash), "--next-stable", "-o", path(&out)]);
+    assert_eq!(next.code, Some(1));
+    next.says(&["the running turn has not ended yet"]);
+    assert!(!out.exists());
+    let last = coppicer(["fork", path(&crash), "--last-stable", "-o", path(&out)]);
+    assert_eq!(last.code, Some(0), "{last:?}");
+    assert!(!fs::read_to_string(&out).unwrap().contains("turn_aborted"), "nothing to close");
+}
+
+/// Every recorded session, as the manifest has it: the files and what the model was shown.
+fn recorded_inputs() -> Vec<(std::path::PathBuf, serde_json::Value)> {
+    let mut recorded = Vec::new();
+    for folder in [sessions(), sessions().join("0.138")] {
+        let manifest = fs::read(folder.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        for scenario in manifest["scenarios"].as_object().unwrap().values() {
+            let name = |value: &serde_json::Value| folder.join(value.as_str().unwrap());
+            for (file, input) in [("file", "model_input"), ("source_file", "source_model_input")] {
+                if scenario[file].is_string() && scenario[input].is_array() {
+                    recorded.push((name(&scenario[file]), scenario[input].clone()));
+                }
+            }
+            if scenario["files"].is_array() && scenario["model_input"].is_array() {
+                // The newest segment has a name of its own; otherwise the last file is the newest.
+                let files: Vec<_> =
+                    scenario["files"].as_array().unwrap().iter().map(name).collect();
+                let is_segment = |file: &&std::path::PathBuf| {
+                    path(file).contains('_') && {
+                        let stem = file.file_stem().unwrap().to_str().unwrap();
+                        stem.rsplit_once('_').is_some_and(|(_, segment)| segment.len() == 36)
+                    }
+                };
+                let newest = files.iter().find(is_segment).or(files.last()).unwrap();
+                recorded.push((newest.clone(), scenario["model_input"].clone()));
+            }
+            for fork in scenario["forks"].as_array().into_iter().flatten() {
+                let input = fork["model_input_next_turn"].clone();
+                recorded.push((name(&fork["file_after_turn"]), input));
+            }
+            for (thread, input) in
+                scenario["model_input_children"].as_object().into_iter().flatten()
+            {
+                let files = scenario["files"].as_array().unwrap();
+                let file =
+                    files.iter().find(|file| file.as_str().unwrap().contains(thread.as_str()));
+                recorded.push((name(file.unwrap()), input.clone()));
+            }
+        }
+    }
+    recorded
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// Role, text up to the cut, kind, and the id of a call: of an item, and of what the manifest says.
+fn gist(item: &serde_json::Value) -> [String; 4] {
+    let field = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+    let parts = item["content"].as_array().into_iter().flatten();
+    let texts: String = parts
+        .filter_map(|part| part["text"].as_str().or(part["encrypted_content"].as_str()))
+        .collect();
+    let said = [texts, field("text"), field("arguments"), field("output")].concat();
+    let role = if item["type"] == "message" { field("role") } else { String::new() };
+    [field("type"), role, field("call_id"), cut(&said)]
+}
+
+// What the model was really shown in the newest request, after the leading instruction message, is
+// what `coppicer history FILE --json` begins with.
+#[test]
+fn a_history_begins_with_what_the_model_was_really_shown() {
+    let recorded = recorded_inputs();
+    assert_eq!(recorded.len(), 36);
+    for (file, input) in recorded {
+        let ran = coppicer(["history", path(&file), "--json"]);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+        let shown: Vec<_> = ran.json().as_array().unwrap().iter().map(gist).collect();
+        let mut wanted: Vec<_> = input.as_array().unwrap().iter().map(gist).collect();
+        let meta = fs::read_to_string(&file).unwrap();
+        let meta: serde_json::Value = serde_json::from_str(meta.lines().next().unwrap()).unwrap();
+        let instructions =
+            meta["payload"]["base_instructions"]["text"].as_str().unwrap_or_default();
+        if wanted[0][1] == "developer" && wanted[0][3] == cut(instructions) {
+            wanted.remove(0);
+        }
+        assert!(shown.len() >= wanted.len(), "{}", path(&file));
+        assert_eq!(shown[..wanted.len()], wanted, "{}", path(&file));
+    }
+}
+
+#[test]
+fn every_recorded_session_is_exported_byte_for_byte() {
+    let folder = tempdir().unwrap();
+    let mut exported = 0;
+    let all = [sessions(), examples()];
+    let mut folders: Vec<_> = all.to_vec();
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let entry = entry.unwrap().path();
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            if entry.extension().is_none_or(|extension| extension != "jsonl") {
+                continue;
+            }
+            let bytes = fs::read(&entry).unwrap();
+            let first: serde_json::Value =
+                serde_json::from_slice(bytes.split(|&byte| byte == b'\n').next().unwrap()).unwrap();
+            if first["payload"]["history_base"].is_object() {
+                continue; // It comes back as one that stands alone: see the test before.
+            }
+            let out = folder.path().join("out.jsonl");
+            let ran = coppicer(["export", path(&entry), "-o", path(&out), "--force"]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert!(fs::read(&out).unwrap() == bytes, "{}", path(&entry));
+            exported += 1;
+        }
+    }
+    assert!(exported > 50, "{exported}");
 }

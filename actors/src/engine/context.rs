@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::Item;
 use super::link::{TurnLink, TurnWorld};
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
-use crate::history::{History, Line, classify};
+use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
 use crate::store::{Done, EdgeStatus};
 
@@ -216,7 +216,8 @@ impl TurnContext {
             self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
         self.slot.notice(ThreadMsg::Flush { reply });
         let flushed = self.unless_stopped(answer.wait()).await??;
-        Ok(self.world.store.read(self.thread(), Some(flushed.head)).await?)
+        let read = self.world.store.read(self.thread(), Some(flushed.head)).await;
+        Ok(read.inspect(debug_check)?)
     }
 
     /// Spawns a sub-agent of this thread.

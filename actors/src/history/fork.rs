@@ -6,10 +6,13 @@ use coppicer_messages::{
     AbortReason, ForkPoint, ForkRefusal, NewRecord, RecordClass, Seq, TurnRef,
 };
 
+use super::dropped::Dropped;
 use super::keep::KeepRules;
-use super::outline::Outline;
-use super::turns::{TurnState, fork_turn_positions, nth_user_position, turn_state};
-use super::valid::{close_open_calls, close_turn_in_state, has_input};
+use super::tree::Counted;
+use super::turns::{TurnState, last_user_position, nth_user_position, turn_state};
+use super::valid::{
+    Flaw, close_open_calls, close_turn_in_state, has_input, open_calls, wire_validity,
+};
 use super::{History, MarkerKind};
 
 /// How a fork is made.
@@ -92,9 +95,56 @@ impl ForkPlan {
         fork.extend(self.closing.iter().cloned());
         fork
     }
+
+    /// Checks the fork of `source` that this plan makes (P9): it is valid for a model, its open
+    /// calls are closed by records, and all of it comes from before the cut or closes something.
+    ///
+    /// Debug builds check every plan. Costs a pass over all of it.
+    ///
+    /// # Errors
+    /// The first flaw that is found.
+    pub fn check(&self, source: &History) -> Result<(), Flaw> {
+        let fork = self.history(source);
+        let kept = match &self.kept {
+            Kept::Prefix { cut } => *cut,
+            Kept::Selected(records) => records.len() as u64,
+        };
+        let foreign = match &self.kept {
+            Kept::Prefix { .. } => Some(fork.common_prefix(source)).filter(|&same| same < kept),
+            Kept::Selected(records) => {
+                // In the order of the source, each once.
+                let out_of_order = |pair: &[KeptRecord]| pair[0].of() >= pair[1].of();
+                records.windows(2).position(out_of_order).map(|at| at as u64 + 1)
+            }
+        };
+        let closes = |class: &RecordClass| {
+            matches!(
+                class,
+                RecordClass::ToolOutput { .. }
+                    | RecordClass::ContextualUserMessage
+                    | RecordClass::DeveloperMessage
+                    | RecordClass::TurnAborted { .. }
+            )
+        };
+        let stray = fork.iter_from(Seq(kept)).find(|record| !closes(&record.class));
+        if let Some(at) = foreign.map(Seq).or(stray.map(|record| record.seq)) {
+            return Err(Flaw::AfterCut { at });
+        }
+        if let Some(open) = open_calls(&fork).into_iter().next() {
+            return Err(Flaw::LeftOpen { at: open.seq, call: open.call });
+        }
+        wire_validity(&fork)
+    }
 }
 
 impl KeptRecord {
+    /// The record of the source that it is, or was made from.
+    pub const fn of(&self) -> Seq {
+        match self {
+            Self::Same(seq) | Self::Rewritten { of: seq, .. } => *seq,
+        }
+    }
+
     /// The record that the fork gets; none if the source has no such record.
     pub fn in_source(&self, source: &History) -> Option<NewRecord> {
         match self {
@@ -117,16 +167,26 @@ pub fn plan_fork(
     point: &ForkPoint,
     options: &ForkOptions,
 ) -> Result<ForkPlan, ForkRefusal> {
+    let plan = plan_unchecked(source, point, options)?;
+    debug_assert_eq!(plan.check(source), Ok(()), "P9: a fork that is not valid, at {point:?}");
+    Ok(plan)
+}
+
+fn plan_unchecked(
+    source: &History,
+    point: &ForkPoint,
+    options: &ForkOptions,
+) -> Result<ForkPlan, ForkRefusal> {
     if let ForkPoint::LastTurns(turns) = point {
         return Ok(last_turns(source, *turns as usize, options));
     }
     let cut = cut_of(source, point)?;
     let prefix = source.prefix(cut);
     let closing = closing(&prefix, point, options);
-    match &options.keep {
-        None => Ok(ForkPlan { kept: Kept::Prefix { cut }, closing }),
-        Some(rules) => Ok(selected(&prefix, Seq(0), closing, rules, options.now_ms, true)),
-    }
+    Ok(match &options.keep {
+        None => ForkPlan { kept: Kept::Prefix { cut }, closing },
+        Some(rules) => selected(&prefix, Seq(0), closing, rules, options.now_ms, true),
+    })
 }
 
 fn closing(prefix: &History, point: &ForkPoint, options: &ForkOptions) -> Vec<NewRecord> {
@@ -165,7 +225,7 @@ fn cut_of(source: &History, point: &ForkPoint) -> Result<u64, ForkRefusal> {
 
 /// REF 2.6: past the last message, everything but an unfinished turn.
 fn before_user_message(source: &History, nth: usize) -> u64 {
-    match nth_user_position(source, nth).0 {
+    match nth_user_position(source, nth) {
         Some(seq) => seq.0,
         None => stable_cut(source, &turn_state(source)),
     }
@@ -175,31 +235,18 @@ fn stable_cut(source: &History, state: &TurnState) -> u64 {
     if !state.mid_turn {
         return source.len();
     }
-    let last_position = || {
-        let (_, count) = nth_user_position(source, usize::MAX);
-        nth_user_position(source, count.checked_sub(1)?).0
-    };
-    state.start.or_else(last_position).map_or(source.len(), |start| start.0)
+    state.start.or_else(|| last_user_position(source)).map_or(source.len(), |start| start.0)
 }
 
-/// The start of a turn that still counts. Looks from the newest record back.
+/// The start of a turn that still counts.
 fn find_turn(source: &History, turn: &TurnRef) -> Result<Seq, ForkRefusal> {
-    let mut rolled_back = false;
-    let found = source.iter().rev().find(|record| match &record.class {
-        RecordClass::TurnStarted { turn: Some(id) } => id == turn,
-        RecordClass::RolledBack { turns: 1.. } => {
-            rolled_back = true;
-            false
-        }
-        _ => false,
-    });
-    let Some(start) = found.map(|record| record.seq) else {
+    let Some(start) = source.start_of(turn) else {
         return Err(ForkRefusal::UnknownTurn { turn: turn.clone() });
     };
-    let still_counts = || {
-        Outline::of(source).turns().iter().any(|counted| counted.start == start && counted.explicit)
-    };
-    if rolled_back && !still_counts() {
+    let rollbacks = source.count(Counted::Rollbacks);
+    if rollbacks > source.count_before(Counted::Rollbacks, start)
+        && Dropped::of(source).is_gone(start)
+    {
         return Err(ForkRefusal::RolledBack { turn: turn.clone() });
     }
     Ok(start)
@@ -223,11 +270,12 @@ fn after_turn(source: &History, turn: &TurnRef) -> Result<u64, ForkRefusal> {
 
 /// REF 2.9: the suffix from the n-th last fork position; from the first if there are fewer.
 fn last_turns(source: &History, turns: usize, options: &ForkOptions) -> ForkPlan {
-    let positions = fork_turn_positions(source);
-    let from = match positions.len().checked_sub(turns) {
-        _ if turns == 0 || positions.is_empty() => source.next_seq(),
-        Some(at) => positions[at],
-        None => positions[0],
+    let dropped = Dropped::of(source);
+    let positions = dropped.count(source, Counted::ForkTurns);
+    let first = positions.saturating_sub(turns as u64);
+    let from = match dropped.nth(source, Counted::ForkTurns, first) {
+        Some(from) if turns > 0 => from,
+        _ => source.next_seq(),
     };
     let closing = if from < source.next_seq() {
         closing(source, &ForkPoint::Interrupted, options)
@@ -243,18 +291,26 @@ fn last_turns(source: &History, turns: usize, options: &ForkOptions) -> ForkPlan
 fn selected(
     source: &History,
     from: Seq,
-    mut closing: Vec<NewRecord>,
+    boundary: Vec<NewRecord>,
     rules: &KeepRules,
     now_ms: u64,
     whole: bool,
 ) -> ForkPlan {
-    let outline = Outline::of(source);
-    let kept = source
+    let dropped = Dropped::of(source);
+    let kept: Vec<KeptRecord> = source
         .iter_from(from)
-        .filter(|record| outline.counts(record.seq))
+        .filter(|record| dropped.counts(record.seq))
         .filter_map(|record| rules.keep(record, whole))
         .collect();
-    closing.retain(|record| rules.closes_with(&record.class));
+    // Which calls are open is a matter of what is left: a rollback may have stood between.
+    let left: History = kept.iter().filter_map(|record| record.in_source(source)).collect();
+    let mut closing = close_open_calls(&left, now_ms);
+    let is_output = |class: &RecordClass| matches!(class, RecordClass::ToolOutput { .. });
+    closing.extend(
+        boundary
+            .into_iter()
+            .filter(|record| !is_output(&record.class) && rules.closes_with(&record.class)),
+    );
     closing.extend(rules.hint(whole, now_ms));
     ForkPlan { kept: Kept::Selected(kept), closing }
 }

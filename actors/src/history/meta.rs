@@ -6,6 +6,7 @@ use coppicer_messages::ThreadId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::History;
 use super::clock::parse_timestamp;
 
 /// Who a thread is (REF 6.3). The first session meta of a file is the one that counts.
@@ -81,6 +82,21 @@ impl SessionMeta {
     #[must_use]
     pub fn forked_from(mut self, source: ThreadId) -> Self {
         self.forked_from = Some(source);
+        self
+    }
+
+    /// Takes over from the source of a fork what this meta does not say: the instructions that lead
+    /// every request (REF 2.8), the model provider, and the directory if it is none or the root.
+    #[must_use]
+    pub fn inheriting(mut self, source: &History) -> Self {
+        let theirs = source.own_meta().and_then(|record| Self::parse(&record.raw).ok());
+        if let Some(theirs) = theirs {
+            self.base_instructions = self.base_instructions.or(theirs.base_instructions);
+            self.model_provider = self.model_provider.or(theirs.model_provider);
+            if matches!(self.cwd.as_str(), "" | "/") {
+                self.cwd = theirs.cwd;
+            }
+        }
         self
     }
 

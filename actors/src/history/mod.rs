@@ -7,6 +7,7 @@
 
 mod classify;
 mod clock;
+mod dropped;
 mod fork;
 mod fragments;
 mod json;
@@ -15,10 +16,12 @@ mod marker;
 mod meta;
 mod meta_line;
 mod outline;
+mod parting;
 mod recorded;
 mod replay;
 mod rollback;
 mod scan;
+mod skipped;
 mod text;
 mod tree;
 mod turns;
@@ -35,6 +38,7 @@ pub use keep::KeepRules;
 pub use marker::MarkerKind;
 pub use meta::{HistoryBase, HistoryMode, MetaError, SessionMeta, SessionSource, ThreadSpawn};
 pub use outline::{Outline, RecordedOutcome, Turn};
+pub use parting::Parting;
 pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
 pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
@@ -42,12 +46,14 @@ pub use text::text_of;
 pub use turns::{
     TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
 };
+pub(crate) use valid::debug_check;
 pub use valid::{
-    Flaw, OpenCall, close_open_calls, close_turn, is_settled, open_calls, wire_validity,
+    Flaw, OpenCall, close_open_calls, close_turn, is_settled, items_validity, open_calls,
+    wire_validity,
 };
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
-use tree::{SEGMENT_RECORDS, Segment, Summary, Tree};
+use tree::{Counted, SEGMENT_RECORDS, Segment, Starts, Summary, Tree};
 
 /// The records of one thread.
 ///
@@ -218,29 +224,62 @@ impl History {
         shared + rest.take_while(|(own, others)| own.raw == others.raw).count() as u64
     }
 
-    /// Whether any record rolls turns back.
-    pub(crate) fn has_rollbacks(&self) -> bool {
-        self.sealed.summary().plus(self.tail_summary()).rollbacks > 0
+    /// The newest session meta: the thread's own. What stands before it in a fork's history are
+    /// those of the threads that it was forked from. A walk down the tree.
+    pub fn own_meta(&self) -> Option<&Record> {
+        let newest = self.count(Counted::Metas).checked_sub(1)?;
+        self.get(self.nth(Counted::Metas, newest)?)
     }
 
-    /// How many user messages it has, rolled back or not.
-    pub(crate) fn user_messages(&self) -> u64 {
-        self.sealed.summary().plus(self.tail_summary()).user_messages
+    /// The first user message, rolled back or not. A walk down the tree.
+    pub(crate) fn first_user_message(&self) -> Option<&Record> {
+        self.get(self.nth(Counted::UserMessages, 0)?)
     }
 
-    /// The record of user message number `nth` (from 0), rolled back or not.
-    pub(crate) fn user_message(&self, nth: u64) -> Option<Seq> {
-        let sealed = self.sealed.summary().user_messages;
+    /// How many records of this kind it has, rolled back or not.
+    fn count(&self, what: Counted) -> u64 {
+        self.sealed.summary().plus(self.tail_summary()).count(what)
+    }
+
+    /// How many records of this kind stand before `seq`. A walk down the tree.
+    fn count_before(&self, what: Counted, seq: Seq) -> u64 {
+        let place = seq.0.saturating_sub(self.first) as usize;
+        let from = (place / SEGMENT_RECORDS).min(self.sealed.len());
+        let rest = self.range(self.seq_at((from * SEGMENT_RECORDS) as u64), seq);
+        let rest = rest.filter(|record| what.has(&record.class)).count();
+        self.sealed.count_before(what, from) + rest as u64
+    }
+
+    /// Record number `nth` (from 0) of this kind, rolled back or not. A walk down the tree.
+    fn nth(&self, what: Counted, nth: u64) -> Option<Seq> {
+        let sealed = self.sealed.summary().count(what);
         let (from, skip) = if nth < sealed {
-            let (segment, before) = self.sealed.user_message(nth)?;
+            let (segment, before) = self.sealed.find_nth(what, nth)?;
             ((segment * SEGMENT_RECORDS) as u64, nth - before)
         } else {
             (self.sealed_len(), nth - sealed)
         };
-        self.iter_from(Seq(self.first + from))
-            .filter(|record| record.class == RecordClass::UserMessage)
+        self.iter_from(self.seq_at(from))
+            .filter(|record| what.has(&record.class))
             .nth(usize::try_from(skip).ok()?)
             .map(|record| record.seq)
+    }
+
+    /// The number of the record at this place.
+    fn seq_at(&self, place: u64) -> Seq {
+        Seq(self.first + place)
+    }
+
+    /// The newest start of this turn, rolled back or not. Looks only into segments that may have it.
+    fn start_of(&self, turn: &str) -> Option<Seq> {
+        let is_start = |record: &&Record| matches!(&record.class, RecordClass::TurnStarted { turn: Some(id) } if **id == *turn);
+        let tail = &self.tail.records()[..self.tail_len];
+        if let Some(record) = tail.iter().rev().find(is_start) {
+            return Some(record.seq);
+        }
+        self.sealed.find_start(Starts::of(turn), |segment| {
+            segment.records().iter().rev().find(is_start).map(|record| record.seq)
+        })
     }
 
     fn tail_summary(&self) -> Summary {

@@ -68,14 +68,34 @@ impl Outline {
 
     /// Whether this record still counts.
     pub fn counts(&self, seq: Seq) -> bool {
-        let after = self.dropped.partition_point(|&(from, _)| from <= seq);
-        after.checked_sub(1).is_none_or(|at| seq >= self.dropped[at].1)
+        counts(&self.dropped, seq)
     }
 }
 
+/// Whether `seq` lies outside of all ranges, which are disjoint and ascending.
+pub(super) fn counts(dropped: &[(Seq, Seq)], seq: Seq) -> bool {
+    let after = dropped.partition_point(|&(from, _)| from <= seq);
+    after.checked_sub(1).is_none_or(|at| seq >= dropped[at].1)
+}
+
+/// What a reader sees of a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Sight {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What comes from the start of some turn on.
+    Part,
+    /// A part, and something depended on what stands before it.
+    Lost,
+}
+
 #[derive(Default)]
-struct OutlineReader {
+pub(super) struct OutlineReader {
     outline: Outline,
+    /// The starts of the turns that rollbacks took out.
+    gone: Vec<Seq>,
+    sight: Sight,
     /// Whether the newest turn still takes records.
     open: bool,
     /// What an implicit turn has so far: a message and its event are one input.
@@ -90,7 +110,30 @@ struct OutlineReader {
 }
 
 impl OutlineReader {
-    fn read(&mut self, record: &Record) {
+    /// A reader that begins at the start of a turn. What it says holds as long as it
+    /// [`is_sure`](OutlineReader::is_sure).
+    pub(super) fn in_the_middle() -> Self {
+        Self { sight: Sight::Part, ..Self::default() }
+    }
+
+    /// Whether nothing so far depended on records before the first that was read.
+    pub(super) fn is_sure(&self) -> bool {
+        self.sight != Sight::Lost
+    }
+
+    /// Something depends on what stands before the part, if it is one.
+    fn asks_for_more(&mut self) {
+        if self.sight == Sight::Part {
+            self.sight = Sight::Lost;
+        }
+    }
+
+    /// The records that rollbacks took out, and the starts of the turns that they were.
+    pub(super) fn into_dropped(self) -> (Vec<(Seq, Seq)>, Vec<Seq>) {
+        (self.outline.dropped, self.gone)
+    }
+
+    pub(super) fn read(&mut self, record: &Record) {
         let seq = record.seq;
         let mut is_context = false;
         match &record.class {
@@ -206,6 +249,10 @@ impl OutlineReader {
             if let Some(turn) = turns.last_mut() {
                 turn.outcome = outcome;
             }
+            if !is_open {
+                // It may name a turn before the part.
+                self.asks_for_more();
+            }
             self.close(seq.next());
         }
     }
@@ -223,10 +270,14 @@ impl OutlineReader {
                 self.outline.turns.push(turn);
                 break;
             }
+            self.gone.push(turn.start);
             lowest = Some(turn);
         }
-        let Some(lowest) = lowest else { return };
         let is_first = !self.outline.turns.iter().any(|turn| turn.is_user_turn);
+        if is_first {
+            self.asks_for_more();
+        }
+        let Some(lowest) = lowest else { return };
         let from = match lowest.first_boundary {
             Some(boundary) if is_first && self.startup_end.is_none() => boundary,
             _ => lowest.start,

@@ -16,7 +16,7 @@ use super::History;
 use super::classify::classify_item;
 use super::json::Object;
 use super::outline::Outline;
-use super::valid::is_marker;
+use super::valid::{is_marker, items_validity};
 use super::write::{aborted_output, message_item};
 
 /// Bytes of user messages that a compaction without a replacement history keeps, newest first.
@@ -109,11 +109,19 @@ pub(super) fn payload_of(line: &[u8]) -> Option<&RawValue> {
     serde_json::from_slice::<LineOf<'_>>(line).ok().map(|line| line.payload)
 }
 
+/// The kind and the payload of a line.
+pub(super) fn line_of(line: &[u8]) -> Option<(Cow<'_, str>, &str)> {
+    let line = serde_json::from_slice::<LineOf<'_>>(line).ok()?;
+    Some((line.kind, line.payload.get()))
+}
+
 /// What a model is shown of `history`.
 ///
 /// Costs a pass over the whole history.
 pub fn model_view(history: &History) -> ModelView {
-    view_of(history, &Outline::of(history))
+    let view = view_of(history, &Outline::of(history));
+    debug_assert_eq!(items_validity(&view.items), Ok(()), "P9: a view that is not valid");
+    view
 }
 
 pub(super) fn view_of(history: &History, outline: &Outline) -> ModelView {

@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 use serde_json::value::RawValue;
 
 use super::classify::{LineFlaw, decode};
+use super::skipped::check_what_is_skipped;
 
 /// The envelope of a line.
 #[derive(Debug, Default)]
@@ -94,12 +95,12 @@ impl MailFields {
 }
 
 pub(super) fn scan_line(text: &str) -> Result<ScannedLine<'_>, LineFlaw> {
-    check_surrogates(text)?;
+    check_what_is_skipped(text)?;
     serde_json::from_str(text).map_err(|error| flaw(&error))
 }
 
 pub(super) fn scan_payload(text: &str) -> Result<Payload<'_>, LineFlaw> {
-    check_surrogates(text)?;
+    check_what_is_skipped(text)?;
     serde_json::from_str(text).map_err(|error| flaw(&error))
 }
 
@@ -112,17 +113,7 @@ pub(super) fn first_text_object(raw: &RawValue) -> Option<MailFields> {
     serde_json::from_str(&text).ok()
 }
 
-/// Skipping does not look at escapes. Half a surrogate pair would be passed on to readers that
-/// refuse the whole line, so a line that has any is read in full once.
-fn check_surrogates(text: &str) -> Result<(), LineFlaw> {
-    if text.contains("\\ud") || text.contains("\\uD") {
-        serde_json::from_str::<ReadInFull>(text).map(drop).map_err(|error| flaw(&error))
-    } else {
-        Ok(())
-    }
-}
-
-fn flaw(error: &serde_json::Error) -> LineFlaw {
+pub(super) fn flaw(error: &serde_json::Error) -> LineFlaw {
     let mut what = error.to_string();
     // The line is one line: only the column helps.
     if let Some(at) = what.find(" at line 1 column") {
@@ -488,31 +479,5 @@ struct IsText(bool);
 impl<'de> Deserialize<'de> for IsText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(|value| Self(matches!(value, Value::Text(_))))
-    }
-}
-
-/// Reads every text of a value as text, and forgets it.
-struct ReadInFull;
-
-impl<'de> Deserialize<'de> for ReadInFull {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = ReadInFull;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            visit_others!('de, ReadInFull; scalars, text);
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                while list.next_element::<ReadInFull>()?.is_some() {}
-                Ok(ReadInFull)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<ReadInFull, ReadInFull>()?.is_some() {}
-                Ok(ReadInFull)
-            }
-        }
-        deserializer.deserialize_any(All)
     }
 }

@@ -13,18 +13,55 @@ pub(super) const SEGMENT_RECORDS: usize = 64;
 const FAN_OUT: usize = 32;
 const FAN_OUT_BITS: u32 = 5;
 
+/// Records that are counted per stretch, so that one is found by its number without a look at the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// User messages (REF 2.3).
+    UserMessages,
+    /// Places from which a sub-agent may inherit (REF 2.9).
+    ForkTurns,
+    /// Rollbacks.
+    Rollbacks,
+    /// Session metas: of the thread, and of those that it was forked from.
+    Metas,
+}
+
+impl Counted {
+    pub(super) fn has(self, class: &RecordClass) -> bool {
+        match self {
+            Self::UserMessages => matches!(class, RecordClass::UserMessage),
+            Self::ForkTurns => {
+                matches!(class, RecordClass::UserMessage | RecordClass::Envelope { trigger: true })
+            }
+            Self::Rollbacks => matches!(class, RecordClass::RolledBack { .. }),
+            Self::Metas => matches!(class, RecordClass::Meta),
+        }
+    }
+}
+
 /// What a stretch of records holds, so that planning need not look at each of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Summary {
-    pub(super) user_messages: u64,
-    pub(super) rollbacks: u64,
+    user_messages: u64,
+    fork_turns: u64,
+    rollbacks: u64,
+    metas: u64,
+    starts: Starts,
 }
 
 impl Summary {
     fn of(record: &Record) -> Self {
+        let counted = |what: Counted| u64::from(what.has(&record.class));
         Self {
-            user_messages: u64::from(record.class == RecordClass::UserMessage),
-            rollbacks: u64::from(matches!(record.class, RecordClass::RolledBack { .. })),
+            user_messages: counted(Counted::UserMessages),
+            fork_turns: counted(Counted::ForkTurns),
+            rollbacks: counted(Counted::Rollbacks),
+            metas: counted(Counted::Metas),
+            starts: match &record.class {
+                RecordClass::TurnStarted { turn: Some(turn) } => Starts::of(turn),
+                _ => Starts::default(),
+            },
         }
     }
 
@@ -32,12 +69,43 @@ impl Summary {
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             user_messages: self.user_messages + other.user_messages,
+            fork_turns: self.fork_turns + other.fork_turns,
             rollbacks: self.rollbacks + other.rollbacks,
+            metas: self.metas + other.metas,
+            starts: Starts(self.starts.0 | other.starts.0),
+        }
+    }
+
+    pub(super) fn count(&self, what: Counted) -> u64 {
+        match what {
+            Counted::UserMessages => self.user_messages,
+            Counted::ForkTurns => self.fork_turns,
+            Counted::Rollbacks => self.rollbacks,
+            Counted::Metas => self.metas,
         }
     }
 
     pub(super) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         records.into_iter().fold(Self::default(), |sum, record| sum.plus(Self::of(record)))
+    }
+}
+
+/// Which turns may start in a stretch: three bits for each. A stretch without one of a turn's bits
+/// has no start of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Starts(u128);
+
+impl Starts {
+    pub(super) fn of(turn: &str) -> Self {
+        // FNV-1a: ids of turns are short, and nothing here may depend on a random seed.
+        let hash = turn.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self([7, 27, 47].iter().fold(0, |bits, shift| bits | 1 << ((hash >> shift) & 127)))
+    }
+
+    fn may_have(self, turn: Self) -> bool {
+        self.0 & turn.0 == turn.0
     }
 }
 
@@ -89,8 +157,15 @@ struct Node {
 
 #[derive(Debug, Clone)]
 enum Children {
-    Segments(Vec<Arc<Segment>>),
+    Segments(Vec<Leaf>),
     Nodes(Vec<Arc<Node>>),
+}
+
+/// A full segment, and what is asked of many segments without a look into them.
+#[derive(Debug, Clone)]
+struct Leaf {
+    starts: Starts,
+    segment: Arc<Segment>,
 }
 
 impl Node {
@@ -131,7 +206,9 @@ impl Tree {
                     node = nodes.get(slot(at, level))?;
                     level -= 1;
                 }
-                Children::Segments(segments) => return segments.get(slot(at, 0)),
+                Children::Segments(segments) => {
+                    return segments.get(slot(at, 0)).map(|leaf| &leaf.segment);
+                }
             }
         }
     }
@@ -140,20 +217,20 @@ impl Tree {
         self.root.as_deref().map_or_else(Summary::default, |root| root.summary)
     }
 
-    /// The segment with user message number `nth` (from 0), and how many come before the segment.
-    pub(super) fn user_message(&self, nth: u64) -> Option<(usize, u64)> {
+    /// The segment with counted record number `nth` (from 0), and how many come before the segment.
+    pub(super) fn find_nth(&self, what: Counted, nth: u64) -> Option<(usize, u64)> {
         let mut node = self.root.as_deref()?;
         let (mut level, mut segment, mut before) = (self.height, 0, 0);
         loop {
             let (slot, counted) = match &node.children {
                 Children::Nodes(nodes) => {
-                    let counts = nodes.iter().map(|node| node.summary.user_messages);
+                    let counts = nodes.iter().map(|node| node.summary.count(what));
                     let (slot, counted) = find(counts, nth - before)?;
                     node = &nodes[slot];
                     (slot, counted)
                 }
-                Children::Segments(segments) => {
-                    let counts = segments.iter().map(|segment| segment.summary.user_messages);
+                Children::Segments(leaves) => {
+                    let counts = leaves.iter().map(|leaf| leaf.segment.summary.count(what));
                     let (slot, counted) = find(counts, nth - before)?;
                     return Some((segment + slot, before + counted));
                 }
@@ -162,6 +239,40 @@ impl Tree {
             segment += slot << (FAN_OUT_BITS * level);
             level -= 1;
         }
+    }
+
+    /// How many counted records the first `segments` segments have.
+    pub(super) fn count_before(&self, what: Counted, segments: usize) -> u64 {
+        if segments >= self.len {
+            return self.summary().count(what);
+        }
+        let mut before = 0;
+        let (mut node, mut level) = (self.root.as_deref(), self.height);
+        while let Some(inner) = node {
+            let slot = slot(segments, level);
+            match &inner.children {
+                Children::Nodes(nodes) => {
+                    before +=
+                        nodes[..slot].iter().map(|node| node.summary.count(what)).sum::<u64>();
+                    node = nodes.get(slot).map(|node| &**node);
+                    level -= 1;
+                }
+                Children::Segments(leaves) => {
+                    let counts = leaves[..slot].iter().map(|leaf| leaf.segment.summary.count(what));
+                    return before + counts.sum::<u64>();
+                }
+            }
+        }
+        before
+    }
+
+    /// Asks the segments in which this turn may start, newest first, until one answers.
+    pub(super) fn find_start<T>(
+        &self,
+        turn: Starts,
+        mut ask: impl FnMut(&Segment) -> Option<T>,
+    ) -> Option<T> {
+        self.root.as_deref().and_then(|root| find_start(root, turn, &mut ask))
     }
 
     pub(super) fn push(&mut self, segment: Arc<Segment>) {
@@ -251,7 +362,7 @@ fn push_under(
     let node = Arc::make_mut(node);
     node.summary = node.summary.plus(summary);
     match &mut node.children {
-        Children::Segments(segments) => segments.push(segment),
+        Children::Segments(leaves) => leaves.push(Leaf { starts: summary.starts, segment }),
         Children::Nodes(nodes) => {
             let slot = slot(at, level);
             if slot == nodes.len() {
@@ -266,9 +377,9 @@ fn push_under(
 fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
     let slot = slot(last, level);
     Arc::new(match &node.children {
-        Children::Segments(segments) => {
-            let kept = segments[..=slot].to_vec();
-            let counts = kept.iter().map(|segment| segment.summary);
+        Children::Segments(leaves) => {
+            let kept = leaves[..=slot].to_vec();
+            let counts = kept.iter().map(|leaf| leaf.segment.summary);
             let summary = counts.fold(Summary::default(), Summary::plus);
             Node { summary, children: Children::Segments(kept) }
         }
@@ -280,4 +391,22 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
             Node::branch(kept)
         }
     })
+}
+
+fn find_start<T>(
+    node: &Node,
+    turn: Starts,
+    ask: &mut impl FnMut(&Segment) -> Option<T>,
+) -> Option<T> {
+    if !node.summary.starts.may_have(turn) {
+        return None;
+    }
+    match &node.children {
+        Children::Nodes(nodes) => nodes.iter().rev().find_map(|node| find_start(node, turn, ask)),
+        Children::Segments(leaves) => leaves
+            .iter()
+            .rev()
+            .filter(|leaf| leaf.starts.may_have(turn))
+            .find_map(|leaf| ask(&leaf.segment)),
+    }
 }

@@ -1,9 +1,12 @@
 //! Where a history can be cut: its user messages, and whether it ends in the middle of a turn.
 
+use std::collections::HashMap;
+
 use coppicer_messages::{RecordClass, Seq, TurnRef};
 
 use super::History;
-use super::outline::Outline;
+use super::dropped::Dropped;
+use super::tree::Counted;
 
 /// Whether a history ends in the middle of a turn (REF 2.5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,41 +22,41 @@ pub struct TurnState {
 /// The places of the user messages that still count (REF 2.3): before the n-th of them a fork may
 /// be cut.
 pub fn user_positions(history: &History) -> Vec<Seq> {
-    positions(history, |class| *class == RecordClass::UserMessage)
+    positions(history, Counted::UserMessages)
 }
 
 /// The places from which a sub-agent may inherit (REF 2.9): user messages and mail that starts a
 /// turn.
 pub fn fork_turn_positions(history: &History) -> Vec<Seq> {
-    positions(history, |class| {
-        matches!(class, RecordClass::UserMessage | RecordClass::Envelope { trigger: true })
-    })
+    positions(history, Counted::ForkTurns)
 }
 
-fn positions(history: &History, wanted: impl Fn(&RecordClass) -> bool) -> Vec<Seq> {
-    let outline = history.has_rollbacks().then(|| Outline::of(history));
+fn positions(history: &History, what: Counted) -> Vec<Seq> {
+    let dropped = Dropped::of(history);
     history
         .iter()
-        .filter(|record| wanted(&record.class))
+        .filter(|record| what.has(&record.class) && dropped.counts(record.seq))
         .map(|record| record.seq)
-        .filter(|&seq| outline.as_ref().is_none_or(|outline| outline.counts(seq)))
         .collect()
 }
 
-/// The place of user message number `nth` (from 0) among those that still count, and how many
-/// there are. Without rollbacks this is a walk down the tree.
-pub(super) fn nth_user_position(history: &History, nth: usize) -> (Option<Seq>, usize) {
-    if history.has_rollbacks() {
-        let positions = user_positions(history);
-        return (positions.get(nth).copied(), positions.len());
-    }
-    (history.user_message(nth as u64), history.user_messages() as usize)
+/// The place of user message number `nth` (from 0) among those that still count: a walk down the
+/// tree, and a look at what was rolled back.
+pub(super) fn nth_user_position(history: &History, nth: usize) -> Option<Seq> {
+    Dropped::of(history).nth(history, Counted::UserMessages, nth as u64)
+}
+
+/// The last user message that still counts.
+pub(super) fn last_user_position(history: &History) -> Option<Seq> {
+    let dropped = Dropped::of(history);
+    let last = dropped.count(history, Counted::UserMessages).checked_sub(1)?;
+    dropped.nth(history, Counted::UserMessages, last)
 }
 
 /// The number of records before user message number `nth` (REF 2.4); all of them if there are not
 /// so many.
 pub fn before_nth_user_message(history: &History, nth: usize) -> u64 {
-    nth_user_position(history, nth).0.map_or(history.len(), |seq| seq.0)
+    nth_user_position(history, nth).map_or(history.len(), |seq| seq.0)
 }
 
 /// Whether the history ends in the middle of a turn (REF 2.5).
@@ -63,8 +66,8 @@ pub fn turn_state(history: &History) -> TurnState {
     state_of_newest_turn(history).unwrap_or_else(|| state_by_reading_all(history))
 }
 
-/// Goes back to the newest start event. None if what stands behind it is not plain: no start
-/// event, a rollback, or an end that names another turn.
+/// Goes back to the newest start event or rollback. None if what stands behind it is not plain: no
+/// such record, or an end that names another turn.
 fn state_of_newest_turn(history: &History) -> Option<TurnState> {
     let mut ends = Vec::new();
     let mut failed = false;
@@ -92,7 +95,8 @@ fn state_of_newest_turn(history: &History) -> Option<TurnState> {
                 ends.push(turn.clone());
             }
             RecordClass::ErrorEvent => failed = true,
-            RecordClass::RolledBack { turns: 1.. } => return None,
+            // No turn is current behind a rollback.
+            RecordClass::RolledBack { turns: 1.. } => return Some(state_without_current(history)),
             _ => {}
         }
     }
@@ -103,40 +107,39 @@ fn is_end(class: &RecordClass) -> bool {
     matches!(class, RecordClass::TurnCompleted { .. } | RecordClass::TurnAborted { .. })
 }
 
+struct Current {
+    id: Option<TurnRef>,
+    start: Seq,
+    in_progress: bool,
+}
+
 /// REF's reducer, over everything.
 fn state_by_reading_all(history: &History) -> TurnState {
-    struct Current {
-        id: Option<TurnRef>,
-        start: Seq,
-        in_progress: bool,
-    }
     let mut current: Option<Current> = None;
-    let mut older: Vec<Option<TurnRef>> = Vec::new();
+    let mut older = Older::default();
     for record in history {
         match &record.class {
             RecordClass::TurnStarted { turn } => {
-                older.extend(current.take().map(|current| current.id));
+                older.extend(current.take());
                 current = Some(Current { id: turn.clone(), start: record.seq, in_progress: true });
             }
             RecordClass::TurnCompleted { turn, .. } => {
                 let is_current =
                     current.as_ref().is_some_and(|current| turn.is_some() && current.id == *turn);
-                let is_older = turn.is_some() && older.iter().rev().any(|id| id == turn);
-                if is_current || !is_older {
-                    older.extend(current.take().map(|current| current.id));
+                if is_current || !older.has(turn.as_ref()) {
+                    older.extend(current.take());
                 }
             }
             RecordClass::TurnAborted { turn, .. } => {
-                let is_older = turn.is_some() && older.iter().rev().any(|id| id == turn);
                 if let Some(current) = &mut current
-                    && (current.id == *turn || !is_older)
+                    && (current.id == *turn || !older.has(turn.as_ref()))
                 {
                     current.in_progress = false;
                 }
             }
             RecordClass::RolledBack { turns: turns @ 1.. } => {
-                older.extend(current.take().map(|current| current.id));
-                older.truncate(older.len().saturating_sub(*turns as usize));
+                older.extend(current.take());
+                older.drop_last(*turns);
             }
             RecordClass::ErrorEvent => {
                 if let Some(current) = &mut current {
@@ -146,17 +149,51 @@ fn state_by_reading_all(history: &History) -> TurnState {
             _ => {}
         }
     }
-    if let Some(current) = current {
-        if !current.in_progress {
-            return TurnState::default();
+    match current {
+        Some(Current { in_progress: false, .. }) => TurnState::default(),
+        Some(Current { id, start, .. }) => {
+            TurnState { mid_turn: true, turn: id, start: Some(start) }
         }
-        return TurnState { mid_turn: true, turn: current.id, start: Some(current.start) };
+        None => state_without_current(history),
     }
-    let mid_turn = match user_positions(history).last() {
-        Some(&last) => !history.iter_from(last).any(|record| is_end(&record.class)),
-        None => false,
-    };
+}
+
+/// No start event says that a turn runs: the last message is unanswered, or the end of a turn
+/// follows it.
+fn state_without_current(history: &History) -> TurnState {
+    let mid_turn = last_user_position(history)
+        .is_some_and(|last| !history.iter_from(last).any(|record| is_end(&record.class)));
     TurnState { mid_turn, turn: None, start: None }
+}
+
+/// The turns before the current one, and how often an id is among them.
+#[derive(Default)]
+struct Older {
+    turns: Vec<Option<TurnRef>>,
+    named: HashMap<TurnRef, usize>,
+}
+
+impl Older {
+    fn extend(&mut self, closed: Option<Current>) {
+        let Some(Current { id, .. }) = closed else { return };
+        if let Some(id) = &id {
+            *self.named.entry(id.clone()).or_default() += 1;
+        }
+        self.turns.push(id);
+    }
+
+    fn has(&self, id: Option<&TurnRef>) -> bool {
+        id.is_some_and(|id| self.named.get(id).is_some_and(|&count| count > 0))
+    }
+
+    fn drop_last(&mut self, turns: u32) {
+        let left = self.turns.len().saturating_sub(turns as usize);
+        for id in self.turns.drain(left..).flatten() {
+            if let Some(count) = self.named.get_mut(&id) {
+                *count -= 1;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use coppicer_messages::{AbortReason, CallId, NewRecord, RecordClass, Seq, ToolKind};
 
-use super::replay::ViewItem;
+use super::outline::Outline;
+use super::replay::{ViewItem, view_of};
 use super::turns::{TurnState, turn_state};
 use super::{History, Line, MarkerKind};
 
-/// Why a list of items is not valid for a model.
+/// Why a history is not valid for a model (P9).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Flaw {
@@ -34,6 +35,20 @@ pub enum Flaw {
         /// The place in the list.
         at: usize,
     },
+    /// A fork has something that its source did not have before the cut, and that closes nothing.
+    #[error("record {at} of the fork comes from after the cut, or from nowhere")]
+    AfterCut {
+        /// The record of the fork.
+        at: Seq,
+    },
+    /// A fork ends with a call without a recorded output.
+    #[error("record {at}: the call `{call}` is left open at the end")]
+    LeftOpen {
+        /// The record of the call.
+        at: Seq,
+        /// The call.
+        call: CallId,
+    },
     /// Something that is no response item.
     #[error("item {at}: a {kind} is nothing that a model is shown")]
     NoItem {
@@ -44,12 +59,29 @@ pub enum Flaw {
     },
 }
 
+/// Checks that a model can be shown `history`: of what it is shown, each call has exactly one
+/// output, after it; each output has a call; an interruption is told once.
+///
+/// Debug builds check every history that the runtime shows, forks or resumes. Costs a pass over all
+/// of it.
+///
+/// # Errors
+/// The first flaw from the front; open calls come last.
+pub fn wire_validity(history: &History) -> Result<(), Flaw> {
+    items_validity(&view_of(history, &Outline::of(history)).items)
+}
+
+/// In debug builds: fails if a model cannot be shown `history`. Nothing in release builds.
+pub(crate) fn debug_check(history: &History) {
+    debug_assert_eq!(wire_validity(history), Ok(()), "P9: a history that is not valid for a model");
+}
+
 /// Checks that a model can be shown `items`: each call has exactly one output, after it; each
 /// output has a call; an interruption is told once.
 ///
 /// # Errors
 /// The first flaw from the front; open calls come last.
-pub fn wire_validity(items: &[ViewItem]) -> Result<(), Flaw> {
+pub fn items_validity(items: &[ViewItem]) -> Result<(), Flaw> {
     let mut open: Vec<(usize, &CallId, ToolKind)> = Vec::new();
     for (at, item) in items.iter().enumerate() {
         match &item.class {
@@ -186,6 +218,7 @@ pub(super) fn close_turn_in_state(
 ) -> Vec<NewRecord> {
     let mut closing = close_open_calls(history, now_ms);
     if !state.mid_turn {
+        debug_check_closed(history, &closing);
         return closing;
     }
     let told = matches!(
@@ -198,7 +231,19 @@ pub(super) fn close_turn_in_state(
     let tell = told && has_input(history, state) && !ends_with_marker(history);
     let marker = if tell { marker } else { MarkerKind::Disabled };
     closing.extend(Line::interrupted_boundary(now_ms, state.turn.as_deref(), marker, reason));
+    debug_check_closed(history, &closing);
     closing
+}
+
+/// In debug builds: fails if `closing` does not make the history valid, with its calls closed by
+/// records.
+fn debug_check_closed(history: &History, closing: &[NewRecord]) {
+    if cfg!(debug_assertions) {
+        let mut closed = history.clone();
+        closed.extend(closing.iter().cloned());
+        debug_check(&closed);
+        debug_assert_eq!(open_calls(&closed), [], "P9: a call without a recorded output");
+    }
 }
 
 /// Whether the unfinished turn has anything that a model would wonder about: its user's message,

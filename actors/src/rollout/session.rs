@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use coppicer_messages::{RecordClass, Seq};
 
-use super::reader::{Damage, RolloutLine, RolloutReader};
+use super::reader::{Damage, DamageReason, RolloutLine, RolloutReader};
 use crate::history::{History, HistoryMode, MetaError, SessionMeta};
 
 /// One session file, read.
@@ -80,7 +80,12 @@ impl SessionFile {
         for (_, blank) in blanks {
             line(blank)?;
         }
-        if newline_due && self.ends_with_newline {
+        // Where a torn line was left out, the line before it keeps its newline.
+        let is_torn = matches!(
+            self.damage.last(),
+            Some(Damage { reason: DamageReason::TornTail { .. }, .. })
+        );
+        if newline_due && (self.ends_with_newline || is_torn) {
             out.write_all(b"\n")?;
         }
         out.flush()

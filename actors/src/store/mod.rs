@@ -16,8 +16,8 @@ mod query;
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Record, RecordClass, Seq,
-    StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch,
+    AgentPath, Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, RecordClass, Seq, StoreError,
+    SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch,
     ThreadStatus,
 };
 use futures::future::BoxFuture;
@@ -530,8 +530,7 @@ pub fn view_start(history: &History) -> Seq {
 
 /// The preview of a thread: the beginning of its first user message.
 pub fn preview_of(history: &History) -> Option<String> {
-    let first: Option<&Record> = history.user_message(0).and_then(|seq| history.get(seq));
-    let text = crate::history::text_of(first?)?;
+    let text = crate::history::text_of(history.first_user_message()?)?;
     ThreadPatch::default().with_preview(&text).preview.value()
 }
 

@@ -182,7 +182,7 @@ pub fn shorts<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<String> 
 /// What a model is shown, in short names.
 pub fn view(history: &History) -> Vec<String> {
     let view = model_view(history);
-    coppicer_actors::wire_validity(&view.items).unwrap();
+    coppicer_actors::items_validity(&view.items).unwrap();
     let items = view.items.iter();
     items.map(|item| short(&item.class, &serde_json::from_slice(item.payload()).unwrap())).collect()
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use coppicer::{
-    Done, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadStore, digest, model_view,
-    open_calls, turn_state, wire_validity,
+    Done, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadStore, digest, open_calls,
+    turn_state, wire_validity,
 };
 
 use super::jobs::Job;
@@ -62,7 +62,7 @@ async fn state_of(
 /// A history is sound if a model can be shown it, and nothing in it is open.
 async fn check_history(store: &dyn ThreadStore, thread: ThreadId) -> Result<(), String> {
     let history = store.read(thread, None).await.map_err(|error| text::with_causes(&error))?;
-    wire_validity(&model_view(&history).items).map_err(|flaw| flaw.to_string())?;
+    wire_validity(&history).map_err(|flaw| flaw.to_string())?;
     let calls = open_calls(&history).len();
     if calls > 0 {
         return Err(format!("{} without an output", text::count(calls, "tool call")));

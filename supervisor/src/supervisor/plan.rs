@@ -90,7 +90,7 @@ pub(super) async fn plan(
             plan => plan.map_err(refused)?,
         };
         let now_ms = shared.clock.now().at_ms;
-        let mut records = vec![Line::session_meta(now_ms, &meta)];
+        let mut records = vec![Line::session_meta(now_ms, &meta.inheriting(&history))];
         let base = match &plan.kept {
             Kept::Prefix { cut: 0 } => None,
             Kept::Prefix { cut } => Some(Base { thread: from, cut: Seq(*cut) }),

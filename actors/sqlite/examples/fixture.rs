@@ -60,7 +60,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
             (SubmissionId::new("running")?, SubmissionState::Running { attempt: 2 }),
         ],
         status: Some(ThreadStatus::Running),
-        patch: ThreadPatch::default().with_preview("hello").with_name("the first"),
+        patch: Some(Box::new(ThreadPatch::default().with_preview("hello").with_name("the first"))),
         updated_ms: Some(1_780_473_602_000),
         ..Batch::default()
     };

@@ -71,20 +71,20 @@ pub(crate) fn encode(class: &RecordClass) -> Code<'_> {
         RecordClass::ToolOutput { call, kind } => tool(9, call, *kind, class),
         RecordClass::OtherItem => plain(10),
         RecordClass::TurnStarted { turn } => {
-            Code { kind: TURN_STARTED, detail: 0, reference: named(turn) }
+            Code { kind: TURN_STARTED, detail: 0, reference: named(turn.as_ref()) }
         }
         RecordClass::TurnCompleted { turn, failed } => {
-            Code { kind: 13, detail: i64::from(*failed), reference: named(turn) }
+            Code { kind: 13, detail: i64::from(*failed), reference: named(turn.as_ref()) }
         }
         RecordClass::TurnAborted { turn, reason } => {
-            Code { kind: 14, detail: abort_code(*reason), reference: named(turn) }
+            Code { kind: 14, detail: abort_code(*reason), reference: named(turn.as_ref()) }
         }
         RecordClass::RolledBack { turns } => {
             Code { kind: ROLLED_BACK, detail: i64::from(*turns), reference: None }
         }
         RecordClass::Compaction { replaced } => detailed(COMPACTION, *replaced),
         RecordClass::TurnContext { turn } => {
-            Code { kind: TURN_CONTEXT, detail: 0, reference: named(turn) }
+            Code { kind: TURN_CONTEXT, detail: 0, reference: named(turn.as_ref()) }
         }
         RecordClass::UserEvent => plain(18),
         RecordClass::AgentEvent => plain(19),
@@ -96,8 +96,8 @@ pub(crate) fn encode(class: &RecordClass) -> Code<'_> {
     }
 }
 
-fn named(turn: &Option<TurnRef>) -> Option<std::borrow::Cow<'_, str>> {
-    turn.as_deref().map(Into::into)
+fn named(turn: Option<&TurnRef>) -> Option<std::borrow::Cow<'_, str>> {
+    turn.map(|turn| (&**turn).into())
 }
 
 fn as_json(class: &RecordClass) -> Code<'_> {

@@ -29,9 +29,12 @@ mod pool;
 mod reader;
 mod rows;
 mod schema;
+mod seal;
 mod store;
+mod verify;
 mod writer;
 
 pub use error::OpenError;
 pub use options::{Access, Durability, SqliteOptions};
 pub use store::SqliteStore;
+pub use verify::{Finding, Verification};

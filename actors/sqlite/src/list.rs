@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 
-use coppicer_actors::{Archived, EdgeStatus, Order, SortBy, ThreadPage, ThreadQuery, descend};
-use coppicer_messages::ThreadId;
+use coppicer_actors::{
+    Archived, EdgeStatus, Order, SortBy, StoredThread, ThreadPage, ThreadQuery, descend,
+};
+use coppicer_messages::{Epoch, Seq, ThreadConfig, ThreadDetails, ThreadId, ThreadStatus};
 use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::error::Fault;
-use crate::rows::{THREAD_COLUMNS, THREAD_TABLES, edge_text, id_at, signed, thread_of};
+use crate::rows::{
+    DAMAGED_ROW, HOLDS_AT, THREAD_COLUMNS, THREAD_HOLDS, THREAD_TABLES, edge_text, id_at, signed,
+    thread_of,
+};
 
 /// The page that a query asks for.
 pub(crate) fn list(connection: &Connection, query: &ThreadQuery) -> Result<ThreadPage, Fault> {
@@ -65,7 +70,8 @@ pub(crate) fn list(connection: &Connection, query: &ThreadQuery) -> Result<Threa
         });
     }
     let mut sql = format!(
-        "SELECT {THREAD_COLUMNS} FROM {THREAD_TABLES} WHERE {} ORDER BY ",
+        "SELECT {THREAD_COLUMNS}, {} FROM {THREAD_TABLES} WHERE {} ORDER BY ",
+        *THREAD_HOLDS,
         wheres.join(" AND ")
     );
     if let Some(key) = key {
@@ -75,14 +81,52 @@ pub(crate) fn list(connection: &Connection, query: &ThreadQuery) -> Result<Threa
     write!(sql, "t.id {direction} LIMIT {}", query.page() + 1)
         .expect("a text takes what is written");
     let mut look = connection.prepare(&sql)?;
-    let rows = look.query_map(params_from_iter(values), |row| Ok(thread_of(row)?.stored))?;
+    let mut rows = look.query(params_from_iter(values))?;
     let mut page = ThreadPage::default();
-    page.threads = rows.collect::<rusqlite::Result<_>>()?;
+    while let Some(row) = rows.next()? {
+        page.threads.extend(shown(row)?);
+    }
     if page.threads.len() > query.page() {
         page.threads.truncate(query.page());
         page.next = page.threads.last().map(|thread| query.cursor_of(thread));
     }
     Ok(page)
+}
+
+/// A thread as it is listed: a damaged one with its id, so that it takes no other along; none if not
+/// even that can be read.
+fn shown(row: &Row<'_>) -> Result<Option<StoredThread>, Fault> {
+    if row.get::<_, bool>(HOLDS_AT)? {
+        return Ok(Some(thread_of(row)?.stored));
+    }
+    let Ok(id) = id_at(row, 0) else { return Ok(None) };
+    let mut thread = match thread_of(row) {
+        Ok(row) => row.stored,
+        Err(_) => unreadable(id),
+    };
+    thread.status = ThreadStatus::Damaged(DAMAGED_ROW.to_owned());
+    Ok(Some(thread))
+}
+
+/// A thread of which only the id is known.
+fn unreadable(id: ThreadId) -> StoredThread {
+    StoredThread {
+        id,
+        parent: None,
+        base: None,
+        depth: 0,
+        path: None,
+        config: ThreadConfig::default(),
+        status: ThreadStatus::NotFound,
+        rollout_path: None,
+        details: ThreadDetails::default(),
+        head: Seq(0),
+        settled: Seq(0),
+        epoch: Epoch(0),
+        created_ms: 0,
+        updated_ms: 0,
+        archived_ms: None,
+    }
 }
 
 /// A pattern for what has this text in it.

@@ -94,7 +94,7 @@ impl SqliteOptions {
 pub(crate) const PAGE_RECORDS: u64 = 1_000;
 
 /// Records that one transaction of the collector deletes.
-pub(crate) const COLLECT_RECORDS: i64 = 2_000;
+pub(crate) const COLLECT_RECORDS: usize = 2_000;
 
 /// Pages of the write-ahead log after which it is written back, by the commit that meets them.
 pub(crate) const CHECKPOINT_PAGES: u32 = 1_000;

@@ -7,17 +7,27 @@ use rusqlite::{Connection, params};
 use crate::class::{Code, checksum, decode};
 use crate::error::{Fault, is_of_the_disk, says};
 use crate::options::PAGE_RECORDS;
-use crate::rows::{find_thread, signed, unsigned};
+use crate::rows::{damaged_row, find_thread, signed, unsigned};
 use crate::writer::Share;
 
 /// What a thread shares with others, oldest first, and where its own records begin.
-pub(crate) fn lineage_of(connection: &Connection, pk: i64) -> rusqlite::Result<(Vec<Share>, u64)> {
-    let mut look = connection
-        .prepare_cached("SELECT src, lo, hi FROM lineage WHERE thread = ?1 ORDER BY ord")?;
+pub(crate) fn lineage_of(
+    connection: &Connection,
+    thread: ThreadId,
+    pk: i64,
+) -> Result<(Vec<Share>, u64), Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT src, lo, hi, crc = seal(thread, ord, src, lo, hi) FROM lineage
+             WHERE thread = ?1 ORDER BY ord",
+    )?;
     let rows = look.query_map([pk], |row| {
-        Ok(Share { src: row.get(0)?, lo: unsigned(row, 1)?, hi: unsigned(row, 2)? })
+        if !row.get::<_, bool>(3)? {
+            return Ok(None);
+        }
+        Ok(Some(Share { src: row.get(0)?, lo: unsigned(row, 1)?, hi: unsigned(row, 2)? }))
     })?;
-    let shares: Vec<Share> = rows.collect::<rusqlite::Result<_>>()?;
+    let shares = rows.collect::<rusqlite::Result<Option<Vec<Share>>>>()?;
+    let shares = shares.ok_or_else(|| damaged_row(thread))?;
     let own = shares.last().map_or(0, |share| share.hi);
     Ok((shares, own))
 }
@@ -99,7 +109,7 @@ pub(crate) fn read_range(
     let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
     let from = from.min(end);
     let mut history = if from.0 == 0 { History::new() } else { History::starting_at(from) };
-    let (mut shares, own) = lineage_of(connection, row.pk)?;
+    let (mut shares, own) = lineage_of(connection, thread, row.pk)?;
     shares.push(Share { src: row.pk, lo: own, hi: u64::MAX });
     for share in shares {
         let hi = share.hi.min(end.0);
@@ -134,7 +144,7 @@ pub(crate) fn find_view_start(
 ) -> Result<Seq, Fault> {
     let row = find_thread(connection, thread)?;
     let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
-    let (mut shares, own) = lineage_of(connection, row.pk)?;
+    let (mut shares, own) = lineage_of(connection, thread, row.pk)?;
     shares.push(Share { src: row.pk, lo: own, hi: end.0 });
     let mut look = connection.prepare_cached(
         "SELECT seq, kind, detail FROM record

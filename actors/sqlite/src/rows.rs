@@ -1,5 +1,7 @@
 //! Rows of threads, submissions and mail, and the values that they stand for.
 
+use std::sync::LazyLock;
+
 use coppicer_actors::{Base, EdgeStatus, StoredThread};
 use coppicer_messages::{
     Epoch, Outcome, Seq, StoreError, SubmissionState, ThreadConfig, ThreadDetails, ThreadId,
@@ -9,12 +11,26 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::error::Fault;
+use crate::seal;
 
 /// The columns that [`thread_of`] reads, of `thread t`, `state s` and `status_text n`.
 pub(crate) const THREAD_COLUMNS: &str = "t.id, t.parent, t.edge, t.base, t.base_cut, t.depth, \
      t.path, t.rollout_path, t.created_ms, t.archived_ms, t.name, t.title, t.preview, t.git_sha, \
      t.git_branch, t.git_origin_url, t.cwd, t.model, t.source, t.thread_source, t.nickname, t.role, \
      t.config, s.head, s.settled, s.epoch, s.updated_ms, s.status, n.text, t.damaged_seq, t.pk";
+
+/// Whether the rows that [`THREAD_COLUMNS`] are of are as they were sealed: the column behind them.
+pub(crate) static THREAD_HOLDS: LazyLock<String> = LazyLock::new(|| {
+    let (thread, state) = (seal::THREAD.holds("t"), seal::STATE.holds("s"));
+    format!("{thread} AND {state} AND (n.thread IS NULL OR {})", seal::STATUS_TEXT.holds("n"))
+});
+
+static FIND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {THREAD_COLUMNS}, {} FROM {THREAD_TABLES} WHERE t.id = ?1 AND t.hidden = 0",
+        *THREAD_HOLDS
+    )
+});
 
 /// The tables that [`THREAD_COLUMNS`] are of.
 pub(crate) const THREAD_TABLES: &str =
@@ -122,13 +138,31 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
     })
 }
 
+/// Where [`THREAD_HOLDS`] stands behind the other columns.
+pub(crate) const HOLDS_AT: usize = 31;
+
+/// What is said of a thread of which something beside its records is damaged.
+pub(crate) const DAMAGED_ROW: &str =
+    "what the store keeps of the thread does not match its checksum";
+
+/// Something that the store keeps of a thread beside its records is damaged.
+pub(crate) fn damaged_row(thread: ThreadId) -> Fault {
+    let reason = DAMAGED_ROW.to_owned();
+    StoreError::Corrupt { thread, seq: Seq(0), reason }.into()
+}
+
 /// The thread of this id.
 pub(crate) fn find_thread(connection: &Connection, thread: ThreadId) -> Result<ThreadRow, Fault> {
-    let sql =
-        format!("SELECT {THREAD_COLUMNS} FROM {THREAD_TABLES} WHERE t.id = ?1 AND t.hidden = 0");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_row([thread.to_string()], thread_of).optional()?;
-    found.ok_or(Fault::Refused(StoreError::NotFound { thread }))
+    let mut statement = connection.prepare_cached(&FIND)?;
+    let found = statement
+        .query_row([thread.to_string()], |row| {
+            let holds: bool = row.get(HOLDS_AT)?;
+            // What does not hold may not even be of the right form.
+            holds.then(|| thread_of(row)).transpose()
+        })
+        .optional()?
+        .ok_or(StoreError::NotFound { thread })?;
+    found.ok_or_else(|| damaged_row(thread))
 }
 
 pub(crate) fn edge_of(text: &str) -> Option<EdgeStatus> {

@@ -9,7 +9,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x436f_7070;
 const STEPS: [&str; 2] = [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
 
 /// The newest version.
-pub(crate) const VERSION: i64 = STEPS.len() as i64;
+pub(crate) const VERSION: i64 = STEPS.len().cast_signed() as i64;
 
 /// Brings a file from version `from` to the newest one, in one transaction of the caller's.
 pub(crate) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
@@ -31,6 +31,7 @@ pub(crate) struct Object {
 /// What stands in a file that is not what a store of `version` has, or what it lacks; in words.
 pub(crate) fn foreign(connection: &Connection, version: i64) -> rusqlite::Result<Option<String>> {
     let expected = Connection::open_in_memory()?;
+    crate::seal::teach(&expected)?;
     for step in STEPS.iter().take(usize::try_from(version).unwrap_or(0)) {
         expected.execute_batch(step)?;
     }

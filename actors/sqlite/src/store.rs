@@ -19,6 +19,7 @@ use crate::error::{Fault, OpenError};
 use crate::open::open;
 use crate::options::SqliteOptions;
 use crate::pool::Pool;
+use crate::verify::{Verification, verify};
 use crate::writer::{Request, Writer};
 use crate::{list, reader, rows};
 
@@ -71,6 +72,15 @@ impl SqliteStore {
     /// Carries out what waits and lets go of the file. Blocks for as long as that takes.
     pub fn close(mut self) {
         self.writer.close();
+    }
+
+    /// Checks the whole store as it is now: the file (SQLite's own check), every checksum, and what
+    /// must be so between threads, records, edges and submissions. Reads every page; writes go on.
+    ///
+    /// # Errors
+    /// `Unavailable`: the file cannot be read at all. What is wrong in it is in the answer.
+    pub async fn verify(&self) -> Result<Verification, StoreError> {
+        self.pool.read(verify).await.map_err(|failed| failed.0)
     }
 
     /// Reads. A damaged record that is met takes its thread out of use.
@@ -183,7 +193,7 @@ impl ThreadStore for SqliteStore {
     }
 
     fn watch(&self, told: StoreWatch) {
-        self.writer.watch(told);
+        self.writer.watch(&told);
     }
 }
 

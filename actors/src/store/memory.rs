@@ -206,7 +206,9 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     if let Some(status) = batch.status {
         row.thread.status = status;
     }
-    row.thread.apply(&batch.patch);
+    if let Some(patch) = &batch.patch {
+        row.thread.apply(patch);
+    }
     row.thread.updated_ms = batch.updated_ms.unwrap_or(row.thread.updated_ms);
     if batch.settled {
         row.thread.settled = row.thread.head;

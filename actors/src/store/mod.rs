@@ -254,8 +254,8 @@ pub struct Batch {
     pub mail_taken: Vec<MailId>,
     /// The thread's status after it.
     pub status: Option<ThreadStatus>,
-    /// What changes of what is known of the thread.
-    pub patch: ThreadPatch,
+    /// What changes of what is known of the thread; boxed, because few appends change any of it.
+    pub patch: Option<Box<ThreadPatch>>,
     /// When a turn of the thread began or ended with it, in milliseconds since the Unix epoch.
     pub updated_ms: Option<u64>,
     /// Whether nothing is open after it: no turn runs, and every call has its output. Writes nothing
@@ -272,7 +272,7 @@ impl Batch {
             && self.mail.is_empty()
             && self.mail_taken.is_empty()
             && self.status.is_none()
-            && self.patch.is_empty()
+            && self.patch.is_none()
             && self.updated_ms.is_none()
     }
 }

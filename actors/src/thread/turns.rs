@@ -68,7 +68,8 @@ impl ThreadCore {
                 }
                 if !self.has_preview {
                     self.has_preview = true;
-                    batch.patch = ThreadPatch::default().with_preview(&input.preview());
+                    let patch = ThreadPatch::default().with_preview(&input.preview());
+                    batch.patch = Some(Box::new(patch));
                 }
                 batch.states.push((id.clone(), SubmissionState::Running { attempt }));
                 running.submissions.push(id.clone());

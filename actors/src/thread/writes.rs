@@ -39,7 +39,11 @@ impl Writes {
         batch.states.extend(more.states);
         batch.mail.extend(more.mail);
         batch.mail_taken.extend(more.mail_taken);
-        batch.patch.merge(more.patch);
+        match (&mut batch.patch, more.patch) {
+            (Some(patch), Some(later)) => patch.merge(*later),
+            (None, later) => batch.patch = later,
+            (Some(_), None) => {}
+        }
         batch.status = more.status.or_else(|| batch.status.take());
         batch.updated_ms = more.updated_ms.or(batch.updated_ms);
     }

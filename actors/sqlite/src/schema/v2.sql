@@ -1,6 +1,19 @@
+ALTER TABLE thread ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE thread SET crc = seal(pk, id, hidden, parent, edge, base, base_cut, head_base, depth, path, rollout_path,
+  created_ms, archived_ms, damaged_seq, name, title, preview, git_sha, git_branch, git_origin_url,
+  cwd, model, source, thread_source, nickname, role, config);
+ALTER TABLE state ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE state SET crc = seal(thread, head, settled, epoch, appends, updated_ms, status);
+ALTER TABLE status_text ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE status_text SET crc = seal(thread, text);
+ALTER TABLE lineage ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE lineage SET crc = seal(thread, ord, src, lo, hi);
+ALTER TABLE submission ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE submission SET crc = seal(pk, thread, id, digest, seq, attempt, outcome, body);
+ALTER TABLE mail ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+UPDATE mail SET crc = seal(pk, reader, id, trigger, body);
 CREATE TABLE garbage(
-  thread INTEGER PRIMARY KEY,
-  from_seq INTEGER NOT NULL
+  thread INTEGER PRIMARY KEY
 ) STRICT;
 CREATE VIEW threads AS
 SELECT

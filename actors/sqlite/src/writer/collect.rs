@@ -1,13 +1,17 @@
 //! Deleting threads, and collecting what nobody needs any more.
 
+use std::sync::LazyLock;
+
 use coppicer_actors::Fence;
 use coppicer_messages::{StoreError, ThreadId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::threads::seal_thread;
 use crate::error::Fault;
 use crate::list::descendants;
 use crate::options::COLLECT_RECORDS;
 use crate::rows::find_thread;
+use crate::seal::THREAD;
 
 /// Deletes a thread and all below it: how many.
 pub(super) fn delete(connection: &Connection, thread: ThreadId) -> Result<u64, Fault> {
@@ -46,6 +50,7 @@ fn remove(connection: &Connection, pk: i64) -> Result<(), Fault> {
     ] {
         connection.prepare_cached(sql)?.execute([pk])?;
     }
+    seal_thread(connection, pk)?;
     // What it shared itself may be needed by nobody from here on.
     let mut bases = connection
         .prepare_cached("DELETE FROM lineage WHERE thread = ?1 RETURNING src")?
@@ -58,43 +63,55 @@ fn remove(connection: &Connection, pk: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Marks the records of a hidden thread that no fork shares for collection.
+/// Marks a hidden thread as one with records to collect.
 fn discard(connection: &Connection, pk: i64) -> Result<(), Fault> {
     connection
         .prepare_cached(
-            "INSERT INTO garbage(thread, from_seq)
-             SELECT pk, coalesce((SELECT max(hi) FROM lineage WHERE src = pk), 0)
-             FROM thread WHERE pk = ?1 AND hidden = 1
-             ON CONFLICT(thread) DO UPDATE SET from_seq = excluded.from_seq",
+            "INSERT OR IGNORE INTO garbage(thread)
+             SELECT pk FROM thread WHERE pk = ?1 AND hidden = 1",
         )?
         .execute([pk])?;
     Ok(())
 }
 
-/// Collects a portion in a transaction of its own: whether there is more.
+/// Collects a portion in a transaction of its own: whether there is more. What may go is found anew
+/// each time: the records of a hidden thread that no fork shares.
 pub(super) fn collect(connection: &Connection) -> rusqlite::Result<bool> {
     let transaction = connection.unchecked_transaction()?;
-    let next = transaction
-        .prepare_cached("SELECT thread, from_seq FROM garbage LIMIT 1")?
-        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+    let next: Option<i64> = transaction
+        .prepare_cached("SELECT thread FROM garbage LIMIT 1")?
+        .query_row([], |row| row.get(0))
         .optional()?;
-    let Some((pk, from)) = next else { return Ok(false) };
-    let deleted = transaction
-        .prepare_cached(
-            "DELETE FROM record WHERE rowid IN (
-               SELECT rowid FROM record WHERE thread = ?1 AND seq >= ?2 LIMIT ?3)",
-        )?
-        .execute(params![pk, from, COLLECT_RECORDS])?;
-    if (deleted as i64) < COLLECT_RECORDS {
+    let Some(pk) = next else { return Ok(false) };
+    let hidden = transaction.prepare_cached(&HIDDEN)?.exists([pk])?;
+    let deleted = if hidden {
+        transaction
+            .prepare_cached(
+                "DELETE FROM record WHERE rowid IN (
+                   SELECT rowid FROM record WHERE thread = ?1
+                     AND seq >= (SELECT coalesce(max(hi), 0) FROM lineage WHERE src = ?1)
+                   LIMIT ?2)",
+            )?
+            .execute(params![pk, COLLECT_RECORDS.cast_signed() as i64])?
+    } else {
+        0
+    };
+    if deleted < COLLECT_RECORDS {
         transaction.prepare_cached("DELETE FROM garbage WHERE thread = ?1")?.execute([pk])?;
         // The row goes with the last record.
         transaction
             .prepare_cached(
                 "DELETE FROM thread WHERE pk = ?1 AND hidden = 1
-                   AND NOT EXISTS (SELECT 1 FROM lineage WHERE src = ?1)",
+                   AND NOT EXISTS (SELECT 1 FROM lineage WHERE src = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM record WHERE thread = ?1)",
             )?
             .execute([pk])?;
     }
     transaction.commit()?;
     Ok(true)
 }
+
+/// Whether a thread is hidden, and its row says so soundly.
+static HIDDEN: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT 1 FROM thread WHERE pk = ?1 AND hidden = 1 AND {}", THREAD.holds("thread"))
+});

@@ -56,7 +56,7 @@ impl Committer {
         if let Err(error) = self.connect() {
             let refusal = unavailable(&error);
             self.health.ailing(&says(&error));
-            return batch.into_iter().for_each(|request| request.refuse(refusal.clone()));
+            return refuse(batch, &refusal);
         }
         match self.try_commit(&batch) {
             Ok(answers) => {
@@ -78,7 +78,7 @@ impl Committer {
                 if is_of_the_disk(&error) {
                     self.part(&error);
                 }
-                batch.into_iter().for_each(|request| request.refuse(refusal.clone()));
+                refuse(batch, &refusal);
             }
             Err(Failure::Unknown(error)) => {
                 self.part(&error);
@@ -96,7 +96,7 @@ impl Committer {
                 let reason = "another process took the store over".to_owned();
                 self.health.ailing(&reason);
                 let refusal = StoreError::Unavailable { reason };
-                batch.into_iter().for_each(|request| request.refuse(refusal.clone()));
+                refuse(batch, &refusal);
             }
         }
     }
@@ -193,6 +193,12 @@ impl Committer {
         if let Some(Err((_, error))) = self.connection.map(Connection::close) {
             tracing::warn!(error = says(&error), "the store was not closed cleanly");
         }
+    }
+}
+
+fn refuse(batch: Vec<Request>, refusal: &StoreError) {
+    for request in batch {
+        request.refuse(refusal.clone());
     }
 }
 

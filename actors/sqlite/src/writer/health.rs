@@ -18,7 +18,7 @@ struct State {
 
 impl Health {
     /// Tells `told` of changes from now on, and at once if the store is ailing.
-    pub(crate) fn watch(&self, told: StoreWatch) {
+    pub(crate) fn watch(&self, told: &StoreWatch) {
         let ailing = {
             let mut state = self.state.lock();
             state.watches.push(told.clone());

@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn watch(&self, told: StoreWatch) {
+    pub(crate) fn watch(&self, told: &StoreWatch) {
         self.health.watch(told);
     }
 

@@ -10,7 +10,7 @@ use super::threads::{Share, apply_patch};
 use crate::class::{Code, checksum, encode};
 use crate::error::Fault;
 use crate::options::SqliteOptions;
-use crate::rows::{find_thread, signed, status_text, unsigned};
+use crate::rows::{damaged_row, find_thread, signed, status_text, unsigned};
 
 pub(super) fn check_records(records: &[NewRecord], options: &SqliteOptions) -> Result<(), Fault> {
     let max = options.record_bytes_max;
@@ -27,23 +27,32 @@ struct Gate {
     head: Seq,
     settled: Seq,
     appends: u64,
+    updated_ms: u64,
+    status: String,
 }
 
 fn gate(connection: &Connection, thread: ThreadId) -> Result<Gate, Fault> {
     let mut look = connection.prepare_cached(
-        "SELECT s.thread, s.epoch, s.head, s.settled, s.appends FROM thread t
-         JOIN state s ON s.thread = t.pk WHERE t.id = ?1 AND t.hidden = 0",
+        "SELECT s.thread, s.epoch, s.head, s.settled, s.appends, s.updated_ms, s.status,
+           s.crc = seal(s.thread, s.head, s.settled, s.epoch, s.appends, s.updated_ms, s.status)
+         FROM thread t JOIN state s ON s.thread = t.pk WHERE t.id = ?1 AND t.hidden = 0",
     )?;
     let found = look.query_row([thread.to_string()], |row| {
-        Ok(Gate {
+        if !row.get::<_, bool>(7)? {
+            return Ok(None);
+        }
+        Ok(Some(Gate {
             pk: row.get(0)?,
             epoch: unsigned(row, 1)?,
             head: Seq(unsigned(row, 2)?),
             settled: Seq(unsigned(row, 3)?),
             appends: unsigned(row, 4)?,
-        })
+            updated_ms: unsigned(row, 5)?,
+            status: row.get(6)?,
+        }))
     });
-    found.optional()?.ok_or(Fault::Refused(StoreError::NotFound { thread }))
+    let found = found.optional()?.ok_or(StoreError::NotFound { thread })?;
+    found.ok_or_else(|| damaged_row(thread))
 }
 
 pub(super) fn append(
@@ -54,7 +63,8 @@ pub(super) fn append(
     options: &SqliteOptions,
 ) -> Result<Seq, Fault> {
     let Fence { thread, epoch } = fence;
-    let Gate { pk, epoch: newest, head, settled, appends } = gate(connection, thread)?;
+    let Gate { pk, epoch: newest, head, settled, appends, updated_ms, status } =
+        gate(connection, thread)?;
     if newest != epoch.0 {
         return Err(StoreError::Fenced { thread }.into());
     }
@@ -71,31 +81,27 @@ pub(super) fn append(
     let after = head.plus(batch.records.len() as u64);
     let appends = if batch.number == 0 { appends } else { batch.number };
     let settled = if batch.settled { after } else { settled };
-    match batch.updated_ms {
-        None => connection
-            .prepare_cached(
-                "UPDATE state SET head = ?2, settled = ?3, appends = ?4 WHERE thread = ?1",
-            )?
-            .execute(params![pk, signed(after.0), signed(settled.0), signed(appends)])?,
-        Some(at) => connection
-            .prepare_cached(
-                "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = ?5
-                 WHERE thread = ?1",
-            )?
-            .execute(params![
-                pk,
-                signed(after.0),
-                signed(settled.0),
-                signed(appends),
-                signed(at)
-            ])?,
-    };
+    let status_name = batch.status.as_ref().map_or(status.as_str(), |status| status.name());
+    connection
+        .prepare_cached(
+            "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = ?5, status = ?6,
+               crc = seal(thread, ?2, ?3, epoch, ?4, ?5, ?6)
+             WHERE thread = ?1",
+        )?
+        .execute(params![
+            pk,
+            signed(after.0),
+            signed(settled.0),
+            signed(appends),
+            signed(batch.updated_ms.unwrap_or(updated_ms)),
+            status_name
+        ])?;
     submissions(connection, pk, head, batch)?;
     if let Some(status) = &batch.status {
-        set_status(connection, pk, status)?;
+        say_status(connection, pk, status)?;
     }
-    if !batch.patch.is_empty() {
-        apply_patch(connection, &mut find_thread(connection, thread)?, &batch.patch)?;
+    if let Some(patch) = &batch.patch {
+        apply_patch(connection, &mut find_thread(connection, thread)?, patch)?;
     }
     mail(connection, pk, batch)?;
     Ok(after)
@@ -105,8 +111,10 @@ fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Re
     for new in &batch.accepted {
         connection
             .prepare_cached(
-                "INSERT INTO submission(thread, id, digest, seq, attempt, body)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5) ON CONFLICT(thread, id) DO NOTHING",
+                "INSERT INTO submission(pk, thread, id, digest, seq, attempt, body, crc)
+                 SELECT n.pk, ?1, ?2, ?3, ?4, 0, ?5, seal(n.pk, ?1, ?2, ?3, ?4, 0, NULL, ?5)
+                 FROM (SELECT coalesce(max(pk), 0) + 1 AS pk FROM submission) n
+                 WHERE true ON CONFLICT(thread, id) DO NOTHING",
             )?
             .execute(params![pk, new.id.as_str(), new.digest, signed(head.0), &*new.body])?;
     }
@@ -114,7 +122,8 @@ fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Re
         match state {
             SubmissionState::Ended(outcome) => connection
                 .prepare_cached(
-                    "UPDATE submission SET outcome = ?3, body = NULL
+                    "UPDATE submission SET outcome = ?3, body = NULL,
+                       crc = seal(pk, thread, id, digest, seq, attempt, ?3, NULL)
                      WHERE thread = ?1 AND id = ?2 AND outcome IS NULL",
                 )?
                 .execute(params![pk, id.as_str(), json(outcome)?])?,
@@ -125,7 +134,8 @@ fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Re
                 };
                 connection
                     .prepare_cached(
-                        "UPDATE submission SET attempt = ?3
+                        "UPDATE submission SET attempt = ?3,
+                           crc = seal(pk, thread, id, digest, seq, ?3, outcome, body)
                          WHERE thread = ?1 AND id = ?2 AND outcome IS NULL",
                     )?
                     .execute(params![pk, id.as_str(), attempt])?
@@ -139,8 +149,10 @@ fn mail(connection: &Connection, pk: i64, batch: &Batch) -> Result<(), Fault> {
     for out in &batch.mail {
         connection
             .prepare_cached(
-                "INSERT INTO mail(reader, id, trigger, body)
-                 SELECT pk, ?2, ?3, ?4 FROM thread WHERE id = ?1 AND hidden = 0
+                "INSERT INTO mail(pk, reader, id, trigger, body, crc)
+                 SELECT n.pk, t.pk, ?2, ?3, ?4, seal(n.pk, t.pk, ?2, ?3, ?4)
+                 FROM thread t, (SELECT coalesce(max(pk), 0) + 1 AS pk FROM mail) n
+                 WHERE t.id = ?1 AND t.hidden = 0
                  ON CONFLICT(reader, id) DO NOTHING",
             )?
             .execute(params![
@@ -153,7 +165,10 @@ fn mail(connection: &Connection, pk: i64, batch: &Batch) -> Result<(), Fault> {
     // After the mail: a thread may take what it is sent in the same append.
     for id in &batch.mail_taken {
         connection
-            .prepare_cached("UPDATE mail SET body = NULL WHERE reader = ?1 AND id = ?2")?
+            .prepare_cached(
+                "UPDATE mail SET body = NULL, crc = seal(pk, reader, id, trigger, NULL)
+                 WHERE reader = ?1 AND id = ?2",
+            )?
             .execute(params![pk, &**id])?;
     }
     Ok(())
@@ -234,14 +249,12 @@ pub(super) fn copy_records(
     Ok(())
 }
 
-pub(super) fn set_status(
+/// Keeps the text of a status, if it has one; its name stands in the state.
+pub(super) fn say_status(
     connection: &Connection,
     pk: i64,
     status: &ThreadStatus,
 ) -> Result<(), Fault> {
-    connection
-        .prepare_cached("UPDATE state SET status = ?2 WHERE thread = ?1 AND status <> ?2")?
-        .execute(params![pk, status.name()])?;
     match status_text(status) {
         None => {} // what an earlier status said is not read
         Some(None) => {
@@ -251,7 +264,10 @@ pub(super) fn set_status(
         }
         Some(Some(text)) => {
             connection
-                .prepare_cached("INSERT OR REPLACE INTO status_text(thread, text) VALUES (?1, ?2)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO status_text(thread, text, crc)
+                     VALUES (?1, ?2, seal(?1, ?2))",
+                )?
                 .execute(params![pk, text])?;
         }
     }

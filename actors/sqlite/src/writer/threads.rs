@@ -10,11 +10,14 @@ use coppicer_messages::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::records::{check_records, copy_records, insert_records, set_status};
+use super::records::{check_records, copy_records, insert_records, say_status};
 use crate::error::Fault;
 use crate::options::SqliteOptions;
 use crate::reader::lineage_of;
-use crate::rows::{ThreadRow, config_text, digest_at, edge_text, find_thread, signed, state_at};
+use crate::rows::{
+    ThreadRow, config_text, damaged_row, digest_at, edge_text, find_thread, signed, state_at,
+};
+use crate::seal::SEAL_THREAD;
 
 pub(super) fn create(
     connection: &Connection,
@@ -51,7 +54,8 @@ pub(super) fn create(
         for (ord, share) in (0i64..).zip(&shares) {
             connection
                 .prepare_cached(
-                    "INSERT INTO lineage(thread, ord, src, lo, hi) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO lineage(thread, ord, src, lo, hi, crc)
+                     VALUES (?1, ?2, ?3, ?4, ?5, seal(?1, ?2, ?3, ?4, ?5))",
                 )?
                 .execute(params![pk, ord, share.src, signed(share.lo), signed(share.hi)])?;
         }
@@ -61,8 +65,8 @@ pub(super) fn create(
     let settled = if new.settled { head } else { Seq(0) };
     connection
         .prepare_cached(
-            "INSERT INTO state(thread, head, settled, epoch, appends, updated_ms, status)
-             VALUES (?1, ?2, ?3, 1, 0, ?4, ?5)",
+            "INSERT INTO state(thread, head, settled, epoch, appends, updated_ms, status, crc)
+             VALUES (?1, ?2, ?3, 1, 0, ?4, ?5, seal(?1, ?2, ?3, 1, 0, ?4, ?5))",
         )?
         .execute(params![
             pk,
@@ -71,7 +75,7 @@ pub(super) fn create(
             signed(new.created_ms),
             new.status.name()
         ])?;
-    set_status(connection, pk, &new.status)?;
+    say_status(connection, pk, &new.status)?;
     let fence = Fence { thread, epoch: Epoch(1) };
     let stored = find_thread(connection, thread)?.stored;
     Ok(Acquired { fence, thread: stored, open: Vec::new(), mail: Vec::new() })
@@ -87,7 +91,7 @@ pub(crate) struct Share {
 
 /// Where the records of a thread before `cut` are.
 fn shared(connection: &Connection, base: &ThreadRow, cut: Seq) -> Result<Vec<Share>, Fault> {
-    let (mut shares, own) = lineage_of(connection, base.pk)?;
+    let (mut shares, own) = lineage_of(connection, base.stored.id, base.pk)?;
     shares.push(Share { src: base.pk, lo: own, hi: u64::MAX });
     shares.retain_mut(|share| {
         share.hi = share.hi.min(cut.0);
@@ -105,7 +109,7 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
            ?20, ?21, ?22, ?23)",
     )?;
-    Ok(insert.insert(params![
+    let pk = insert.insert(params![
         new.id.to_string(),
         new.parent.map(|parent| parent.to_string()),
         new.parent.map(|_| edge_text(EdgeStatus::Open)),
@@ -129,7 +133,15 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
         config.nickname,
         config.role,
         config_text(config),
-    ])?)
+    ])?;
+    seal_thread(connection, pk)?;
+    Ok(pk)
+}
+
+/// Seals the row of a thread after a change to it.
+pub(super) fn seal_thread(connection: &Connection, pk: i64) -> Result<(), Fault> {
+    connection.prepare_cached(&SEAL_THREAD)?.execute([pk])?;
+    Ok(())
 }
 
 fn exists(connection: &Connection, thread: ThreadId) -> Result<bool, Fault> {
@@ -145,50 +157,67 @@ pub(super) fn acquire(connection: &Connection, thread: ThreadId) -> Result<Acqui
     }
     row.stored.epoch = row.stored.epoch.next();
     connection
-        .prepare_cached("UPDATE state SET epoch = ?2, appends = 0 WHERE thread = ?1")?
+        .prepare_cached(
+            "UPDATE state SET epoch = ?2, appends = 0,
+               crc = seal(thread, head, settled, ?2, 0, updated_ms, status)
+             WHERE thread = ?1",
+        )?
         .execute(params![row.pk, signed(row.stored.epoch.0)])?;
     Ok(Acquired {
         fence: Fence { thread, epoch: row.stored.epoch },
-        open: open_submissions(connection, row.pk)?,
-        mail: unread(connection, row.pk)?,
+        open: open_submissions(connection, &row)?,
+        mail: unread(connection, &row)?,
         thread: row.stored,
     })
 }
 
-fn open_submissions(connection: &Connection, pk: i64) -> Result<Vec<OpenSubmission>, Fault> {
+fn open_submissions(
+    connection: &Connection,
+    row: &ThreadRow,
+) -> Result<Vec<OpenSubmission>, Fault> {
     let mut look = connection.prepare_cached(
-        "SELECT id, seq, attempt, outcome, body FROM submission
-         WHERE thread = ?1 AND outcome IS NULL ORDER BY pk",
+        "SELECT id, seq, attempt, outcome, body,
+           crc = seal(pk, thread, id, digest, seq, attempt, outcome, body)
+         FROM submission WHERE thread = ?1 AND outcome IS NULL ORDER BY pk",
     )?;
-    let rows = look.query_map([pk], |row| {
+    let rows = look.query_map([row.pk], |row| {
+        if !row.get::<_, bool>(5)? {
+            return Ok(None);
+        }
         let id = row.get_ref(0)?.as_str()?;
         let id = SubmissionId::new(id).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
         })?;
-        Ok(OpenSubmission {
+        Ok(Some(OpenSubmission {
             id,
             seq: Seq(crate::rows::unsigned(row, 1)?),
             state: state_at(row, 2)?,
             body: row.get_ref(4)?.as_blob_or_null()?.unwrap_or_default().into(),
-        })
+        }))
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let open = rows.collect::<rusqlite::Result<Option<Vec<_>>>>()?;
+    open.ok_or_else(|| damaged_row(row.stored.id))
 }
 
-fn unread(connection: &Connection, pk: i64) -> Result<Vec<Mail>, Fault> {
+fn unread(connection: &Connection, row: &ThreadRow) -> Result<Vec<Mail>, Fault> {
     let mut look = connection.prepare_cached(
-        "SELECT body FROM mail WHERE reader = ?1 AND body IS NOT NULL ORDER BY pk",
+        "SELECT body, crc = seal(pk, reader, id, trigger, body) FROM mail
+         WHERE reader = ?1 AND body IS NOT NULL ORDER BY pk",
     )?;
-    let rows = look.query_map([pk], |row| {
-        serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(|error| {
+    let rows = look.query_map([row.pk], |row| {
+        if !row.get::<_, bool>(1)? {
+            return Ok(None);
+        }
+        serde_json::from_str(row.get_ref(0)?.as_str()?).map(Some).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mail = rows.collect::<rusqlite::Result<Option<Vec<_>>>>()?;
+    mail.ok_or_else(|| damaged_row(row.stored.id))
 }
 
 pub(super) fn mail(connection: &Connection, thread: ThreadId) -> Result<Vec<Mail>, Fault> {
-    unread(connection, find_thread(connection, thread)?.pk)
+    unread(connection, &find_thread(connection, thread)?)
 }
 
 pub(super) fn submission(
@@ -198,13 +227,22 @@ pub(super) fn submission(
 ) -> Result<Option<KnownSubmission>, Fault> {
     let pk = find_thread(connection, thread)?.pk;
     let mut look = connection.prepare_cached(
-        "SELECT digest, seq, attempt, outcome FROM submission WHERE thread = ?1 AND id = ?2",
+        "SELECT digest, seq, attempt, outcome,
+           crc = seal(pk, thread, id, digest, seq, attempt, outcome, body)
+         FROM submission WHERE thread = ?1 AND id = ?2",
     )?;
     let found = look.query_row(params![pk, id.as_str()], |row| {
+        if !row.get::<_, bool>(4)? {
+            return Ok(None);
+        }
         let seq = Seq(crate::rows::unsigned(row, 1)?);
-        Ok(KnownSubmission::new(digest_at(row, 0)?, seq, state_at(row, 2)?))
+        Ok(Some(KnownSubmission::new(digest_at(row, 0)?, seq, state_at(row, 2)?)))
     });
-    Ok(found.optional()?)
+    match found.optional()? {
+        None => Ok(None),
+        Some(None) => Err(damaged_row(thread)),
+        Some(known) => Ok(known),
+    }
 }
 
 pub(super) fn put_edge(
@@ -212,20 +250,23 @@ pub(super) fn put_edge(
     child: ThreadId,
     change: EdgeChange,
 ) -> Result<(), Fault> {
-    let child = child.to_string();
-    match change {
+    let changed = match change {
         EdgeChange::Status(status) => connection
             .prepare_cached(
-                "UPDATE thread SET edge = ?2 WHERE id = ?1 AND hidden = 0 AND parent IS NOT NULL",
+                "UPDATE thread SET edge = ?2 WHERE id = ?1 AND hidden = 0 AND parent IS NOT NULL
+                 RETURNING pk",
             )?
-            .execute(params![child, edge_text(status)])?,
+            .query_row(params![child.to_string(), edge_text(status)], |row| row.get(0)),
         EdgeChange::Parent(parent, status) => connection
             .prepare_cached(
-                "UPDATE thread SET parent = ?2, edge = ?3 WHERE id = ?1 AND hidden = 0",
+                "UPDATE thread SET parent = ?2, edge = ?3 WHERE id = ?1 AND hidden = 0 RETURNING pk",
             )?
-            .execute(params![child, parent.to_string(), edge_text(status)])?,
+            .query_row(
+                params![child.to_string(), parent.to_string(), edge_text(status)],
+                |row| row.get(0),
+            ),
     };
-    Ok(())
+    changed.optional()?.map_or(Ok(()), |pk| seal_thread(connection, pk))
 }
 
 pub(super) fn patch(
@@ -270,7 +311,7 @@ pub(super) fn apply_patch(
             config.role,
             path.as_ref().map(ToString::to_string),
         ])?;
-    Ok(())
+    seal_thread(connection, row.pk)
 }
 
 pub(super) fn archive(
@@ -283,6 +324,7 @@ pub(super) fn archive(
     connection
         .prepare_cached("UPDATE thread SET archived_ms = ?2 WHERE pk = ?1")?
         .execute(params![row.pk, row.stored.archived_ms.map(signed)])?;
+    seal_thread(connection, row.pk)?;
     Ok(row.stored)
 }
 
@@ -294,23 +336,44 @@ pub(super) fn quarantine(
     seq: Seq,
     reason: &str,
 ) -> Result<bool, Fault> {
-    let row = find_thread(connection, thread)?;
-    if row.damaged_at.is_some() {
+    // Read as it is: it may be its own row that is damaged.
+    let found = connection
+        .prepare_cached(
+            "SELECT t.pk, t.damaged_seq, s.status FROM thread t JOIN state s ON s.thread = t.pk
+             WHERE t.id = ?1 AND t.hidden = 0",
+        )?
+        .query_row([thread.to_string()], |row| {
+            let known = row.get::<_, Option<i64>>(1)?.is_some();
+            Ok((row.get::<_, i64>(0)?, known && row.get_ref(2)?.as_str()? == "damaged"))
+        })
+        .optional()?;
+    let Some((pk, known)) = found else {
+        return Err(StoreError::NotFound { thread }.into());
+    };
+    if known {
         return Ok(false);
     }
-    let what = format!("record {seq}: {reason}");
+    let status = ThreadStatus::Damaged(format!("record {seq}: {reason}"));
     connection
         .prepare_cached("UPDATE thread SET damaged_seq = ?2 WHERE pk = ?1")?
-        .execute(params![row.pk, signed(seq.0)])?;
-    connection
-        .prepare_cached("UPDATE state SET epoch = epoch + 1, appends = 0 WHERE thread = ?1")?
-        .execute([row.pk])?;
-    set_status(connection, row.pk, &ThreadStatus::Damaged(what.clone()))?;
-    let outcome = Outcome::Failed { error: format!("the thread is damaged: {what}") };
+        .execute(params![pk, signed(seq.0)])?;
+    seal_thread(connection, pk)?;
     connection
         .prepare_cached(
-            "UPDATE submission SET outcome = ?2, body = NULL WHERE thread = ?1 AND outcome IS NULL",
+            "UPDATE state SET epoch = epoch + 1, appends = 0, status = ?2,
+               crc = seal(thread, head, settled, epoch + 1, 0, updated_ms, ?2)
+             WHERE thread = ?1",
         )?
-        .execute(params![row.pk, super::records::json(&outcome)?])?;
+        .execute(params![pk, status.name()])?;
+    say_status(connection, pk, &status)?;
+    let outcome =
+        Outcome::Failed { error: format!("the thread is damaged: record {seq}: {reason}") };
+    connection
+        .prepare_cached(
+            "UPDATE submission SET outcome = ?2, body = NULL,
+               crc = seal(pk, thread, id, digest, seq, attempt, ?2, NULL)
+             WHERE thread = ?1 AND outcome IS NULL",
+        )?
+        .execute(params![pk, super::records::json(&outcome)?])?;
     Ok(true)
 }

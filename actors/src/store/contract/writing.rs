@@ -70,7 +70,7 @@ cases! {
     async fn an_append_changes_what_is_known_of_its_thread(store) {
         let fence = make_root(&store, 1).await.fence;
         let batch = Batch {
-            patch: ThreadPatch::default().with_preview("what is asked"),
+            patch: Some(Box::new(ThreadPatch::default().with_preview("what is asked"))),
             updated_ms: Some(77),
             ..Batch::default()
         };
@@ -191,7 +191,7 @@ cases! {
             mail: vec![mail_to(2, "never")],
             mail_taken: vec![MailId::from("kept")],
             status: Some(ThreadStatus::Shutdown),
-            patch: ThreadPatch::default().with_name("never"),
+            patch: Some(Box::new(ThreadPatch::default().with_name("never"))),
             updated_ms: Some(99),
             settled: true,
         };

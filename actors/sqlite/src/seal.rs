@@ -1,0 +1,182 @@
+//! The checksum of a row: every table has one, so that nothing in the file changes unnoticed.
+//!
+//! It is a function of SQL, `seal(column, …)`, so that a row is sealed in the statement that writes
+//! it and checked in the one that reads it. Records have one of their own kind (`class::checksum`),
+//! made where their bytes are at hand.
+
+use std::sync::LazyLock;
+
+use rusqlite::Connection;
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef;
+
+/// The columns of a table that its seal covers.
+pub(crate) struct Sealed {
+    pub(crate) table: &'static str,
+    /// What a finding says of its rows.
+    pub(crate) what: &'static str,
+    columns: &'static [&'static str],
+}
+
+pub(crate) const THREAD: Sealed = Sealed {
+    table: "thread",
+    what: "the row of a thread",
+    columns: &[
+        "pk",
+        "id",
+        "hidden",
+        "parent",
+        "edge",
+        "base",
+        "base_cut",
+        "head_base",
+        "depth",
+        "path",
+        "rollout_path",
+        "created_ms",
+        "archived_ms",
+        "damaged_seq",
+        "name",
+        "title",
+        "preview",
+        "git_sha",
+        "git_branch",
+        "git_origin_url",
+        "cwd",
+        "model",
+        "source",
+        "thread_source",
+        "nickname",
+        "role",
+        "config",
+    ],
+};
+
+pub(crate) const STATE: Sealed = Sealed {
+    table: "state",
+    what: "the state of a thread",
+    columns: &["thread", "head", "settled", "epoch", "appends", "updated_ms", "status"],
+};
+
+pub(crate) const STATUS_TEXT: Sealed =
+    Sealed { table: "status_text", what: "the status of a thread", columns: &["thread", "text"] };
+
+pub(crate) const LINEAGE: Sealed = Sealed {
+    table: "lineage",
+    what: "what a fork shares",
+    columns: &["thread", "ord", "src", "lo", "hi"],
+};
+
+pub(crate) const SUBMISSION: Sealed = Sealed {
+    table: "submission",
+    what: "a submission",
+    columns: &["pk", "thread", "id", "digest", "seq", "attempt", "outcome", "body"],
+};
+
+pub(crate) const MAIL: Sealed =
+    Sealed { table: "mail", what: "mail", columns: &["pk", "reader", "id", "trigger", "body"] };
+
+/// Every table whose rows are sealed.
+pub(crate) const ALL: [Sealed; 6] = [THREAD, STATE, STATUS_TEXT, LINEAGE, SUBMISSION, MAIL];
+
+impl Sealed {
+    /// The seal of a row of the table under this alias.
+    pub(crate) fn of(&self, alias: &str) -> String {
+        let columns: Vec<String> =
+            self.columns.iter().map(|column| format!("{alias}.{column}")).collect();
+        format!("seal({})", columns.join(", "))
+    }
+
+    /// The column that says whose a row is.
+    pub(crate) fn owner(&self) -> &'static str {
+        let owners = ["thread", "reader", "pk"];
+        owners.into_iter().find(|owner| self.columns.contains(owner)).unwrap_or("pk")
+    }
+
+    /// Whether a row of the table under this alias is as it was sealed.
+    pub(crate) fn holds(&self, alias: &str) -> String {
+        format!("{alias}.crc = {}", self.of(alias))
+    }
+}
+
+/// Seals the row of a thread after a change to it.
+pub(crate) static SEAL_THREAD: LazyLock<String> =
+    LazyLock::new(|| format!("UPDATE thread SET crc = {} WHERE pk = ?1", THREAD.of("thread")));
+
+/// Teaches a connection to seal.
+pub(crate) fn teach(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8
+        | FunctionFlags::SQLITE_DETERMINISTIC
+        | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_scalar_function("seal", -1, flags, |row| Ok(seal(row)))
+}
+
+fn seal(row: &Context<'_>) -> i64 {
+    let mut crc = 0;
+    for column in 0..row.len() {
+        let (kind, bytes): (u8, &[u8]) = match row.get_raw(column) {
+            ValueRef::Null => (0, &[]),
+            ValueRef::Integer(number) => {
+                crc = crc32c::crc32c_append(crc, &[1]);
+                crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+                continue;
+            }
+            ValueRef::Real(number) => {
+                crc = crc32c::crc32c_append(crc, &[2]);
+                crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+                continue;
+            }
+            ValueRef::Text(text) => (3, text),
+            ValueRef::Blob(blob) => (4, blob),
+        };
+        crc = crc32c::crc32c_append(crc, &[kind]);
+        crc = crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes());
+        crc = crc32c::crc32c_append(crc, bytes);
+    }
+    i64::from(crc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_tells_kinds_lengths_and_places_apart() {
+        let connection = Connection::open_in_memory().unwrap();
+        teach(&connection).unwrap();
+        let seals: Vec<i64> = [
+            "seal('ab', 'c')",
+            "seal('a', 'bc')",
+            "seal('abc')",
+            "seal('abc', NULL)",
+            "seal(NULL, 'abc')",
+            "seal(x'616263')",
+            "seal(1)",
+            "seal('1')",
+            "seal(1.0)",
+            "seal(0)",
+            "seal(NULL)",
+            "seal('')",
+        ]
+        .iter()
+        .map(|sql| connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0)).unwrap())
+        .collect();
+        let distinct: std::collections::BTreeSet<&i64> = seals.iter().collect();
+        assert_eq!(distinct.len(), seals.len(), "{seals:?}");
+    }
+
+    #[test]
+    fn every_column_of_every_table_is_under_a_seal() {
+        let connection = Connection::open_in_memory().unwrap();
+        teach(&connection).unwrap();
+        crate::schema::migrate(&connection, 0).unwrap();
+        for sealed in ALL {
+            let sql = format!("SELECT name FROM pragma_table_info('{}')", sealed.table);
+            let mut look = connection.prepare(&sql).unwrap();
+            let names: Vec<String> =
+                look.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            let expected: Vec<&str> = sealed.columns.iter().copied().chain(["crc"]).collect();
+            assert_eq!(names, expected, "{}", sealed.table);
+        }
+    }
+}

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 mod bad_input;
+mod continued;
+mod damage;
 mod files;
+mod opening;
 mod run;
+mod store;
 mod support;

@@ -74,6 +74,8 @@ pub(super) async fn keep(
             }
         }
     }
+    // What the store has keeps the place that it has there.
+    problems.retain(|problem| !matches!(problem, Problem::NoParent { thread, .. } if kept.known.contains(thread)));
     kept
 }
 

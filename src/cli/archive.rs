@@ -50,7 +50,7 @@ struct Which {
 
 pub(super) fn archive(args: &ArchiveArgs) -> Result<Verdict, Failure> {
     let now = now_ms();
-    each(&args.which, async |store, thread| {
+    each(&args.which, &async |store, thread| {
         let (done, archived) = Done::channel();
         store.archive(thread.id, Some(now), done);
         archived.await?;
@@ -59,7 +59,7 @@ pub(super) fn archive(args: &ArchiveArgs) -> Result<Verdict, Failure> {
 }
 
 pub(super) fn unarchive(args: &UnarchiveArgs) -> Result<Verdict, Failure> {
-    each(&args.which, async |store, thread| {
+    each(&args.which, &async |store, thread| {
         let (done, archived) = Done::channel();
         store.archive(thread.id, None, done);
         archived.await?;
@@ -69,7 +69,7 @@ pub(super) fn unarchive(args: &UnarchiveArgs) -> Result<Verdict, Failure> {
 
 pub(super) fn delete(args: &DeleteArgs) -> Result<Verdict, Failure> {
     debug_assert!(args.yes, "the parser demands it");
-    each(&args.which, async |store, thread| {
+    each(&args.which, &async |store, thread| {
         let (done, deleted) = Done::channel();
         store.delete(thread.id, done);
         match deleted.await {
@@ -85,7 +85,7 @@ pub(super) fn delete(args: &DeleteArgs) -> Result<Verdict, Failure> {
 /// is changed.
 fn each(
     which: &Which,
-    change: impl AsyncFn(&dyn ThreadStore, &StoredThread) -> Result<String, StoreError>,
+    change: &impl AsyncFn(&dyn ThreadStore, &StoredThread) -> Result<String, StoreError>,
 ) -> Result<Verdict, Failure> {
     let (rows, well) = work_on(which.store.open()?, async |store| {
         let mut found: Vec<StoredThread> = Vec::new();

@@ -1,6 +1,6 @@
 //! `coppicer export`: a thread as one session file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use coppicer::{
     Done, History, MemoryStore, NewRecord, NewThread, RecordClass, SessionMeta, StoredThread,
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
 
 /// Whether a text that is no file is more likely a file that is missing than a thread.
 fn looks_like_a_path(text: &str) -> bool {
-    text.ends_with(".jsonl") || text.starts_with('.')
+    text.starts_with('.') || Path::new(text).extension().is_some_and(|end| end == "jsonl")
 }
 
 fn of_store(args: &Args, text: &str) -> Result<Verdict, Failure> {

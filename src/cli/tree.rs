@@ -111,7 +111,7 @@ fn grow(threads: &[StoredThread], top: Option<ThreadId>) -> Vec<(usize, usize)> 
     for (at, thread) in threads.iter().enumerate() {
         match thread.parent.filter(|(parent, _)| known.contains(parent)) {
             Some((parent, _)) if Some(thread.id) != top => {
-                below.entry(parent).or_default().push(at)
+                below.entry(parent).or_default().push(at);
             }
             _ => roots.push(at),
         }

@@ -101,36 +101,6 @@ impl EngineSession for CrashingSession {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draws(seed: u64, probability: f64) -> Vec<Option<Crash>> {
-        let lot = Lot { seed, probability };
-        let thread = |n: u8| ThreadId::from_parts(1_000, [n; 10]);
-        let turn = |n: u32| TurnId::new(format!("run.{n}")).unwrap();
-        (0..=255).flat_map(|t| (0..20).map(move |n| lot.draw(thread(t), &turn(n)))).collect()
-    }
-
-    #[test]
-    fn the_same_seed_draws_the_same_and_the_share_is_the_probability() {
-        assert_eq!(draws(1, 0.3), draws(1, 0.3));
-        assert_ne!(draws(1, 0.3), draws(2, 0.3));
-        let crashes = draws(1, 0.3).into_iter().flatten().count();
-        let share = crashes as f64 / (256.0 * 20.0);
-        assert!((0.27..0.33).contains(&share), "{share}");
-        for crash in [Crash::AtOnce, Crash::InCall, Crash::AtEnd] {
-            assert!(draws(1, 0.3).contains(&Some(crash)));
-        }
-    }
-
-    #[test]
-    fn nothing_and_everything_can_crash() {
-        assert!(draws(1, 0.0).iter().all(Option::is_none));
-        assert!(draws(1, 1.0).iter().all(Option::is_some));
-    }
-}
-
 /// What the turn works on; none if mail started it.
 fn submission_of(input: &TurnInput) -> Option<&SubmissionId> {
     input.items.iter().find_map(|item| match item {

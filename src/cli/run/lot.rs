@@ -63,23 +63,30 @@ fn mix(mut z: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn drawn(seed: u64, probability: f64) -> Vec<bool> {
+    fn draws(seed: u64, probability: f64) -> Vec<Option<Crash>> {
         let lot = Lot { seed, probability };
-        let thread = ThreadId::from_parts(1, [1; 10]);
-        let draw = |turn: u32| {
-            Lot::drawn_for(thread, &lot.submission("replay", "fresh", &turn.to_string())).is_some()
-        };
-        (0..1_000).map(draw).collect()
+        let thread = |n: u8| ThreadId::from_parts(1_000, [n; 10]);
+        let submission = |n: u32| lot.submission("replay", "fresh", &n.to_string());
+        let draw = |t, n| Lot::drawn_for(thread(t), &submission(n));
+        (0..=255).flat_map(|t| (0..20).map(move |n| draw(t, n))).collect()
     }
 
     #[test]
-    fn a_lot_falls_as_often_as_it_says_and_the_same_each_time() {
-        let crashes = |seed, probability| drawn(seed, probability).iter().filter(|&&c| c).count();
-        assert_eq!(crashes(1, 0.0), 0);
-        assert_eq!(crashes(1, 1.0), 1_000);
-        assert!((250..350).contains(&crashes(1, 0.3)), "{}", crashes(1, 0.3));
-        assert_eq!(drawn(7, 0.3), drawn(7, 0.3));
-        assert_ne!(drawn(7, 0.3), drawn(8, 0.3));
+    fn the_same_seed_draws_the_same_and_the_share_is_the_probability() {
+        assert_eq!(draws(1, 0.3), draws(1, 0.3));
+        assert_ne!(draws(1, 0.3), draws(2, 0.3));
+        let crashes = draws(1, 0.3).into_iter().flatten().count();
+        let share = crashes as f64 / (256.0 * 20.0);
+        assert!((0.27..0.33).contains(&share), "{share}");
+        for crash in [Crash::AtOnce, Crash::InCall, Crash::AtEnd] {
+            assert!(draws(1, 0.3).contains(&Some(crash)));
+        }
+    }
+
+    #[test]
+    fn nothing_and_everything_can_crash() {
+        assert!(draws(1, 0.0).iter().all(Option::is_none));
+        assert!(draws(1, 1.0).iter().all(Option::is_some));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod bad_input;
 mod continued;
 mod damage;
 mod files;
+mod hosted;
 mod opening;
 mod run;
 mod store;

@@ -1,6 +1,7 @@
 //! The commands that work on a store.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -218,6 +219,19 @@ fn an_exported_thread_comes_back_byte_for_byte() {
     assert_eq!(fs::read_to_string(&out).unwrap(), lines);
     let ran = home.coppicer(["export", "missing.jsonl", "-o", "nowhere.jsonl"]);
     ran.says(&["missing.jsonl", "there is no such file"]);
+}
+
+#[test]
+fn that_nobody_reads_on_is_no_failure() {
+    let home = home();
+    for args in [&["threads", "--json"][..], &["tree"], &["show", ROOT], &["verify"]] {
+        let mut command = home.command();
+        let mut child =
+            command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{args:?}: {ran:?}");
+    }
 }
 
 #[test]

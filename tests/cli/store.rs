@@ -62,6 +62,31 @@ fn what_the_store_has_otherwise_is_told_by_name_and_left_alone() {
 }
 
 #[test]
+fn a_session_whose_parent_came_before_is_put_below_it_and_runs_alone() {
+    let (home, tree) = (Home::new(), files_in(&examples().join("tree")));
+    let file = |thread: &str| {
+        let found = tree.iter().find(|file| file.to_str().unwrap().contains(thread));
+        found.unwrap().to_str().unwrap()
+    };
+    home.well(["import", file(ROOT)]);
+    home.well(["import", file(CHILD)]);
+    let report = home.well(["run", "--json", file(GRANDCHILD)]).json();
+    assert_eq!((&report["threads"], &report["trees"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(report["turns"], json!({ "completed": 3 }));
+    let rows = home.well(["tree", "--json"]).json_lines();
+    assert_eq!(ids(&rows), [ROOT, CHILD, GRANDCHILD]);
+    let levels: Vec<_> =
+        rows.iter().map(|row| (row["level"].as_u64(), row["depth"].as_u64())).collect();
+    assert_eq!(levels, [0, 1, 2].map(|level| (Some(level), Some(level))));
+    // With the others it runs as if they had all come together.
+    let all = examples().join("tree");
+    let report = home.well(["run", "--json", all.to_str().unwrap()]).json();
+    assert_eq!((&report["threads"], &report["trees"]), (&4.into(), &1.into()), "{report}");
+    assert_eq!(report["continued"]["threads"], 3);
+    home.well(["verify"]);
+}
+
+#[test]
 fn a_list_has_pages_orders_and_a_search() {
     let home = home();
     let all = home.well(["threads", "--json"]).json_lines();

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::Args;
 use super::engine::engine;
-use super::forest::{Place, plant};
+use super::forest::{Place, parents_elsewhere, plant};
 use super::jobs::{self, Interrupt, Job, Orders};
-use super::keep::{config, keep};
+use super::keep::{config, keep, stored_depths};
 use super::load::{Loaded, load};
 use super::lot::Lot;
 use super::memory::resident_bytes;
@@ -43,7 +43,9 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
         None => Arc::new(MemoryStore::new()),
     };
     let Loaded { sessions, mut problems, files } = load(&args.paths);
-    let mut places = plant(&sessions, &mut problems);
+    let stored = stored_depths(&*store, parents_elsewhere(&sessions)).await;
+    let stored = stored.map_err(Failure::StoreAsked)?;
+    let mut places = plant(&sessions, &stored, &mut problems);
     let lot = Lot { seed: args.seed, probability: args.crash };
     let orders = Orders { turns: args.turns, lot, engine: args.engine };
     let mut jobs: BTreeMap<ThreadId, Job> = sessions
@@ -81,7 +83,8 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     let mut up: BTreeSet<ThreadId> = BTreeSet::new();
     let handles = resume(&runtime, &places, &mut report).await;
     up.extend(handles.iter().map(ThreadHandle::id));
-    let is_root = |place: &&Place| place.parent.is_none() && up.contains(&place.thread);
+    let hangs = |place: &Place| place.parent.is_some_and(|parent| up.contains(&parent));
+    let is_root = |place: &&Place| up.contains(&place.thread) && !hangs(place);
     report.trees = places.iter().filter(is_root).count();
     if !handles.is_empty() {
         let (threads, trees) =

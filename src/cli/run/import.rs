@@ -1,13 +1,13 @@
 //! `coppicer import`: recorded sessions into a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use coppicer::{ThreadId, ThreadStore, recorded_turns};
 
-use super::forest::{Place, plant};
-use super::keep::keep;
+use super::forest::{Place, parents_elsewhere, plant};
+use super::keep::{keep, stored_depths};
 use super::load::{Loaded, load};
 use crate::cli::store::{StoreArgs, work_on};
 use crate::cli::{Failure, Verdict, say, text};
@@ -30,8 +30,9 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Result<Verdict, Failure> {
     let Loaded { sessions, mut problems, files } = load(&args.paths);
-    let places = plant(&sessions, &mut problems);
     let (kept, rows) = work_on(args.store.open_or_make()?, async |store| {
+        let stored = stored_depths(store, parents_elsewhere(&sessions)).await;
+        let places = plant(&sessions, &stored.map_err(Failure::StoreAsked)?, &mut problems);
         let kept = keep(store, sessions, &places, &mut problems).await;
         let mut rows = Vec::with_capacity(places.len());
         for place in preorder(&places).into_iter().filter(|place| kept.has(place.thread)) {
@@ -60,9 +61,12 @@ pub(in crate::cli) fn run(args: &Args) -> Result<Verdict, Failure> {
 
 /// Each thread followed by what is below it.
 fn preorder(places: &[Place]) -> Vec<&Place> {
+    let given: BTreeSet<ThreadId> = places.iter().map(|place| place.thread).collect();
     let mut below: BTreeMap<Option<ThreadId>, Vec<&Place>> = BTreeMap::new();
     for place in places {
-        below.entry(place.parent).or_default().push(place);
+        // What hangs on a thread of the store that is not given stands for itself.
+        let parent = place.parent.filter(|parent| given.contains(parent));
+        below.entry(parent).or_default().push(place);
     }
     let mut next: Vec<&Place> = below.remove(&None).unwrap_or_default();
     next.reverse();

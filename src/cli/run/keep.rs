@@ -52,11 +52,13 @@ pub(super) async fn keep(
     problems: &mut Vec<Problem>,
 ) -> Kept {
     let mut kept = Kept::default();
+    let given: BTreeSet<ThreadId> = places.iter().map(|place| place.thread).collect();
     for level in places.chunk_by(|one, other| one.depth == other.depth) {
         let mut imports = Vec::new();
         for place in level {
             let Some(session) = sessions.remove(&place.thread) else { continue };
-            match place.parent.filter(|&parent| !kept.has(parent)) {
+            let parent = place.parent.filter(|parent| given.contains(parent));
+            match parent.filter(|&parent| !kept.has(parent)) {
                 Some(parent) => {
                     let line = meta_line(&session.path);
                     let (thread, path) = (place.thread, session.path);
@@ -77,6 +79,22 @@ pub(super) async fn keep(
     // What the store has keeps the place that it has there.
     problems.retain(|problem| !matches!(problem, Problem::NoParent { thread, .. } if kept.known.contains(thread)));
     kept
+}
+
+/// The depths of those of `threads` that the store has.
+pub(super) async fn stored_depths(
+    store: &dyn ThreadStore,
+    threads: BTreeSet<ThreadId>,
+) -> Result<BTreeMap<ThreadId, u32>, StoreError> {
+    let mut depths = BTreeMap::new();
+    for thread in threads {
+        match store.thread(thread).await {
+            Ok(stored) => drop(depths.insert(thread, stored.depth)),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(depths)
 }
 
 enum Imported {

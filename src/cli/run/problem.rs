@@ -38,8 +38,8 @@ pub(super) enum Problem {
     )]
     ParentStays { thread: ThreadId, parent: ThreadId, path: PathBuf, line: Option<u64> },
     #[error(
-        "{}{}: the parent of thread {thread} is in none of the files: {parent}; name its file too \
-         (the thread runs as a root)", path.display(), at(*line)
+        "{}{}: the parent of thread {thread} is in none of the files, nor in the store: {parent}; \
+         name its file too (the thread runs as a root)", path.display(), at(*line)
     )]
     NoParent { thread: ThreadId, parent: ThreadId, path: PathBuf, line: Option<u64> },
     #[error(

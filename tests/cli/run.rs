@@ -165,4 +165,11 @@ fn an_interrupt_closes_everything_and_reports() {
         assert_eq!(report[none], serde_json::json!([]), "{report}");
     }
     assert_eq!((&report["lost"], &report["timed_out"]), (&0.into(), &0.into()), "{report}");
+
+    // Run again, it does the rest. What ran when it was interrupted has ended so, one turn a thread.
+    let report = home.well(["run", "--json", "--turns", "40", examples().to_str().unwrap()]).json();
+    let turns = |outcome: &str| report["turns"][outcome].as_u64().unwrap_or(0);
+    let cut = turns("interrupted") + turns("returned");
+    assert_eq!(turns("completed") + cut, 12 * 40 + 1, "{report}");
+    assert!(cut <= 12, "{report}");
 }

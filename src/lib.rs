@@ -68,22 +68,23 @@ pub use coppicer_actors::{
     write_flattened, write_history,
 };
 pub use coppicer_messages::{
-    AbortReason, Accepted, AgentPath, Asker, Backoff, CallId, Change, CloseError, CloseOrder,
-    CloseReport, CloseScope, CodecError, ControlError, Deadline, Delivery, Ended, Epoch, Event,
-    EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, Fact, ForkPoint, ForkRefusal,
-    GitDetails, GitPatch, IdError, InputPart, Interrupted, KnownSubmission, LeaseKind,
-    LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash, OnSpent,
-    Op, Origin, Outcome, OutcomeError, PathError, Phase, Placement, QuestionId, Raw, Record,
-    RecordClass, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq, SpawnError,
-    SpawnOrigin, SpawnThread, StatusFact, StoreError, Submission, SubmissionId, SubmissionState,
-    SubmitError, TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent, ThreadId,
-    ThreadPatch, ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput, decode,
-    encode, status_after,
+    AbortReason, Accepted, AgentPath, ArchiveError, Asker, Backoff, CallId, Change, CloseError,
+    CloseOrder, CloseReport, CloseScope, CodecError, ControlError, Deadline, DeleteError, Delivery,
+    Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, Fact,
+    ForkPoint, ForkRefusal, GitDetails, GitPatch, IdError, InputPart, Interrupted, KnownSubmission,
+    LeaseKind, LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash,
+    OnSpent, Op, Origin, Outcome, OutcomeError, PatchError, PathError, Phase, Placement,
+    QuestionId, Raw, Record, RecordClass, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent,
+    Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, Submission, SubmissionId,
+    SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent,
+    ThreadId, ThreadPatch, ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput,
+    decode, encode, status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{
     Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,
 };
 pub use coppicer_supervisor::{
-    Audit, ImportThread, LeaseOwner, LeaseRow, Resumed, Runtime, RuntimeBuilder, StartError,
+    Audit, ImportThread, LeaseOwner, LeaseRow, Recover, Resumed, Runtime, RuntimeBuilder,
+    StartError,
 };

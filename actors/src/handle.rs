@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use coppicer_messages::{
     Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, Deadline, EventKind,
-    Interrupted, LeaseKind, Op, Outcome, OutcomeError, QuestionId, Reply, Submission, SubmissionId,
-    SubmissionState, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadMsg, ThreadStatus,
+    Interrupted, LeaseKind, Op, Outcome, OutcomeError, QuestionId, Reply, SpawnError, Submission,
+    SubmissionId, SubmissionState, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadMsg,
+    ThreadStatus,
 };
 
 use crate::engine::TurnWorld;
 use crate::history::History;
-use crate::slot::{Slot, ThreadView};
+use crate::slot::{Door, Slot, ThreadView};
 use crate::store::Done;
 use crate::taps::{Tap, TapFilter, TapOptions};
 
@@ -25,6 +26,39 @@ use crate::taps::{Tap, TapFilter, TapOptions};
 pub struct ThreadHandle {
     slot: Arc<Slot>,
     world: Arc<TurnWorld>,
+    /// Dropped after `slot`.
+    last: LastWord,
+}
+
+/// Tells the supervisor that a handle of a dormant thread was let go of: the thread may leave memory.
+struct LastWord {
+    world: Arc<TurnWorld>,
+    of: Option<ThreadId>,
+}
+
+impl Clone for LastWord {
+    fn clone(&self) -> Self {
+        Self { world: self.world.clone(), of: None }
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(thread) = self.of {
+            self.world.uplink.send(SupervisorMsg::LetGo { thread });
+        }
+    }
+}
+
+impl Drop for ThreadHandle {
+    fn drop(&mut self) {
+        // The table, the directory, and this one; others would tell it themselves.
+        const HELD_BY_NOBODY_ELSE: usize = 3;
+        let last = Arc::strong_count(&self.slot) <= HELD_BY_NOBODY_ELSE;
+        if last && self.slot.door() == Door::Dormant {
+            self.last.of = Some(self.slot.thread());
+        }
+    }
 }
 
 /// How a submission is sent.
@@ -63,8 +97,9 @@ impl SubmitOptions {
 impl ThreadHandle {
     /// The handle of a slot.
     #[doc(hidden)]
-    pub const fn new(slot: Arc<Slot>, world: Arc<TurnWorld>) -> Self {
-        Self { slot, world }
+    pub fn new(slot: Arc<Slot>, world: Arc<TurnWorld>) -> Self {
+        let last = LastWord { world: world.clone(), of: None };
+        Self { slot, world, last }
     }
 
     /// The thread's id.
@@ -140,7 +175,10 @@ impl ThreadHandle {
         let is_control = submission.op.is_control();
         let make = || message_as(&self.world, submission, id, false, deadline);
         send(&self.slot, is_control, make)?.wait().await?;
-        waiting.wait().await
+        match waiting.wait().await {
+            Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission).await,
+            outcome => outcome,
+        }
     }
 
     /// Waits for the outcome of a submission, as long as that takes. Answers at once for one that
@@ -163,17 +201,38 @@ impl ThreadHandle {
     ) -> Result<Outcome, OutcomeError> {
         // Registered before looking, so that an outcome in between is not missed.
         let waiting = self.await_outcome(submission, self.world.clock.deadline(budget));
+        if let Some(outcome) = self.look_up(submission).await? {
+            return Ok(outcome);
+        }
+        match waiting.wait().await {
+            Err(OutcomeError::Closed { .. }) => self.settled(submission).await,
+            outcome => outcome,
+        }
+    }
+
+    /// The outcome that the store has of a submission by now; none if it has not ended.
+    async fn look_up(&self, submission: &SubmissionId) -> Result<Option<Outcome>, OutcomeError> {
         let (done, found) = Done::channel();
         self.world.store.submission(self.id(), submission, done);
         match found.await {
-            Ok(Some(known)) => match known.state {
-                SubmissionState::Ended(outcome) => Ok(outcome),
-                _ => waiting.wait().await,
-            },
+            Ok(Some(known)) => Ok(match known.state {
+                SubmissionState::Ended(outcome) => Some(outcome),
+                _ => None,
+            }),
             Ok(None) => {
                 Err(OutcomeError::Unknown { thread: self.id(), submission: submission.clone() })
             }
             Err(error) => Err(OutcomeError::Store(error)),
+        }
+    }
+
+    /// The outcome of a submission whose thread is closed, if the store has one: it may have been
+    /// written while nobody was left to tell it (P3).
+    async fn settled(&self, submission: &SubmissionId) -> Result<Outcome, OutcomeError> {
+        let closed = || OutcomeError::Closed { thread: self.id(), submission: submission.clone() };
+        match self.look_up(submission).await {
+            Ok(outcome) => outcome.ok_or_else(closed),
+            Err(_) => Err(closed()),
         }
     }
 
@@ -314,6 +373,43 @@ impl ThreadHandle {
 
 /// Long enough to be no deadline.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The slot of a thread. One that has none is brought up first, if it is in the store and not closed.
+///
+/// # Errors
+/// It could not be brought up by the deadline.
+#[doc(hidden)]
+pub async fn slot_or_wake(
+    world: &TurnWorld,
+    thread: ThreadId,
+    deadline: Deadline,
+) -> Result<Arc<Slot>, SpawnError> {
+    loop {
+        if let Some(slot) = (world.find)(thread) {
+            return Ok(slot);
+        }
+        let lease = world.leases.grant(LeaseKind::PendingReply);
+        let (reply, answer) = Reply::channel(deadline, Some(lease));
+        if !world.uplink.send(SupervisorMsg::Wake { thread, reply }) {
+            return Err(SpawnError::RuntimeEnded);
+        }
+        // Up, and most likely still there; if it went to sleep again, it is woken again.
+        answer.wait().await?;
+    }
+}
+
+/// Why a submission to a thread without a slot was not accepted.
+#[doc(hidden)]
+pub fn not_woken(thread: ThreadId, refusal: SpawnError) -> SubmitError {
+    match refusal {
+        SpawnError::NotFound { thread } => SubmitError::NotFound { thread },
+        SpawnError::Closed { .. } | SpawnError::Closing { .. } => SubmitError::Closed { thread },
+        SpawnError::Store(error) => SubmitError::Store(error),
+        SpawnError::NoAnswer => SubmitError::NoAnswer,
+        SpawnError::RuntimeEnded => SubmitError::RuntimeEnded,
+        reason => SubmitError::NotUp { thread, reason: Box::new(reason) },
+    }
+}
 
 /// Sends a submission to a slot, refused at once when it is full.
 pub(crate) async fn submit_to(

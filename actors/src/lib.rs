@@ -25,9 +25,9 @@ pub use engine::{
     ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
     TurnStopped, Wait, Waited,
 };
-#[doc(hidden)]
-pub use handle::check as check_submission;
 pub use handle::{SubmitOptions, ThreadHandle};
+#[doc(hidden)]
+pub use handle::{check as check_submission, not_woken, slot_or_wake};
 pub use history::{
     ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,
     HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,

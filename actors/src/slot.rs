@@ -5,6 +5,7 @@
 //! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
 
 mod lanes;
+mod rest;
 mod uplink;
 mod view;
 
@@ -19,6 +20,7 @@ use coppicer_messages::{
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::taps::About;
 use crate::thread::Wake;
@@ -48,6 +50,8 @@ pub struct Slot {
     uplink: Uplink,
     lanes: Mutex<Lanes>,
     view: Mutex<ThreadView>,
+    /// When it last did something that keeps it awake.
+    active: Mutex<Instant>,
     changed: Notify,
 }
 
@@ -69,6 +73,7 @@ impl Slot {
             uplink,
             lanes: Mutex::new(Lanes::new(door)),
             view: Mutex::new(view),
+            active: Mutex::new(Instant::now()),
             changed: Notify::new(),
             leases,
         }
@@ -305,18 +310,6 @@ impl Slot {
             notices
         };
         drop(notices);
-    }
-
-    /// Gives up the actor if nothing waits: true if nothing did. Then the next message asks for one.
-    pub(crate) fn try_sleep(&self) -> bool {
-        let mut lanes = self.lanes.lock();
-        if !lanes.input.is_empty() || !lanes.control.is_empty() {
-            return false;
-        }
-        lanes.actor = None;
-        lanes.woken = false;
-        lanes.door = Door::Dormant;
-        true
     }
 
     /// Opens or shuts the door. A closed one refuses what waits at it and in the inbox.

@@ -14,6 +14,9 @@ pub enum CloseScope {
     /// One thread and everything below it. Its edge becomes `closed`, so that a resume of its
     /// parent does not bring it back; edges below it stay open (REF 3.8).
     Thread(ThreadId),
+    /// One thread and everything below it, before it is archived or deleted. Its edge stays as it
+    /// is: it goes on to belong to its tree.
+    Branch(ThreadId),
     /// Every thread. Edges stay open, and nothing new is accepted from then on.
     All,
 }

@@ -120,6 +120,13 @@ pub enum RuntimeEvent {
     },
     /// The store writes again.
     StoreRecovered,
+    /// A thread that an earlier process left unfinished could not be brought up.
+    RecoveryFailed {
+        /// Why.
+        reason: String,
+        /// Whether it is tried again.
+        again: bool,
+    },
     /// The runtime has ended. The last event of every tap.
     RuntimeEnded,
 }
@@ -136,6 +143,8 @@ pub enum SpawnOrigin {
     Fork,
     /// A submission met it dormant.
     Activation,
+    /// An earlier process left it unfinished.
+    Recovery,
 }
 
 /// How a thread's actor ended.

@@ -42,8 +42,8 @@ pub use record::{
     AbortReason, CallId, MessagePhase, NewRecord, Raw, Record, RecordClass, ToolKind, TurnRef,
 };
 pub use refusal::{
-    CloseError, ControlError, LimitReached, OutcomeError, SpawnError, StoreError, SubmitError,
-    TapError,
+    ArchiveError, CloseError, ControlError, DeleteError, LimitReached, OutcomeError, PatchError,
+    SpawnError, StoreError, SubmitError, TapError,
 };
 pub use reply::{Answer, NoAnswer, Reply};
 pub use restart::{Backoff, OnSpent, Restart, RestartLimit, RestartPolicy};

@@ -136,6 +136,12 @@ pub enum SpawnError {
         /// Which.
         thread: ThreadId,
     },
+    /// The thread, or one above it, is closed; what is sent to it does not open it again.
+    #[error("thread {thread} is closed; resume it first")]
+    Closed {
+        /// Which.
+        thread: ThreadId,
+    },
     /// The turn that asked is not the running one any more.
     #[error("the turn that asked was stopped; it can start nothing any more")]
     Fenced,
@@ -282,6 +288,15 @@ pub enum SubmitError {
         /// Which.
         op: &'static str,
     },
+    /// The thread had no actor, and could not be given one: it is surely not accepted.
+    #[error("thread {thread} could not be brought up")]
+    NotUp {
+        /// Which.
+        thread: ThreadId,
+        /// Why.
+        #[source]
+        reason: Box<SpawnError>,
+    },
     /// The store refused: it is surely not accepted.
     #[error("cannot store the submission")]
     Store(#[source] StoreError),
@@ -326,6 +341,15 @@ pub enum ControlError {
         /// Its phase.
         phase: &'static str,
     },
+    /// The thread had no actor, and could not be given one.
+    #[error("thread {thread} could not be brought up")]
+    NotUp {
+        /// Which.
+        thread: ThreadId,
+        /// Why.
+        #[source]
+        reason: Box<SpawnError>,
+    },
     /// The deadline came first; it may still happen.
     #[error("no answer by the deadline")]
     NoAnswer,
@@ -351,6 +375,57 @@ pub enum CloseError {
     #[error("no answer by the deadline")]
     NoAnswer,
     /// The runtime has ended; so has everything in it.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
+/// Why a thread was not archived, or not taken out of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// It could not be closed first. It is not archived.
+    #[error("the thread was not closed, and so not archived")]
+    Close(#[source] CloseError),
+    /// The store refused, or does not have it. It may be closed already.
+    #[error("cannot archive the thread")]
+    Store(#[source] StoreError),
+    /// The deadline came before the store answered: it may be archived all the same.
+    #[error("no answer of the store by the deadline; look whether the thread is archived")]
+    NoAnswer,
+}
+
+/// Why a thread was not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteError {
+    /// It could not be closed first. It is not deleted.
+    #[error("the thread was not closed, and so not deleted")]
+    Close(#[source] CloseError),
+    /// The store refused, or does not have it. It may be closed already.
+    #[error("cannot delete the thread")]
+    Store(#[source] StoreError),
+    /// The deadline came before the store answered: it may be gone all the same.
+    #[error("no answer of the store by the deadline; look whether the thread is gone")]
+    NoAnswer,
+}
+
+/// Why a thread was not patched. Nothing of it changed, unless the variant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatchError {
+    /// Another thread of its tree has this path.
+    #[error("agent path `{path}` already exists in this tree")]
+    PathTaken {
+        /// The path.
+        path: String,
+    },
+    /// The store refused, or does not have the thread.
+    #[error("cannot patch the thread")]
+    Store(#[source] StoreError),
+    /// The deadline came first; it may still be patched.
+    #[error("no answer by the deadline; look whether the thread is patched")]
+    NoAnswer,
+    /// The runtime has ended.
     #[error("the runtime has ended")]
     RuntimeEnded,
 }
@@ -428,7 +503,7 @@ macro_rules! from_no_answer {
         }
     )*};
 }
-from_no_answer!(SpawnError, CloseError, OutcomeError);
+from_no_answer!(SpawnError, CloseError, OutcomeError, PatchError);
 
 impl From<NoAnswer> for ControlError {
     /// A thread's actor that is gone without an answer may have done it: same advice as a deadline.

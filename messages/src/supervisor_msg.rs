@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    CloseError, CloseReport, CloseScope, Ended, Epoch, Reply, SpawnError, SpawnThread, StoreError,
-    ThreadId,
+    CloseError, CloseReport, CloseScope, Ended, Epoch, PatchError, Reply, Seq, SpawnError,
+    SpawnThread, StoreError, ThreadId, ThreadPatch,
 };
 
 /// Everything the supervisor can be asked, or told. Its handlers never wait.
@@ -21,10 +21,27 @@ pub enum SupervisorMsg {
         /// The thread's id.
         reply: Reply<ThreadId, SpawnError>,
     },
-    /// Give a dormant thread an actor again. Its inbox says what it is for.
+    /// Give a dormant thread an actor again. Its inbox, or its mailbox, says what it is for.
     Activate {
         /// Which.
         thread: ThreadId,
+    },
+    /// Give a thread an actor that may have none, because somebody has something for it. One that
+    /// is closed stays so. Any number of these bring up one incarnation.
+    Wake {
+        /// Which.
+        thread: ThreadId,
+        /// The thread's id, once it is up.
+        reply: Reply<ThreadId, SpawnError>,
+    },
+    /// Change what is known of a thread, here and in the store.
+    Patch {
+        /// Which.
+        thread: ThreadId,
+        /// How.
+        patch: Box<ThreadPatch>,
+        /// The thread's id, once it is durable.
+        reply: Reply<ThreadId, PatchError>,
     },
     /// Close. Answered by the deadline of the reply, whatever threads do (P5).
     Close {
@@ -61,6 +78,27 @@ pub enum SupervisorMsg {
         /// Which.
         thread: ThreadId,
     },
+    /// Somebody let go of a dormant thread: it may leave memory if nobody else holds it.
+    LetGo {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The store cannot write.
+    StoreAiling {
+        /// Why.
+        reason: String,
+    },
+    /// The store writes again.
+    StoreWell,
+    /// The store found a damaged record; it has put the thread into quarantine.
+    StoreDamaged {
+        /// Whose.
+        thread: ThreadId,
+        /// Which.
+        seq: Seq,
+        /// How.
+        reason: String,
+    },
     /// A time that the supervisor asked to be told of has come.
     Tick {
         /// Which.
@@ -92,6 +130,10 @@ pub enum SupervisorTick {
     CloseDue(u64),
     /// More threads of a close are to be told.
     TellOn,
+    /// Threads whose store could not write may try again.
+    ComebackDue,
+    /// A thread may have been idle for long enough.
+    IdleDue,
     /// The pause before a restart is over.
     RestartDue {
         /// Which thread.
@@ -107,6 +149,12 @@ impl SupervisorMsg {
         match self {
             Self::Spawn { .. } => "spawn",
             Self::Activate { .. } => "activate",
+            Self::Wake { .. } => "wake",
+            Self::Patch { .. } => "patch",
+            Self::LetGo { .. } => "let_go",
+            Self::StoreAiling { .. } => "store_ailing",
+            Self::StoreWell => "store_well",
+            Self::StoreDamaged { .. } => "store_damaged",
             Self::Close { .. } => "close",
             Self::End => "end",
             Self::StepDone { .. } => "step_done",

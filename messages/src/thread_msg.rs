@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     Accepted, CloseOrder, ControlError, Interrupted, Lease, Mail, NewRecord, QuestionId, Reply,
-    Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, TurnId,
+    Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, ThreadId, TurnId,
 };
 
 /// Everything one agent thread can be asked, or told.
@@ -94,6 +94,17 @@ pub enum ThreadMsg {
         /// The text, if it is a message of the assistant.
         said: Option<String>,
     },
+    /// The turn leaves mail for a thread that has no actor, and that it is not to wake.
+    LeaveMail {
+        /// By whom.
+        turn: TurnId,
+        /// For whom.
+        to: ThreadId,
+        /// The mail.
+        mail: Mail,
+        /// The receipt, once it is durable in that one's mailbox.
+        reply: Reply<Accepted, SubmitError>,
+    },
     /// The turn asks the host.
     Asked {
         /// By whom.
@@ -177,6 +188,7 @@ impl ThreadMsg {
             Self::MailRead { .. } => "mail_read",
             Self::TakeSteered { .. } => "take_steered",
             Self::Emitted { .. } => "emitted",
+            Self::LeaveMail { .. } => "leave_mail",
             Self::Asked { .. } => "asked",
             Self::TurnGone { .. } => "turn_gone",
             Self::Permitted { .. } => "permitted",

@@ -32,6 +32,16 @@ impl Directory {
         self.slots.insert(slot.thread(), slot);
     }
 
+    /// Removes a slot that is at rest and that nobody holds, beside the table and this directory:
+    /// true if it did. Nobody can get hold of it in between, because readers look under the lock
+    /// that this is decided under.
+    pub(crate) fn release(&self, thread: ThreadId) -> bool {
+        const HELD_BY_NOBODY_ELSE: usize = 2;
+        let free =
+            |slot: &Arc<Slot>| Arc::strong_count(slot) == HELD_BY_NOBODY_ELSE && slot.is_at_rest();
+        self.slots.remove_if(&thread, |_, slot| free(slot)).is_some()
+    }
+
     /// Removes this very slot: a newer one under the same id stays.
     pub(crate) fn remove(&self, slot: &Arc<Slot>) {
         self.slots.remove_if(&slot.thread(), |_, found| Arc::ptr_eq(found, slot));

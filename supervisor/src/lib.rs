@@ -5,6 +5,7 @@
 
 mod audit;
 mod directory;
+mod keeping;
 mod runtime;
 mod supervisor;
 #[cfg(feature = "testing")]
@@ -12,3 +13,4 @@ pub mod testing;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
 pub use runtime::{ImportThread, Resumed, Runtime, RuntimeBuilder, StartError};
+pub use supervisor::Recover;

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{
-    Clock, Done, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoredThread,
-    SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
-    TurnWorld, Uplink, check_submission, is_settled, preview_of,
+    Clock, Done, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
+    StoredThread, SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView,
+    ThreadWorld, TurnWorld, Uplink, check_submission, is_settled, not_woken, preview_of,
+    slot_or_wake,
 };
 use coppicer_messages::{
-    Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, ForkPoint, Interrupted,
-    LeaseBook, LeaseKind, Limits, NewRecord, Origin, Reply, SpawnError, SpawnThread, StoreError,
-    Submission, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadStatus,
+    Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, Deadline, ForkPoint,
+    Interrupted, LeaseBook, LeaseKind, Limits, NewRecord, Origin, Reply, SpawnError, SpawnThread,
+    StoreError, Submission, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorRef};
 
 use crate::audit::{Audit, audit, look};
 use crate::directory::Directory;
-use crate::supervisor::{Shared, SupervisorActor, SupervisorArgs};
+use crate::supervisor::{Recover, Shared, SupervisorActor, SupervisorArgs};
 
 /// Builds a [`Runtime`].
 #[must_use = "a builder does nothing until it is started"]
@@ -28,6 +29,7 @@ pub struct RuntimeBuilder {
     limits: Limits,
     clock: Option<Clock>,
     ids: Option<IdSource>,
+    recover: Recover,
 }
 
 /// Why a runtime did not start.
@@ -81,7 +83,14 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Starts the runtime on the tokio runtime that this is called in.
+    /// Which threads of the store come up by themselves: [`Recover::Unfinished`] if not said.
+    pub const fn recover(mut self, recover: Recover) -> Self {
+        self.recover = recover;
+        self
+    }
+
+    /// Starts the runtime on the tokio runtime that this is called in. Threads that an earlier
+    /// process left unfinished come up in the background, behind this.
     ///
     /// # Errors
     /// There is no engine; the supervisor did not start.
@@ -118,11 +127,17 @@ impl RuntimeBuilder {
         );
         let turns = Arc::new(world.turns().clone());
         let shared = Shared { clock, ids, limits, leases, hub, store, uplink };
-        let args = SupervisorArgs { world, directory: directory.clone(), shared: shared.clone() };
+        let args = SupervisorArgs {
+            world,
+            directory: directory.clone(),
+            shared: shared.clone(),
+            recover: self.recover,
+        };
         let (actor, _join) = Actor::spawn(None, SupervisorActor, args)
             .await
             .map_err(|error| StartError::Supervisor { reason: error.to_string() })?;
         drop(to.set(actor));
+        watch_store(&shared);
         Ok(Runtime { inner: Arc::new(Inner { shared, directory, turns }) })
     }
 }
@@ -131,6 +146,21 @@ impl fmt::Debug for RuntimeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RuntimeBuilder").field("limits", &self.limits).finish_non_exhaustive()
     }
+}
+
+/// Has the store tell the supervisor of its own state.
+fn watch_store(shared: &Shared) {
+    let uplink = shared.uplink.clone();
+    shared.store.watch(Arc::new(move |health| {
+        uplink.send(match health {
+            StoreHealth::Ailing { reason } => SupervisorMsg::StoreAiling { reason },
+            StoreHealth::Well => SupervisorMsg::StoreWell,
+            StoreHealth::Damaged { thread, seq, reason } => {
+                SupervisorMsg::StoreDamaged { thread, seq, reason }
+            }
+            other => return tracing::warn!(?other, "the store tells what is not known here"),
+        });
+    }));
 }
 
 /// A supervision runtime for agent threads, on the host's own tokio runtime.
@@ -185,6 +215,7 @@ impl Runtime {
             limits: Limits::default(),
             clock: None,
             ids: None,
+            recover: Recover::default(),
         }
     }
 
@@ -321,38 +352,56 @@ impl Runtime {
         self.get(thread).map_or(ThreadStatus::NotFound, |handle| handle.status())
     }
 
-    /// Sends a submission to a thread.
+    /// Sends a submission to a thread. One without an actor is brought up for it; however many
+    /// callers there are, it comes up once.
     ///
     /// # Errors
-    /// As [`ThreadHandle::submit`]; `NotFound` if it has no slot.
+    /// As [`ThreadHandle::submit`]; `NotFound` if it is not in the store; `Closed` if it is, or what
+    /// it belongs to: [`resume`](Self::resume) opens it again.
+    ///
+    /// # Cancel safety
+    /// As [`ThreadHandle::submit`]. The thread may come up all the same.
     pub async fn submit(
         &self,
         thread: ThreadId,
         submission: impl Into<Submission>,
     ) -> Result<Accepted, SubmitError> {
-        let handle = self.get(thread).ok_or_else(|| {
-            if self.has_ended() {
-                SubmitError::RuntimeEnded
-            } else {
-                SubmitError::NotFound { thread }
-            }
-        })?;
-        handle.submit_with(submission, SubmitOptions::new()).await
+        let deadline = self.inner.shared.clock.deadline(self.inner.shared.limits.call_timeout);
+        let handle =
+            self.handle_or_wake(thread, deadline).await.map_err(|no| not_woken(thread, no))?;
+        let left = deadline.left(self.inner.shared.clock.now().instant);
+        handle.submit_with(submission, SubmitOptions::new().within(left)).await
     }
 
-    /// Stops the running turn of a thread.
+    /// Stops the running turn of a thread. One without an actor is brought up for it: a turn that an
+    /// earlier process left running is closed then.
     ///
     /// # Errors
-    /// As [`ThreadHandle::interrupt`]; `NotFound` if it has no slot.
+    /// As [`ThreadHandle::interrupt`]; `NotFound` if it is not in the store, or closed.
     pub async fn interrupt(&self, thread: ThreadId) -> Result<Interrupted, ControlError> {
-        let handle = self.get(thread).ok_or_else(|| {
-            if self.has_ended() {
-                ControlError::RuntimeEnded
-            } else {
-                ControlError::NotFound { thread }
-            }
+        let deadline = self.inner.shared.clock.deadline(self.inner.shared.limits.call_timeout);
+        let handle = self.handle_or_wake(thread, deadline).await.map_err(|no| match no {
+            SpawnError::NotFound { .. }
+            | SpawnError::Closed { .. }
+            | SpawnError::Closing { .. } => ControlError::NotFound { thread },
+            SpawnError::NoAnswer => ControlError::NoAnswer,
+            SpawnError::RuntimeEnded => ControlError::RuntimeEnded,
+            reason => ControlError::NotUp { thread, reason: Box::new(reason) },
         })?;
         handle.interrupt().await
+    }
+
+    async fn handle_or_wake(
+        &self,
+        thread: ThreadId,
+        deadline: Deadline,
+    ) -> Result<ThreadHandle, SpawnError> {
+        if self.has_ended() {
+            return Err(SpawnError::RuntimeEnded);
+        }
+        let slot = slot_or_wake(&self.inner.turns, thread, deadline).await?;
+        let handle = ThreadHandle::new(slot, self.inner.turns.clone());
+        if handle.view().internal { Err(SpawnError::NotFound { thread }) } else { Ok(handle) }
     }
 
     /// Closes a thread and all below it, within `budget`. The report arrives by then, whatever
@@ -459,13 +508,17 @@ impl Runtime {
         self.inner.shared.hub.is_closed()
     }
 
-    fn find(&self, thread: ThreadId) -> Option<ThreadHandle> {
+    pub(crate) fn find(&self, thread: ThreadId) -> Option<ThreadHandle> {
         let slot = self.inner.directory.find(thread)?;
         Some(ThreadHandle::new(slot, self.inner.turns.clone()))
     }
 
-    fn send(&self, msg: SupervisorMsg) -> bool {
+    pub(crate) fn send(&self, msg: SupervisorMsg) -> bool {
         self.inner.shared.uplink.send(msg)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 
     fn close_channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
@@ -475,7 +528,7 @@ impl Runtime {
         Reply::channel_with_slack(shared.clock.deadline(budget), slack, Some(lease))
     }
 
-    fn channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
+    pub(crate) fn channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
         let shared = &self.inner.shared;
         let lease = shared.leases.grant(LeaseKind::PendingReply);
         Reply::channel(shared.clock.deadline(budget), Some(lease))

@@ -96,6 +96,9 @@ pub(crate) const PAGE_RECORDS: u64 = 1_000;
 /// Records that one transaction of the collector deletes.
 pub(crate) const COLLECT_RECORDS: usize = 2_000;
 
+/// Threads whose state the writer remembers: about 200 bytes each.
+pub(crate) const GATES_MAX: usize = 65_536;
+
 /// Pages of the write-ahead log after which it is written back, by the commit that meets them.
 pub(crate) const CHECKPOINT_PAGES: u32 = 1_000;
 

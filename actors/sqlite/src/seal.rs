@@ -112,9 +112,14 @@ pub(crate) fn teach(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn seal(row: &Context<'_>) -> i64 {
+    of((0..row.len()).map(|column| row.get_raw(column)))
+}
+
+/// The seal of a row with these values.
+pub(crate) fn of<'a>(values: impl IntoIterator<Item = ValueRef<'a>>) -> i64 {
     let mut crc = 0;
-    for column in 0..row.len() {
-        let (kind, bytes): (u8, &[u8]) = match row.get_raw(column) {
+    for value in values {
+        let (kind, bytes): (u8, &[u8]) = match value {
             ValueRef::Null => (0, &[]),
             ValueRef::Integer(number) => {
                 crc = crc32c::crc32c_append(crc, &[1]);

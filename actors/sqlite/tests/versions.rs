@@ -12,8 +12,8 @@ use coppicer_sqlite::{OpenError, SqliteOptions, SqliteStore};
 fn fixtures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the fixtures are there")
+        .map(|entry| entry.expect("a folder can be listed").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "db"))
         .collect();
     files.sort();
@@ -26,8 +26,8 @@ fn id(n: u64) -> ThreadId {
 
 /// From the header of the file, so that nothing is written beside a fixture.
 fn version(path: &Path) -> i64 {
-    let header = fs::read(path).unwrap();
-    i64::from(u32::from_be_bytes(header[60..64].try_into().unwrap()))
+    let header = fs::read(path).expect("a store can be read");
+    i64::from(u32::from_be_bytes(header[60..64].try_into().expect("four bytes are four")))
 }
 
 #[test]

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use coppicer_messages::{
     Accepted, Asker, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch, EventKind,
-    Fact, LeaseKind, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread, StoreError, Submission,
-    SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadStatus, TurnId, TurnItem,
-    Usage,
+    Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread, StoreError,
+    Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadStatus, TurnId,
+    TurnItem, Usage,
 };
+
+use tokio::time::Instant;
 
 use super::Item;
 use super::link::{TurnLink, TurnWorld};
-use crate::handle::{check, submit_to};
+use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify};
-use crate::slot::Slot;
+use crate::slot::{Door, Slot};
+use crate::store::{Done, EdgeStatus};
 
 /// The turn was told to stop, or is not the running one any more: nothing that it does counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,9 @@ pub enum Wait {
     /// All of them.
     All,
 }
+
+/// A thread that is waited for: its slot, or what it counts as without one.
+type WaitedFor = (ThreadId, Result<Arc<Slot>, ThreadStatus>);
 
 /// What became of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,7 +247,8 @@ impl TurnContext {
         }
     }
 
-    /// Sends a submission to another thread.
+    /// Sends a submission to another thread. One without an actor is brought up for it, unless it
+    /// is closed.
     ///
     /// # Errors
     /// As a handle's `submit`; `Closed` of this thread once the turn was killed.
@@ -253,12 +260,67 @@ impl TurnContext {
         if self.link.is_revoked() {
             return Err(SubmitError::Closed { thread: self.thread() });
         }
-        let slot = (self.world.find)(to).ok_or(SubmitError::NotFound { thread: to })?;
+        let submission = submission.into();
+        let sleeps = |slot: &Arc<Slot>| slot.door() == Door::Dormant;
+        if matches!(submission.op, Op::AgentMessage { trigger: false, .. })
+            && (self.world.find)(to).is_none_or(|slot| sleeps(&slot))
+        {
+            return self.leave_mail(to, submission).await;
+        }
         let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
-        submit_to(&self.world, &slot, submission.into(), deadline).await
+        let slot = slot_or_wake(&self.world, to, deadline)
+            .await
+            .map_err(|refusal| not_woken(to, refusal))?;
+        submit_to(&self.world, &slot, submission, deadline).await
     }
 
-    /// Sends mail to another thread, as this one.
+    /// Leaves queue-only mail for a thread without an actor: it wakes nobody.
+    async fn leave_mail(
+        &self,
+        to: ThreadId,
+        submission: Submission,
+    ) -> Result<Accepted, SubmitError> {
+        check(&self.world, &submission)?;
+        let Op::AgentMessage { from, content, trigger } = submission.op else {
+            return Err(SubmitError::Unsupported { op: submission.op.name() });
+        };
+        if content.trim().is_empty() {
+            return Err(SubmitError::EmptyInput);
+        }
+        let missing = |error| match error {
+            StoreError::NotFound { thread } => SubmitError::NotFound { thread },
+            error => SubmitError::Store(error),
+        };
+        let stored = self.world.store.thread(to).await.map_err(missing)?;
+        let out_of_tree = matches!(stored.parent, Some((_, EdgeStatus::Closed)));
+        if out_of_tree || matches!(stored.status, ThreadStatus::Shutdown) {
+            return Err(SubmitError::Closed { thread: to });
+        }
+        let (done, waiting) = Done::channel();
+        self.world.store.mail(to, done);
+        let (depth, capacity) = (waiting.await.map_err(missing)?.len(), self.world.limits.mail_max);
+        if depth >= capacity {
+            return Err(SubmitError::Overloaded { depth, capacity });
+        }
+        let now_ms = self.world.clock.now().at_ms;
+        let id = submission.id.unwrap_or_else(|| self.world.ids.submission(now_ms));
+        let mail = Mail {
+            id: MailId::from(id.as_str()),
+            sender: Some(self.thread()),
+            author: from.to_string(),
+            recipient: to.to_string(),
+            content,
+            trigger,
+        };
+        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
+        let (reply, answer) = self.channel(deadline);
+        let turn = self.link.turn.clone();
+        self.slot.notice(ThreadMsg::LeaveMail { turn, to, mail, reply });
+        answer.wait().await
+    }
+
+    /// Sends mail to another thread, as this one. Mail with `trigger` brings up a thread that has no
+    /// actor; other mail waits in its mailbox until something else does.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -284,14 +346,21 @@ impl TurnContext {
         how: Wait,
         budget: Duration,
     ) -> Result<Waited, TurnStopped> {
-        let slots: Vec<(ThreadId, Option<Arc<Slot>>)> =
-            threads.iter().map(|&thread| (thread, (self.world.find)(thread))).collect();
-        let ended = |slots: &[(ThreadId, Option<Arc<Slot>>)]| -> Vec<(ThreadId, ThreadStatus)> {
+        let until = self.world.clock.deadline(budget).instant();
+        let mut slots: Vec<WaitedFor> = Vec::new();
+        for &thread in threads {
+            let slot = match (self.world.find)(thread) {
+                Some(slot) => Ok(slot),
+                None => Err(self.stored_status(thread, until).await),
+            };
+            slots.push((thread, slot));
+        }
+        let ended = |slots: &[WaitedFor]| -> Vec<(ThreadId, ThreadStatus)> {
             slots
                 .iter()
                 .filter_map(|(thread, slot)| match slot {
-                    None => Some((*thread, ThreadStatus::NotFound)),
-                    Some(slot) => {
+                    Err(status) => Some((*thread, status.clone())),
+                    Ok(slot) => {
                         let waiting = slot.depth() > 0;
                         slot.with_view(|view| {
                             let idle = !waiting && view.status.is_final() && view.turn.is_none();
@@ -309,7 +378,7 @@ impl TurnContext {
             loop {
                 let changes: futures::stream::FuturesUnordered<_> = slots
                     .iter()
-                    .filter_map(|(_, slot)| slot.as_ref())
+                    .filter_map(|(_, slot)| slot.as_ref().ok())
                     .map(|slot| slot.changed())
                     .collect();
                 let mut changes = Box::pin(changes);
@@ -325,7 +394,7 @@ impl TurnContext {
         tokio::select! {
             biased;
             done = waiting => Ok(Waited { ended: done, timed_out: false }),
-            () = tokio::time::sleep(budget) => Ok(Waited { ended: ended(&slots), timed_out: true }),
+            () = tokio::time::sleep_until(until) => Ok(Waited { ended: ended(&slots), timed_out: true }),
             () = self.link.cancel.cancelled() => Err(TurnStopped),
         }
     }
@@ -341,8 +410,10 @@ impl TurnContext {
         thread: ThreadId,
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
-        let below = (self.world.find)(thread)
-            .is_some_and(|slot| slot.about().lineage.contains(self.thread()));
+        let below = match (self.world.find)(thread) {
+            Some(slot) => slot.about().lineage.contains(self.thread()),
+            None => self.is_stored_below(thread).await,
+        };
         if self.link.is_revoked() || !below {
             return Err(CloseError::NotFound { thread });
         }
@@ -352,6 +423,32 @@ impl TurnContext {
             return Err(CloseError::RuntimeEnded);
         }
         answer.wait().await
+    }
+
+    /// What a thread without a slot counts as, for a wait: one that sleeps has ended what it did;
+    /// what is closed is not found.
+    async fn stored_status(&self, thread: ThreadId, until: Instant) -> ThreadStatus {
+        match tokio::time::timeout_at(until, self.world.store.thread(thread)).await {
+            Ok(Ok(stored)) if stored.status.is_final() => match stored.status {
+                ThreadStatus::Shutdown => ThreadStatus::NotFound,
+                status => status,
+            },
+            Ok(_) | Err(_) => ThreadStatus::NotFound,
+        }
+    }
+
+    /// Whether a thread without a slot is below this one, and belongs to its tree.
+    async fn is_stored_below(&self, thread: ThreadId) -> bool {
+        let mut at = thread;
+        for _ in 0..self.world.limits.depth_max {
+            let Ok(stored) = self.world.store.thread(at).await else { return false };
+            match stored.parent {
+                Some((parent, EdgeStatus::Open)) if parent == self.thread() => return true,
+                Some((parent, EdgeStatus::Open)) => at = parent,
+                Some((_, EdgeStatus::Closed)) | None => return false,
+            }
+        }
+        false
     }
 
     /// The status of a thread.

@@ -139,6 +139,13 @@ pub struct About {
     pub lineage: Lineage,
 }
 
+impl About {
+    /// A thread of which only the id is known.
+    pub fn of(thread: ThreadId) -> Self {
+        Self { thread, parent: None, path: None, depth: 0, lineage: Lineage::default() }
+    }
+}
+
 /// Fans facts out to taps.
 pub struct TapHub {
     clock: Arc<Clock>,

@@ -196,7 +196,11 @@ impl ThreadCore {
 
     /// Gives up the actor, if nothing is under way.
     pub(crate) fn hibernate(&mut self) -> Result<(), ControlError> {
-        let busy = self.turn.is_some() || self.asking.is_some() || !self.queue.is_empty();
+        let busy = self.turn.is_some()
+            || self.asking.is_some()
+            || !self.queue.is_empty()
+            // It may find what starts a turn.
+            || self.mail_reading.is_some();
         if busy || self.phase != Phase::Idle {
             return Err(self.wrong_phase("busy"));
         }

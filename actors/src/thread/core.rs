@@ -108,6 +108,9 @@ impl ThreadCore {
                 }
             }
         }
+        // One that was closed and is open again is so durably: what it accepts is found by the next
+        // process though nobody asks for it.
+        let opened = self.status == ThreadStatus::Shutdown && rise == Rise::ToWork;
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
         let stays_parked = self.status == ThreadStatus::Parked;
         // The parent hears of a turn that its host or its actor left (P12).
@@ -117,7 +120,7 @@ impl ThreadCore {
         if parked {
             self.status = ThreadStatus::Parked;
         }
-        if !batch.is_empty() || (parked && !stays_parked) {
+        if !batch.is_empty() || opened || (parked && !stays_parked) {
             batch.status = Some(self.status.clone());
             // Before the outcomes that it settles.
             out.insert(0, self.write(batch));

@@ -39,7 +39,10 @@ impl ThreadState {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Write(batch) => self.gather(batch),
-            Effect::Accept { reply, receipt } => reply.tell(Ok(receipt)),
+            Effect::Accept { reply, receipt } => {
+                self.slot.touch(self.now().instant);
+                reply.tell(Ok(receipt));
+            }
             Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
             Effect::Settle { submission, outcome } => {
                 let event = ThreadEvent::SubmissionEnded {
@@ -56,6 +59,7 @@ impl ThreadState {
                 self.publish(turn.as_ref(), event);
             }
             Effect::Show { status, phase, turn, waiting_for_host, ended } => {
+                self.slot.touch(self.now().instant);
                 let changed = self.slot.change_view(|view| {
                     if let Some(last) = ended {
                         view.turns += 1;
@@ -83,11 +87,18 @@ impl ThreadState {
             Effect::Deliver { to, mail } => {
                 // A dormant reader finds it in its mailbox when it wakes: queue-only mail wakes nobody.
                 // One that is coming up is told, because it may have read the mailbox before.
-                let awake = |slot: &Arc<Slot>| slot.door() != Door::Dormant;
-                if let Some(slot) = (self.world.turns.find)(to).filter(awake)
-                    && slot.control(ThreadMsg::Mail { mail }).is_err()
-                {
-                    slot.notice(ThreadMsg::LookForMail);
+                let wakes = mail.trigger;
+                let told = |slot: &Arc<Slot>| wakes || slot.door() != Door::Dormant;
+                match (self.world.turns.find)(to) {
+                    Some(slot) if told(&slot) => {
+                        if slot.control(ThreadMsg::Mail { mail }).is_err() {
+                            slot.notice(ThreadMsg::LookForMail);
+                        }
+                    }
+                    None if wakes => {
+                        self.world.turns.uplink.send(SupervisorMsg::Activate { thread: to });
+                    }
+                    Some(_) | None => {}
                 }
             }
             Effect::FreeWindow { places } => {
@@ -253,6 +264,8 @@ impl ThreadState {
         let has_children = !self.myself.get_children().is_empty();
         let refusal = match self.core.hibernate() {
             Ok(()) if has_children => Some(self.core.wrong_phase("the parent of live threads")),
+            // Taken out of the inbox, and not accepted yet: it must not be lost.
+            Ok(()) if !self.looking_up.is_empty() => Some(self.core.wrong_phase("busy")),
             Ok(()) => None,
             Err(refusal) => Some(refusal),
         };

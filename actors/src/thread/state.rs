@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     Accepted, Ended, EventKind, Fact, KnownSubmission, LeaseKind, NewRecord, Now, Reply,
-    StoreError, Submission, SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadMsg,
-    TurnId,
+    StoreError, Submission, SubmissionId, SubmissionState, SubmitError, SupervisorMsg, ThreadEvent,
+    ThreadId, ThreadMsg, TurnId,
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -18,7 +18,7 @@ use super::running::TurnEnd;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
 use crate::engine::{EngineError, EngineSession, TurnLink};
-use crate::slot::Slot;
+use crate::slot::{Slot, Uplink};
 use crate::store::{Done, Fence, digest};
 use crate::turn::TurnState;
 
@@ -40,6 +40,23 @@ pub(crate) struct ThreadState {
     pub(super) looking_up: VecDeque<LookedUp>,
     pub(super) effects: Vec<Effect>,
     pub(super) over: bool,
+    /// The last field: dropped after all that holds the slot.
+    let_go: LetGo,
+}
+
+/// Tells the supervisor that an actor that went to sleep has let go of its slot.
+struct LetGo {
+    thread: ThreadId,
+    uplink: Uplink,
+    asleep: bool,
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        if self.asleep {
+            self.uplink.send(SupervisorMsg::LetGo { thread: self.thread });
+        }
+    }
 }
 
 /// The turn whose actor runs.
@@ -68,6 +85,8 @@ impl ThreadState {
             uplink: Some(world.turns.uplink.clone()),
             resident: Some(world.turns.leases.grant(LeaseKind::Resident)),
         };
+        let let_go =
+            LetGo { thread: about.thread, uplink: world.turns.uplink.clone(), asleep: false };
         let head = acquired.thread.head;
         let open = restore(acquired.open);
         slot.change_view(|view| view.epoch = acquired.fence.epoch);
@@ -88,6 +107,7 @@ impl ThreadState {
             looking_up: VecDeque::new(),
             effects: Vec::new(),
             over: false,
+            let_go,
         }
     }
 
@@ -206,6 +226,9 @@ impl ThreadState {
             }
             ThreadMsg::Emitted { turn, records, said } => {
                 self.decide(|core, out| core.emitted(&turn, records, said, out));
+            }
+            ThreadMsg::LeaveMail { turn, to, mail, reply } => {
+                self.decide(|core, out| core.leave_mail(&turn, to, mail, reply, out));
             }
             ThreadMsg::Asked { turn, question, body, reply } => {
                 self.decide(|core, out| core.asked(&turn, question, body, reply, out));
@@ -373,6 +396,7 @@ impl Drop for ThreadState {
             live.link.count_as_zombie(&self.world.turns.leases);
             live.actor.kill();
         }
+        self.let_go.asleep = self.exit.how == Ended::Dormant;
     }
 }
 

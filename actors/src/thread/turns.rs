@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use coppicer_messages::{
-    ControlError, Interrupted, NewRecord, Now, Phase, Reply, Rung, SubmissionState, ThreadEvent,
-    ThreadPatch, ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
+    Accepted, ControlError, Interrupted, Mail, NewRecord, Now, Phase, Reply, Rung, SubmissionId,
+    SubmissionState, SubmitError, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ThreadTick,
+    TurnId, TurnItem, TurnPermit,
 };
 
 use super::control::later;
@@ -14,7 +15,7 @@ use super::records;
 use super::running::{RunningTurn, Stage, TurnEnd};
 use crate::engine::TurnKind;
 use crate::restart::Decision;
-use crate::store::Batch;
+use crate::store::{Batch, MailTo};
 
 impl ThreadCore {
     /// Starts the next turn, if there is work and nothing is in its way.
@@ -206,6 +207,30 @@ impl ThreadCore {
         let places = new.len();
         out.push(self.write(Batch { records: new, ..Batch::default() }));
         out.push(Effect::FreeWindow { places });
+    }
+
+    /// The running turn leaves mail in a mailbox whose owner it is not to wake: in a write of its own
+    /// thread, because that one has no actor that could accept it.
+    pub(crate) fn leave_mail(
+        &mut self,
+        turn: &TurnId,
+        to: ThreadId,
+        mail: Mail,
+        reply: Reply<Accepted, SubmitError>,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.runs(turn) {
+            return reply.tell(Err(SubmitError::Closed { thread: self.thread }));
+        }
+        let receipt = SubmissionId::new(&*mail.id).map(|id| Accepted::new(id, self.head));
+        let receipt = match receipt {
+            Ok(receipt) => receipt,
+            Err(error) => return reply.tell(Err(error.into())),
+        };
+        let letter = MailTo { to, mail: mail.clone() };
+        out.push(self.write(Batch { mail: vec![letter], ..Batch::default() }));
+        out.push(Effect::Accept { reply, receipt });
+        out.push(Effect::Deliver { to, mail });
     }
 
     /// The turn is over. `jitter`: a random number from 0 to 1, for the pause after a crash.

@@ -123,6 +123,13 @@ impl ThreadState {
         }
         let how = match error {
             StoreError::Fenced { .. } | StoreError::NotFound { .. } => Ended::Fenced,
+            // Not the thread's fault: it comes back when the store can write.
+            StoreError::Unavailable { .. } | StoreError::UnknownOutcome { .. } => {
+                Ended::StoreLost { reason: error.to_string() }
+            }
+            StoreError::Corrupt { seq, reason, .. } => {
+                Ended::Damaged { what: format!("record {seq}: {reason}") }
+            }
             error => Ended::Crashed { cause: error.to_string() },
         };
         self.end(how);

@@ -108,6 +108,19 @@ impl ClosePlan {
         }
     }
 
+    /// Adds a thread that ends after all the others: whether it can be told at once.
+    pub(crate) fn put_on_top(&mut self, thread: ThreadId) -> bool {
+        let mut top = Node { parent: None, waits_for: 0, busy: false, busy_below: 0, ended: None };
+        for node in self.nodes.values_mut().filter(|node| node.parent.is_none()) {
+            node.parent = Some(thread);
+            top.waits_for += usize::from(node.ended.is_none());
+            top.busy_below = top.busy_below.max(node.busy_below + u32::from(node.busy));
+        }
+        self.nodes.insert(thread, top);
+        self.left += 1;
+        self.is_ready(thread)
+    }
+
     /// Those that can be told at once, last started first.
     pub(crate) fn leaves(&mut self) -> Vec<ThreadId> {
         let order = std::mem::take(&mut self.order);
@@ -256,6 +269,16 @@ mod tests {
         assert_eq!(end(1), None);
         assert!(plan.is_done());
         assert_eq!(plan.report(now, None).completed, [id(1), id(2), id(3), id(4)]);
+    }
+
+    #[test]
+    fn a_thread_that_is_found_later_ends_after_those_below_it() {
+        assert!(plan(&[], Duration::ZERO).0.put_on_top(id(1)), "nothing is below it");
+        let (mut plan, now) = plan(&[(2, Some(1), false), (3, Some(1), false)], Duration::ZERO);
+        assert_eq!(plan.ended(id(2), Rung::Drained, How::Completed, None, now), None);
+        assert!(!plan.put_on_top(id(1)), "one below it has not ended");
+        assert!(!plan.is_done());
+        assert_eq!(plan.ended(id(3), Rung::Drained, How::Completed, None, now), Some(id(1)));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use coppicer_actors::{Done, EdgeChange, EdgeStatus, StoredThread};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus};
 use coppicer_messages::{
-    CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, StoreError, SupervisorMsg,
-    SupervisorTick, ThreadId, ThreadMsg,
+    CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
+    SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::close::{ClosePlan, Closing, How};
-use super::spawn::Step;
+use super::resume::look_up;
+use super::spawn::{Step, Stored};
 use super::table::Life;
 
 /// Threads that are told to end at one go.
@@ -23,14 +24,30 @@ pub(super) struct CloseOp {
     all: bool,
     /// The one thread that was asked for.
     target: Option<ThreadId>,
-    /// Whether the store has yet to write that the thread was explicitly closed.
-    edge_open: bool,
-    /// Whether that was tried again after an error.
-    edge_again: bool,
+    edge: Edge,
     /// What is not durable of it, and why.
     edge_failed: Option<(ThreadId, String)>,
+    /// Whether the thread goes on to belong to its tree.
+    keeps_edge: bool,
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
+}
+
+/// What the store has yet to write of a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// Nothing.
+    Settled,
+    /// That the thread was explicitly closed.
+    Open,
+    /// The same, tried again after an error.
+    OpenStill,
+}
+
+impl Edge {
+    const fn of(open: bool) -> Self {
+        if open { Self::Open } else { Self::Settled }
+    }
 }
 
 impl SupervisorState {
@@ -47,9 +64,15 @@ impl SupervisorState {
                 self.closing_all += 1;
                 (true, self.everything())
             }
-            CloseScope::Thread(thread) => (false, self.table.subtree(thread)),
+            CloseScope::Thread(thread) | CloseScope::Branch(thread) => {
+                (false, self.table.subtree(thread))
+            }
             _ => return,
         };
+        if all {
+            // What has not come up by itself yet stays in the store.
+            self.stop_recovering();
+        }
         let now = self.now().instant;
         let rows: Vec<Closing> =
             threads.iter().filter_map(|&thread| self.closing_row(thread)).collect();
@@ -68,19 +91,21 @@ impl SupervisorState {
             reply,
             all,
             target: None,
-            edge_open: false,
-            edge_again: false,
+            edge: Edge::Settled,
             edge_failed: None,
+            keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
         };
-        if let CloseScope::Thread(thread) = scope {
+        if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
             op.target = Some(thread);
             if threads.contains(&thread) {
-                op.edge_open = self.close_edge(close, thread);
+                op.edge = Edge::of(!op.keeps_edge && self.close_edge(close, thread));
             } else {
                 op.looking = Some(thread);
-                let store = self.shared.store.clone();
-                self.outside(close, async move { Step::CloseTarget(store.thread(thread).await) });
+                let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
+                self.outside(close, async move {
+                    Step::CloseTarget(look_up(&*store, thread, depth_max).await)
+                });
             }
         }
         let leaves = op.plan.leaves();
@@ -134,38 +159,63 @@ impl SupervisorState {
         let Some(op) = self.closes.get_mut(&close) else { return };
         if let (Err(error), Some(thread)) = (result, op.target) {
             tracing::error!(%error, %thread, "the store could not write that a thread was closed");
-            if !op.edge_again {
-                op.edge_again = true;
+            if op.edge == Edge::Open {
+                op.edge = Edge::OpenStill;
                 return self.put_closed(close, thread);
             }
             op.edge_failed = Some((thread, format!("its edge is still open: {error}")));
         }
-        op.edge_open = false;
+        op.edge = Edge::Settled;
         self.answer_close(close);
     }
 
-    /// A thread that is not here was looked up: closing what is closed is a success.
-    pub(super) fn on_close_target(&mut self, close: u64, result: Result<StoredThread, StoreError>) {
+    /// A thread that was not here was looked up: closing what is closed is a success, and one that
+    /// is not comes up to write its end.
+    pub(super) fn on_close_target(&mut self, close: u64, result: Result<Stored, SpawnError>) {
         let Some(op) = self.closes.get_mut(&close) else { return };
         let Some(thread) = op.looking.take() else { return };
+        let keeps_edge = op.keeps_edge;
         match result {
             Ok(stored) => {
-                let edge_open = stored.parent.is_some() && self.close_edge(close, thread);
+                let is_child = stored.thread.parent.is_some();
+                let edge_open = !keeps_edge && is_child && self.close_edge(close, thread);
                 if let Some(op) = self.closes.get_mut(&close) {
-                    op.edge_open = edge_open;
+                    op.edge = Edge::of(edge_open);
                 }
+                self.end_stored(close, &stored);
                 self.answer_close(close);
             }
+            // There is nothing that could be ended of one that cannot be read.
+            Err(SpawnError::Damaged { .. }) => self.answer_close(close),
             Err(error) => {
                 if let Some(op) = self.closes.remove(&close) {
                     op.reply.tell(Err(match error {
-                        StoreError::NotFound { .. } => CloseError::NotFound { thread },
+                        SpawnError::NotFound { .. } => CloseError::NotFound { thread },
                         // Nobody knows whether there is one.
                         _ => CloseError::NoAnswer,
                     }));
                     self.stop_when_done();
                 }
             }
+        }
+    }
+
+    /// Has a thread of the store end after what is below it, unless it is closed.
+    fn end_stored(&mut self, close: u64, stored: &Stored) {
+        let thread = stored.thread.id;
+        if matches!(stored.thread.status, ThreadStatus::Shutdown | ThreadStatus::Damaged(_)) {
+            return;
+        }
+        if self.table.get(thread).is_none() {
+            self.seat(stored, Life::Dormant);
+        }
+        // Intent before the signal.
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.closing = true;
+        }
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        if op.plan.put_on_top(thread) {
+            self.to_tell.push_back((close, thread));
         }
     }
 
@@ -208,7 +258,7 @@ impl SupervisorState {
         };
         entry.told = true;
         entry.slot.order(ThreadMsg::Close { order });
-        match entry.life {
+        match entry.life() {
             Life::Live => {}
             Life::Coming { op } => {
                 // A new one is taken back by its next step; one that was there finds its order.
@@ -216,9 +266,11 @@ impl SupervisorState {
                     spawning.cancelled = true;
                 }
             }
-            Life::Dormant | Life::Backoff { .. } | Life::AwaitParent | Life::Lost => {
-                self.end_if_told(thread);
-            }
+            Life::Dormant
+            | Life::Backoff { .. }
+            | Life::AwaitParent
+            | Life::AwaitStore
+            | Life::Lost => self.end_if_told(thread),
         }
     }
 
@@ -266,7 +318,7 @@ impl SupervisorState {
     pub(super) fn fence_off(&mut self, thread: ThreadId) {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.closing = true;
-            if let Life::Coming { op } = entry.life
+            if let Life::Coming { op } = entry.life()
                 && let Some(spawning) = self.ops.get_mut(&op)
             {
                 spawning.cancelled = true;
@@ -292,10 +344,9 @@ impl SupervisorState {
     }
 
     fn answer_close(&mut self, close: u64) {
-        let done = self
-            .closes
-            .get(&close)
-            .is_some_and(|op| op.plan.is_done() && !op.edge_open && op.looking.is_none());
+        let done = self.closes.get(&close).is_some_and(|op| {
+            op.plan.is_done() && op.edge == Edge::Settled && op.looking.is_none()
+        });
         if !done {
             return;
         }
@@ -310,7 +361,7 @@ impl SupervisorState {
         if op.all {
             self.closing_all -= 1;
         }
-        if let (true, Some(thread)) = (op.edge_open, op.target) {
+        if let (true, Some(thread)) = (op.edge != Edge::Settled, op.target) {
             let left = "whether its edge is closed was not known by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }

@@ -24,6 +24,8 @@ impl SupervisorState {
         let (slot, closing, wanted) = (entry.slot.clone(), entry.closing, entry.wanted);
         let (told, ends_only) = (entry.told, entry.ends_only);
         entry.wanted = false;
+        self.unloading -= usize::from(std::mem::take(&mut entry.unloading));
+        self.room_came = true;
         slot.detach();
         if !ends_only {
             self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: how.clone() });
@@ -32,12 +34,12 @@ impl SupervisorState {
             Ended::Closed { rung } => self.finish(thread, rung, How::Completed, None),
             Ended::Dormant if closing => {
                 self.show(&slot, ThreadStatus::Dormant, Phase::Dormant);
-                self.set_life(thread, Life::Dormant);
+                self.table.set_life(thread, Life::Dormant);
                 self.end_if_told(thread);
             }
             // Its turn to be told comes yet.
-            Ended::Crashed { .. } | Ended::Killed if closing && !told => {
-                self.set_life(thread, Life::Lost);
+            Ended::Crashed { .. } | Ended::Killed | Ended::StoreLost { .. } if closing && !told => {
+                self.table.set_life(thread, Life::Lost);
             }
             _ if closing => {
                 let left = format!("it ended by itself while it was closing: {how:?}");
@@ -46,15 +48,21 @@ impl SupervisorState {
             }
             Ended::Dormant => {
                 self.show(&slot, ThreadStatus::Dormant, Phase::Dormant);
-                self.set_life(thread, Life::Dormant);
-                if wanted {
-                    self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake);
-                }
+                self.table.set_life(thread, Life::Dormant);
                 self.restart_children(thread);
+                drop(slot); // nobody here holds it
+                if wanted {
+                    self.wake_up(thread, SpawnOrigin::Activation, Vec::new());
+                } else {
+                    self.let_go(thread);
+                }
             }
             Ended::Crashed { cause } => self.crashed(thread, &cause),
+            Ended::StoreLost { .. } if self.parent_comes(thread) => self.await_parent(thread),
+            Ended::StoreLost { reason } => self.await_store(thread, &reason),
+            Ended::Damaged { what } => self.quarantined(thread, &what),
             // It went down with its parent, and comes back after it.
-            Ended::Killed if self.goes_with_parent(thread) => self.await_parent(thread),
+            Ended::Killed => self.await_parent(thread),
             Ended::Fenced => {
                 let cause = "another runtime took over its thread".to_owned();
                 self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
@@ -66,16 +74,10 @@ impl SupervisorState {
         }
     }
 
-    fn goes_with_parent(&self, thread: ThreadId) -> bool {
-        let parent = self.table.get(thread).and_then(|entry| entry.parent);
-        parent.is_some_and(|parent| self.table.get(parent).is_some())
-    }
-
     pub(super) fn await_parent(&mut self, thread: ThreadId) {
-        let Some(entry) = self.table.get_mut(thread) else { return };
-        entry.life = Life::AwaitParent;
+        let Some(slot) = self.table.get(thread).map(|entry| entry.slot.clone()) else { return };
+        self.table.set_life(thread, Life::AwaitParent);
         let cause = "its parent crashed".to_owned();
-        let slot = entry.slot.clone();
         self.show(&slot, ThreadStatus::Crashed(cause), Phase::Backoff);
         if !self.parent_comes(thread) {
             self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
@@ -83,22 +85,18 @@ impl SupervisorState {
     }
 
     /// Whether a thread's parent is on its way back, or on its way out and not yet reported.
-    fn parent_comes(&self, thread: ThreadId) -> bool {
+    pub(super) fn parent_comes(&self, thread: ThreadId) -> bool {
         let parent = self.table.get(thread).and_then(|entry| entry.parent);
-        parent.and_then(|parent| self.table.get(parent)).is_some_and(|entry| match entry.life {
-            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => true,
+        parent.and_then(|parent| self.table.get(parent)).is_some_and(|entry| match entry.life() {
+            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {
+                true
+            }
             Life::Live => entry
                 .incarnation
                 .as_ref()
                 .is_none_or(|live| live.cell().get_status() >= ActorStatus::Stopping),
             Life::Dormant | Life::Lost => false,
         })
-    }
-
-    fn set_life(&mut self, thread: ThreadId, life: Life) {
-        if let Some(entry) = self.table.get_mut(thread) {
-            entry.life = life;
-        }
     }
 
     /// Ends a thread that closes and has no actor: one comes up only to write its end.
@@ -117,7 +115,7 @@ impl SupervisorState {
                 let left = format!("its end could not be written: {cause}");
                 self.finish(thread, Rung::Drained, How::SubmitFailed, Some(&left));
             } else {
-                entry.life = Life::Lost;
+                self.table.set_life(thread, Life::Lost);
             }
             return;
         }
@@ -131,15 +129,15 @@ impl SupervisorState {
         match decision {
             _ if parking => {
                 // Not even a parked actor stays up: it is left without one until it is revived.
-                entry.life = Life::Lost;
                 entry.parking = false;
+                self.table.set_life(thread, Life::Lost);
                 slot.set_door(Door::Parked);
                 self.show(&slot, ThreadStatus::Parked, Phase::Parked);
                 // Nothing comes back that those below it could wait for.
                 self.restart_children(thread);
             }
             Decision::Again { restart, after } => {
-                entry.life = Life::Backoff { crash };
+                self.table.set_life(thread, Life::Backoff { crash });
                 self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
                 let at = Deadline::after(now, after).instant();
@@ -189,7 +187,7 @@ impl SupervisorState {
         let due = self
             .table
             .get(thread)
-            .is_some_and(|entry| entry.life == Life::Backoff { crash } && !entry.closing);
+            .is_some_and(|entry| entry.life() == Life::Backoff { crash } && !entry.closing);
         if due && !self.ended {
             self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
         }
@@ -201,7 +199,7 @@ impl SupervisorState {
         for child in children {
             let waits = {
                 let child = self.table.get(child);
-                child.is_some_and(|entry| entry.life == Life::AwaitParent && !entry.closing)
+                child.is_some_and(|entry| entry.life() == Life::AwaitParent && !entry.closing)
             };
             if waits {
                 self.load(child, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
@@ -219,7 +217,11 @@ impl SupervisorState {
             }
             self.directory.remove(&entry.slot);
             entry.slot.end();
+            self.idle.forget(thread);
+            self.unloading -= usize::from(entry.unloading);
+            self.room_came = true;
         }
+        self.came_back(thread);
         let waiting = self.waiting.remove(&thread).unwrap_or_default();
         self.refuse(waiting, &SpawnError::Closing { thread });
         self.close_ended(thread, rung, how, left);

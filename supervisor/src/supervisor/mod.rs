@@ -8,18 +8,24 @@
 
 mod close;
 mod closing;
+mod comebacks;
 mod ended;
+mod idle;
+mod patching;
 mod plan;
+mod recovery;
+mod resting;
 mod resume;
 mod spawn;
 mod steps;
 mod table;
+mod trouble;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use coppicer_actors::{Slot, ThreadWorld, Uplink};
+use coppicer_actors::{About, Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
     Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
@@ -29,6 +35,12 @@ use tokio::time::Instant;
 
 use crate::directory::Directory;
 use closing::CloseOp;
+use comebacks::Comebacks;
+use idle::IdleQueue;
+use patching::Patching;
+pub use recovery::Recover;
+use recovery::Recovery;
+use resting::ForRoom;
 use spawn::{Spawning, Step, Waiter};
 use table::Table;
 
@@ -39,6 +51,7 @@ pub(crate) struct SupervisorArgs {
     pub(crate) world: ThreadWorld,
     pub(crate) directory: Arc<Directory>,
     pub(crate) shared: Shared,
+    pub(crate) recover: Recover,
 }
 
 /// What the supervisor and the runtime's handles share.
@@ -60,6 +73,7 @@ struct Postponed {
     reply: Reply<ThreadId, SpawnError>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one runtime")]
 pub(crate) struct SupervisorState {
     world: ThreadWorld,
     directory: Arc<Directory>,
@@ -76,6 +90,21 @@ pub(crate) struct SupervisorState {
     postponed: HashMap<ThreadId, Vec<Postponed>>,
     /// Those who wait for threads that come back by themselves.
     waiting: HashMap<ThreadId, Vec<Waiter>>,
+    /// What comes up without being asked for.
+    comebacks: Comebacks,
+    recovery: Recovery,
+    /// Whether the store has said that it cannot write.
+    store_ails: bool,
+    /// Threads with an actor, by when each may have been idle for long enough.
+    idle: IdleQueue,
+    /// When the supervisor looks at them next.
+    idle_armed: Option<Instant>,
+    /// Threads that were asked to give up their actor and have not answered.
+    unloading: usize,
+    /// What waits until a thread gives up its actor, and whether to look at it.
+    for_room: VecDeque<ForRoom>,
+    room_came: bool,
+    patches: HashMap<u64, Patching>,
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
     ended: bool,
@@ -93,6 +122,7 @@ impl Actor for SupervisorActor {
         myself: ActorRef<SupervisorMsg>,
         args: SupervisorArgs,
     ) -> Result<SupervisorState, ActorProcessingErr> {
+        let comebacks = Comebacks::new(args.shared.limits.recoveries_max);
         Ok(SupervisorState {
             world: args.world,
             directory: args.directory,
@@ -105,11 +135,29 @@ impl Actor for SupervisorActor {
             telling_on: false,
             postponed: HashMap::new(),
             waiting: HashMap::new(),
+            comebacks,
+            recovery: Recovery::new(args.recover),
+            store_ails: false,
+            idle: IdleQueue::default(),
+            idle_armed: None,
+            unloading: 0,
+            for_room: VecDeque::new(),
+            room_came: false,
+            patches: HashMap::new(),
             closing_all: 0,
             ended: false,
             next_op: 0,
             myself,
         })
+    }
+
+    async fn post_start(
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.bring_back();
+        Ok(())
     }
 
     async fn handle(
@@ -123,6 +171,8 @@ impl Actor for SupervisorActor {
         let handled = catch_unwind(AssertUnwindSafe(|| {
             state.take(msg);
             state.go_on_closing();
+            state.serve_room();
+            state.bring_back();
         }));
         if handled.is_err() {
             tracing::error!(msg = name, "the supervisor panicked, and goes on");
@@ -148,6 +198,14 @@ impl SupervisorState {
         match msg {
             SupervisorMsg::Spawn { request, asker, reply } => self.on_spawn(request, asker, reply),
             SupervisorMsg::Activate { thread } => self.on_activate(thread),
+            SupervisorMsg::Wake { thread, reply } => self.on_wake(thread, reply),
+            SupervisorMsg::Patch { thread, patch, reply } => self.on_patch(thread, *patch, reply),
+            SupervisorMsg::LetGo { thread } => self.let_go(thread),
+            SupervisorMsg::StoreAiling { reason } => self.on_store_ailing(reason),
+            SupervisorMsg::StoreWell => self.on_store_well(),
+            SupervisorMsg::StoreDamaged { thread, seq, reason } => {
+                self.on_store_damaged(thread, seq, &reason);
+            }
             SupervisorMsg::Close { scope, drain, reply } => self.on_close(scope, drain, reply),
             SupervisorMsg::End => self.on_end(),
             SupervisorMsg::StepDone { op, step } => {
@@ -162,6 +220,8 @@ impl SupervisorState {
                 self.on_close_due(close);
             }
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
+            SupervisorMsg::Tick { tick: SupervisorTick::ComebackDue } => self.on_comeback_due(),
+            SupervisorMsg::Tick { tick: SupervisorTick::IdleDue } => self.on_idle_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
                 self.on_restart_due(thread, crash);
             }
@@ -184,6 +244,14 @@ impl SupervisorState {
         let about = slot.map(|slot| &**slot.about());
         let epoch = slot.map(Slot::epoch).unwrap_or_default();
         self.shared.hub.publish(about, epoch, None, EventKind::Runtime, || Fact::Runtime(event));
+    }
+
+    /// Tells taps of a thread that may have no slot.
+    fn publish_of(&self, thread: ThreadId, event: RuntimeEvent) {
+        match self.table.get(thread) {
+            Some(entry) => self.publish(Some(&entry.slot), event),
+            None => publish_of(&self.shared, &About::of(thread), event),
+        }
     }
 
     /// Shows a status that no actor is there to show, and tells taps of it.
@@ -242,4 +310,10 @@ impl SupervisorState {
         self.shared.hub.close();
         self.myself.stop(None);
     }
+}
+
+/// Tells taps of a thread that has no slot.
+pub(crate) fn publish_of(shared: &Shared, about: &About, event: RuntimeEvent) {
+    let epoch = coppicer_messages::Epoch(0);
+    shared.hub.publish(Some(about), epoch, None, EventKind::Runtime, || Fact::Runtime(event));
 }

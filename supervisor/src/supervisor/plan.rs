@@ -8,7 +8,7 @@ use coppicer_actors::{
 };
 use coppicer_messages::{
     AgentPath, ControlError, Deadline, Flushed, ForkPoint, ForkRefusal, NewRecord, Origin, Reply,
-    Seq, SpawnError, SpawnThread, ThreadId, ThreadMsg,
+    Seq, SpawnError, SpawnThread, StoreError, ThreadId, ThreadMsg,
 };
 
 use super::Shared;
@@ -76,7 +76,7 @@ pub(super) async fn plan(
             None => None,
         };
         let history =
-            shared.store.read(from, end).await.map_err(|error| spawn_error(from, error))?;
+            sound_part(shared, from, end).await.map_err(|error| spawn_error(from, error))?;
         let plan = match plan_fork(&history, &at, &options) {
             Err(ForkRefusal::NotYet { turn }) => match changed {
                 // The next boundary: wait for a change of the source, then look again.
@@ -104,6 +104,22 @@ pub(super) async fn plan(
         fork.extend(records.iter().cloned());
         let (settled, preview) = (is_settled(&fork), preview_of(&fork));
         return Ok(Planned { base, records, settled, preview });
+    }
+}
+
+/// The records before `end`; of a damaged thread those before the first damaged one.
+async fn sound_part(
+    shared: &Shared,
+    from: ThreadId,
+    mut end: Option<Seq>,
+) -> Result<History, StoreError> {
+    loop {
+        match shared.store.read(from, end).await {
+            Err(StoreError::Corrupt { seq, .. }) if end.is_none_or(|end| seq < end) => {
+                end = Some(seq);
+            }
+            read => return read,
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Threads of the store: resumes, activations, and those who wait for them.
 
-use coppicer_actors::{Done, Lineage, MarkerKind, StoredThread, close_turn, first_submission};
+use coppicer_actors::{
+    Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore, close_turn, first_submission,
+};
 use coppicer_messages::{
     AbortReason, Asker, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError,
-    ThreadId,
+    ThreadId, ThreadStatus,
 };
 
-use super::spawn::{Kind, Spawning, Step, Waiter, spawn_error};
-use super::table::Life;
+use super::resting::ForRoom;
+use super::spawn::{Kind, Spawning, Step, Stored, Waiter, spawn_error};
+use super::table::{Entry, Life};
 use super::{Postponed, SupervisorState};
 
 impl SupervisorState {
@@ -32,13 +35,16 @@ impl SupervisorState {
             }
         }
         let first = request.first.take();
-        self.join(thread, Waiter { reply, first, joined: false });
+        self.join(thread, Waiter { first, ..Waiter::new(reply) });
     }
 
     /// As a resume that is made now.
     pub(super) fn join_again(&mut self, thread: ThreadId, waiter: Waiter) {
         if self.ended || self.closing_all > 0 {
             return self.refuse(vec![waiter], &SpawnError::RuntimeEnded);
+        }
+        if waiter.wakes {
+            return self.wake(thread, waiter);
         }
         if self.table.get(thread).is_some_and(|entry| entry.closing) {
             let mut request = Box::new(SpawnThread::resume(thread));
@@ -52,11 +58,15 @@ impl SupervisorState {
 
     /// Has `waiter` wait for a thread, which is brought up if it does not come by itself.
     pub(super) fn join(&mut self, thread: ThreadId, mut waiter: Waiter) {
-        let Some(life) = self.table.get(thread).map(|entry| entry.life) else {
+        let Some(life) = self.table.get(thread).map(Entry::life) else {
+            let origin = if waiter.wakes { SpawnOrigin::Activation } else { SpawnOrigin::Resume };
             if let Some(op) = self.coming.get(&thread).and_then(|op| self.ops.get_mut(op)) {
+                if origin == SpawnOrigin::Resume {
+                    op.origin = origin;
+                }
                 return op.waiters.push(waiter); // single flight
             }
-            return self.find(thread, SpawnOrigin::Resume, vec![waiter]);
+            return self.find(thread, origin, vec![waiter]);
         };
         match life {
             Life::Live => {
@@ -69,11 +79,14 @@ impl SupervisorState {
                 }
             }
             // It comes by itself, and they are answered then.
-            Life::Backoff { .. } | Life::AwaitParent => {
-                self.waiting.entry(thread).or_default().push(waiter);
+            Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {
+                let now = self.now().instant;
+                let waiting = self.waiting.entry(thread).or_default();
+                waiting.retain(|waiting| !waiting.reply.expired(now));
+                waiting.push(waiter);
             }
             Life::Dormant | Life::Lost => {
-                self.load(thread, SpawnOrigin::Resume, vec![waiter], Kind::Wake);
+                self.wake_up(thread, SpawnOrigin::Resume, vec![waiter]);
             }
         }
     }
@@ -104,40 +117,14 @@ impl SupervisorState {
         taken
     }
 
-    fn find(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
+    pub(super) fn find(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
         let op = self.new_op();
         let spawning = Spawning::new(op, thread, Kind::Fresh, origin, waiters);
         self.ops.insert(op, spawning);
         self.coming.insert(thread, op);
         let store = self.shared.store.clone();
         let depth_max = self.shared.limits.depth_max;
-        self.outside(op, async move {
-            let look = async {
-                let stored =
-                    store.thread(thread).await.map_err(|error| spawn_error(thread, error))?;
-                let mut above = Vec::new();
-                let mut at = stored.parent;
-                while let Some((parent, _)) = at {
-                    if above.contains(&parent)
-                        || parent == thread
-                        || above.len() as u32 >= depth_max
-                    {
-                        let reason = format!("its parents make a cycle at {parent}");
-                        return Err(SpawnError::Damaged { thread, reason });
-                    }
-                    above.push(parent);
-                    at = match store.thread(parent).await {
-                        Ok(stored) => stored.parent,
-                        Err(StoreError::NotFound { .. }) => None,
-                        Err(error) => return Err(SpawnError::Store(error)),
-                    };
-                }
-                let lineage =
-                    above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
-                Ok((stored, lineage))
-            };
-            Step::Found(look.await)
-        });
+        self.outside(op, async move { Step::Found(look_up(&*store, thread, depth_max).await) });
     }
 
     /// Acquires a thread that has a slot, and reads what closes its unfinished turn.
@@ -149,9 +136,8 @@ impl SupervisorState {
         kind: Kind,
     ) {
         let op = self.new_op();
-        let Some(entry) = self.table.get_mut(thread) else { return };
-        entry.life = Life::Coming { op };
-        let order = entry.order;
+        let Some(order) = self.table.get(thread).map(|entry| entry.order) else { return };
+        self.table.set_life(thread, Life::Coming { op });
         waiters.extend(self.waiting.remove(&thread).unwrap_or_default());
         let mut spawning = Spawning::new(op, thread, kind, origin, waiters);
         spawning.order = Some(order);
@@ -184,15 +170,90 @@ impl SupervisorState {
         if self.ended {
             return;
         }
-        let Some(entry) = self.table.get_mut(thread).filter(|entry| !entry.closing) else { return };
-        match entry.life {
-            Life::Dormant => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Wake),
+        let Some(entry) = self.table.get_mut(thread) else {
+            // There is mail for it that starts a turn.
+            if self.closing_all == 0 && !self.coming.contains_key(&thread) {
+                self.find(thread, SpawnOrigin::Activation, Vec::new());
+            }
+            return;
+        };
+        if entry.closing {
+            return;
+        }
+        match entry.life() {
+            Life::Dormant => self.wake_up(thread, SpawnOrigin::Activation, Vec::new()),
             Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking),
             // Its actor is on its way out: `on_ended` sees to it.
             Life::Live => entry.wanted = true,
-            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent => {}
+            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {}
         }
     }
+
+    /// Somebody has something for a thread that had no slot when they looked.
+    pub(super) fn on_wake(&mut self, thread: ThreadId, reply: Reply<ThreadId, SpawnError>) {
+        if reply.expired(self.now().instant) {
+            return; // P4
+        }
+        if let Err(refusal) = self.check_room() {
+            return reply.tell(Err(refusal));
+        }
+        self.wake(thread, Waiter::waking(reply));
+    }
+
+    fn wake(&mut self, thread: ThreadId, waiter: Waiter) {
+        match self.table.get(thread).map(|entry| (entry.closing, entry.life())) {
+            Some((true, _)) => waiter.reply.tell(Err(SpawnError::Closed { thread })),
+            None | Some((_, Life::Coming { .. })) => self.join(thread, waiter),
+            // It has a slot by now: its inbox takes what comes, and wakes it.
+            Some(_) => waiter.reply.tell(Ok(thread)),
+        }
+    }
+
+    /// Gives a dormant thread its actor, once there is room for one.
+    pub(super) fn wake_up(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
+        if !self.is_full() {
+            return self.load(thread, origin, waiters, Kind::Wake);
+        }
+        // What waits in its inbox cannot be refused any more, and waits for room.
+        if self.make_room() || waiters.is_empty() {
+            return self.for_room.push_back(ForRoom::Load { thread, origin, waiters });
+        }
+        let refusal = self.no_room();
+        self.refuse(waiters, &refusal);
+    }
+}
+
+/// A thread in the store, with what is above it.
+pub(super) async fn look_up(
+    store: &dyn ThreadStore,
+    thread: ThreadId,
+    depth_max: u32,
+) -> Result<Stored, SpawnError> {
+    let stored = store.thread(thread).await.map_err(|error| spawn_error(thread, error))?;
+    let is_out = |stored: &StoredThread| {
+        stored.status == ThreadStatus::Shutdown
+            || matches!(stored.parent, Some((_, EdgeStatus::Closed)))
+    };
+    let mut closed_above = false;
+    let mut above = Vec::new();
+    let mut at = stored.parent;
+    while let Some((parent, _)) = at {
+        if above.contains(&parent) || parent == thread || above.len() as u32 >= depth_max {
+            let reason = format!("its parents make a cycle at {parent}");
+            return Err(SpawnError::Damaged { thread, reason });
+        }
+        above.push(parent);
+        at = match store.thread(parent).await {
+            Ok(stored) => {
+                closed_above |= is_out(&stored);
+                stored.parent
+            }
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(SpawnError::Store(error)),
+        };
+    }
+    let lineage = above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
+    Ok(Stored { is_closed: is_out(&stored), thread: stored, lineage, closed_above })
 }
 
 fn first_refused(refusal: SubmitError) -> SpawnError {

@@ -7,14 +7,15 @@ use coppicer_actors::{
     About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Slot, StoredThread, ThreadView,
 };
 use coppicer_messages::{
-    Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, Reply,
-    SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg,
-    ThreadDetails, ThreadId, ThreadStatus,
+    Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, PatchError,
+    Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError,
+    SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus,
 };
 
-use super::SupervisorState;
 use super::plan::{Planned, meta_of, plan};
+use super::resting::ForRoom;
 use super::table::{Life, Place};
+use super::{Postponed, SupervisorState};
 
 /// A spawn, resume, fork, activation or restart that is under way.
 pub(super) struct Spawning {
@@ -42,6 +43,8 @@ pub(super) struct Waiter {
     pub(super) first: Option<Submission>,
     /// Whether it joined the making of a new thread, as a resume.
     pub(super) joined: bool,
+    /// Whether it only has something for the thread: one that is closed stays so.
+    pub(super) wakes: bool,
 }
 
 /// What a spawning brings up.
@@ -64,13 +67,32 @@ pub(super) enum Step {
     /// The store made a thread.
     Created(Result<Acquired, StoreError>),
     /// A stored thread, and what is above it.
-    Found(Result<(StoredThread, Lineage), SpawnError>),
+    Found(Result<Stored, SpawnError>),
     /// A stored thread was acquired, and what closes its unfinished turn.
     Loaded(Result<(Acquired, Vec<NewRecord>), SpawnError>),
     /// The first submission was accepted or refused.
     FirstDone(Result<Accepted, SubmitError>),
     /// A thread that is to be closed and is not here was looked up in the store.
-    CloseTarget(Result<StoredThread, StoreError>),
+    CloseTarget(Result<Stored, SpawnError>),
+    /// A page of threads that an earlier process left unfinished.
+    Unfinished(Result<Vec<ThreadId>, StoreError>),
+    /// A thread gave up its actor, or did not.
+    Slept { thread: ThreadId, asleep: bool },
+    /// A thread that is to be patched was looked up, and whether its new path is taken.
+    PatchChecked(Result<Stored, PatchError>),
+    /// The store patched a thread.
+    Patched(Result<StoredThread, StoreError>),
+}
+
+/// A thread as the store has it.
+pub(super) struct Stored {
+    pub(super) thread: StoredThread,
+    /// What is above it.
+    pub(super) lineage: Lineage,
+    /// Whether it was closed itself, or taken out of its tree.
+    pub(super) is_closed: bool,
+    /// Whether something above it was.
+    pub(super) closed_above: bool,
 }
 
 impl SupervisorState {
@@ -92,17 +114,19 @@ impl SupervisorState {
             Origin::Resume { thread, rollout_path } => {
                 self.resume(thread, rollout_path.as_deref(), request, asker, reply);
             }
-            _ => self.make(request, reply),
+            _ => self.make(request, asker, reply),
         }
     }
 
-    fn check(&self, request: &SpawnThread, asker: Option<Asker>) -> Result<(), SpawnError> {
+    /// Whether a request may be taken up at all.
+    pub(super) fn check_room(&self) -> Result<(), SpawnError> {
         if self.ended || self.closing_all > 0 {
             return Err(SpawnError::RuntimeEnded);
         }
         let waiting = self.postponed.values().map(Vec::len).sum::<usize>()
             + self.waiting.values().map(Vec::len).sum::<usize>();
-        let under_way = self.ops.len() + self.closes.len() + waiting;
+        let under_way =
+            self.ops.len() + self.closes.len() + self.patches.len() + self.for_room.len() + waiting;
         let max = self.shared.limits.supervisor_requests_max;
         if under_way >= max {
             return Err(SpawnError::Limit(LimitReached {
@@ -113,6 +137,11 @@ impl SupervisorState {
                 advice: "ask again when some requests are answered",
             }));
         }
+        Ok(())
+    }
+
+    fn check(&self, request: &SpawnThread, asker: Option<Asker>) -> Result<(), SpawnError> {
+        self.check_room()?;
         if let Some(asker) = asker {
             let current =
                 self.table.get(asker.thread).is_some_and(|entry| entry.epoch == asker.epoch);
@@ -121,7 +150,7 @@ impl SupervisorState {
             }
         }
         if let Some(parent) = request.parent {
-            if !self.table.get(parent).is_some_and(|entry| entry.life == Life::Live) {
+            if !self.table.get(parent).is_some_and(|entry| entry.life() == Life::Live) {
                 return Err(SpawnError::ParentGone { parent });
             }
             if let Some(thread) = self.table.closing_above(parent) {
@@ -133,7 +162,16 @@ impl SupervisorState {
 
     // New threads and forks.
 
-    fn make(&mut self, request: Box<SpawnThread>, reply: Reply<ThreadId, SpawnError>) {
+    fn make(
+        &mut self,
+        request: Box<SpawnThread>,
+        asker: Option<Asker>,
+        reply: Reply<ThreadId, SpawnError>,
+    ) {
+        if self.is_full() && self.make_room() {
+            let postponed = Postponed { request, asker, reply };
+            return self.for_room.push_back(ForRoom::Spawn(postponed));
+        }
         let now = self.now();
         let thread = request.id.unwrap_or_else(|| self.shared.ids.thread(now.at_ms));
         let place = match self.place(thread, &request) {
@@ -292,7 +330,12 @@ impl Spawning {
 impl Waiter {
     /// One who waits for a thread and submits nothing to it.
     pub(super) const fn new(reply: Reply<ThreadId, SpawnError>) -> Self {
-        Self { reply, first: None, joined: false }
+        Self { reply, first: None, joined: false, wakes: false }
+    }
+
+    /// One who has something for a thread, if it is not closed.
+    pub(super) const fn waking(reply: Reply<ThreadId, SpawnError>) -> Self {
+        Self { reply, first: None, joined: false, wakes: true }
     }
 }
 
@@ -303,7 +346,9 @@ pub(super) fn spawn_error(thread: ThreadId, error: StoreError) -> SpawnError {
         }
         StoreError::Exists { thread } => SpawnError::Exists { thread },
         StoreError::BadParent { parent, .. } => SpawnError::ParentGone { parent },
-        StoreError::Corrupt { reason, .. } => SpawnError::Damaged { thread, reason },
+        StoreError::Corrupt { seq, reason, .. } => {
+            SpawnError::Damaged { thread, reason: format!("record {seq}: {reason}") }
+        }
         error => SpawnError::Store(error),
     }
 }

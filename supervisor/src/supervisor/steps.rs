@@ -5,13 +5,14 @@ use coppicer_actors::{
     first_submission, start,
 };
 use coppicer_messages::{
-    Accepted, Answer, LeaseKind, NewRecord, Rung, RuntimeEvent, SpawnError, StoreError,
-    SubmitError, ThreadId,
+    Accepted, Answer, LeaseKind, NewRecord, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
+    StoreError, SubmitError, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::close::How;
-use super::spawn::{Kind, Spawning, Step, Waiter, spawn_error};
+use super::resting::ForRoom;
+use super::spawn::{Kind, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Life, Place};
 
 impl SupervisorState {
@@ -19,7 +20,11 @@ impl SupervisorState {
         match step {
             Step::CloseTarget(result) => return self.on_close_target(op, result),
             Step::FirstDone(result) => return self.on_first_done(op, result),
-            _ => {}
+            Step::Unfinished(result) => return self.on_unfinished(result),
+            Step::Slept { thread, asleep } => return self.on_slept(thread, asleep),
+            Step::PatchChecked(result) => return self.on_patch_checked(op, result),
+            Step::Patched(result) => return self.on_patched(op, result),
+            Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
         let thread = spawning.thread;
@@ -33,6 +38,7 @@ impl SupervisorState {
                 self.coming.remove(&thread);
                 if self.table.get(thread).is_some() {
                     // Somebody else brought it to life meanwhile.
+                    self.came_back(thread);
                     for waiter in spawning.waiters {
                         self.join_again(thread, waiter);
                     }
@@ -44,8 +50,10 @@ impl SupervisorState {
         if spawning.cancelled {
             return self.undo(spawning, &SpawnError::Closing { thread });
         }
-        // One that was there before comes up whether or not somebody waits.
+        // One that was there before comes up whether or not somebody waits, and so does one that
+        // nobody asked for.
         if spawning.kind == Kind::Fresh
+            && !spawning.waiters.is_empty()
             && spawning.waiters.iter().all(|waiter| waiter.reply.expired(now.instant))
         {
             return self.undo(spawning, &SpawnError::NoAnswer);
@@ -62,7 +70,7 @@ impl SupervisorState {
                 self.ops.insert(op, spawning);
             }
             Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
-            Step::Found(Ok((stored, lineage))) => self.on_found(op, spawning, &stored, lineage),
+            Step::Found(Ok(stored)) => self.on_found(op, spawning, &stored),
             Step::Loaded(Ok((acquired, recovery))) => {
                 self.bring_up(op, spawning, acquired, recovery);
             }
@@ -72,51 +80,82 @@ impl SupervisorState {
                 self.undo(spawning, &refusal);
             }
             Step::Created(Err(error)) => self.undo(spawning, &spawn_error(thread, error)),
-            Step::FirstDone(_) | Step::CloseTarget(_) => {}
+            Step::FirstDone(_)
+            | Step::CloseTarget(_)
+            | Step::Unfinished(_)
+            | Step::Slept { .. }
+            | Step::PatchChecked(_)
+            | Step::Patched(_) => {}
         }
     }
 
     /// The slot of a stored thread is published before it is acquired: mail that is written in
     /// between is told to the slot, mail that was written before is read with it.
-    pub(super) fn on_found(
-        &mut self,
-        op: u64,
-        mut spawning: Spawning,
-        stored: &StoredThread,
-        lineage: Lineage,
-    ) {
+    fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: &Stored) {
         let thread = spawning.thread;
-        let parent = stored.parent.map(|(parent, _)| parent);
-        let root = lineage.root().unwrap_or(thread);
-        let depth = lineage.depth();
-        let place = Place { thread, parent, root, depth, path: stored.path.clone() };
-        let closing = parent.and_then(|parent| self.table.closing_above(parent));
+        let origin = spawning.origin;
+        let is_shut = stored.thread.status == ThreadStatus::Shutdown;
+        if stored.is_closed || stored.closed_above {
+            // What is sent to it does not open it again.
+            let (woken, others): (Vec<Waiter>, Vec<Waiter>) =
+                spawning.waiters.into_iter().partition(|waiter| waiter.wakes);
+            self.refuse(woken, &SpawnError::Closed { thread });
+            spawning.waiters = others;
+            let nobody_asks = spawning.waiters.is_empty();
+            if nobody_asks && (origin != SpawnOrigin::Recovery || is_shut) {
+                return self.came_back(thread);
+            }
+        }
+        if let ThreadStatus::Damaged(reason) = &stored.thread.status {
+            let reason = reason.clone();
+            return self.undo(spawning, &SpawnError::Damaged { thread, reason });
+        }
+        if self.is_full() && self.make_room() {
+            let waiters = spawning.waiters;
+            return self.for_room.push_back(ForRoom::Find { thread, origin, waiters });
+        }
+        let closing = stored
+            .lineage
+            .iter()
+            .find(|&above| self.table.get(above).is_some_and(|entry| entry.closing));
         let admitted = match closing {
             Some(thread) => Err(SpawnError::Closing { thread }),
             None if self.closing_all > 0 => Err(SpawnError::RuntimeEnded),
-            None => self.table.admit(&place, &self.shared.limits),
+            None => self.table.admit(&stored.place(), &self.shared.limits),
         };
         if let Err(refusal) = admitted {
             return self.undo(spawning, &refusal);
         }
-        let mut view = ThreadView::of(thread);
-        view.parent = parent;
+        // A resume opens its own edge again.
+        let adrift = stored.closed_above || (stored.is_closed && origin != SpawnOrigin::Resume);
+        spawning.order = Some(self.seat(stored, Life::Coming { op }));
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.adrift = adrift;
+        }
+        self.ops.insert(op, spawning);
+        self.acquire(op, thread);
+    }
+
+    /// Gives a stored thread its slot and its place in the table.
+    pub(super) fn seat(&mut self, stored: &Stored, life: Life) -> u64 {
+        let Stored { thread: stored, lineage, .. } = stored;
+        let mut view = ThreadView::of(stored.id);
+        view.parent = stored.parent.map(|(parent, _)| parent);
         view.path.clone_from(&stored.path);
         view.nickname.clone_from(&stored.config.nickname);
         view.role.clone_from(&stored.config.role);
-        view.depth = depth;
+        view.depth = lineage.depth();
         view.internal = stored.config.internal;
         view.forked_from = stored.base.map(|base| base.thread);
         view.rollout_path.clone_from(&stored.rollout_path);
         view.status = stored.status.clone().reborn();
-        let slot = self.new_slot(stored.path.clone(), lineage, view);
+        let slot = self.new_slot(stored.path.clone(), lineage.clone(), view);
         let lease = self.shared.leases.grant(LeaseKind::Slot);
         let policy = stored.config.restart;
-        let life = Life::Coming { op };
-        spawning.order = Some(self.table.insert(place, slot.clone(), policy, life, lease));
+        let place = Stored::place_of(stored, lineage);
+        let order = self.table.insert(place, slot.clone(), policy, life, lease);
         self.directory.insert(slot);
-        self.ops.insert(op, spawning);
-        self.acquire(op, thread);
+        order
     }
 
     /// Starts the actor, publishes the thread, and answers.
@@ -141,7 +180,8 @@ impl SupervisorState {
             slot.submit_first(msg);
             answer
         });
-        if matches!(acquired.thread.parent, Some((_, EdgeStatus::Closed))) {
+        let resumed = spawning.origin == SpawnOrigin::Resume;
+        if resumed && matches!(acquired.thread.parent, Some((_, EdgeStatus::Closed))) {
             // It belongs to its tree again (REF 3.9).
             let done = Done::new(move |result: Result<(), StoreError>| {
                 if let Err(error) = result {
@@ -166,8 +206,8 @@ impl SupervisorState {
             Ok(incarnation) => {
                 if let Some(entry) = self.table.get_mut(thread) {
                     entry.incarnation = Some(incarnation);
-                    entry.life = Life::Live;
                 }
+                self.table.set_life(thread, Life::Live);
             }
             Err(_) if spawning.kind != Kind::Fresh && !ends => {
                 self.waiting.entry(thread).or_default().extend(spawning.waiters);
@@ -190,6 +230,8 @@ impl SupervisorState {
             self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
         }
         self.restart_children(thread);
+        self.came_back(thread);
+        self.watch_idle(thread);
         match waiting {
             Some(answer) => self.await_first(op, spawning, answer),
             None if ends => self.refuse(spawning.waiters, &SpawnError::Closing { thread }),
@@ -231,12 +273,13 @@ impl SupervisorState {
     /// thread that was in the store is only let go; one that was there before goes on as after a
     /// crash, or ends if it is closing. What another brought to life under the same id stays.
     pub(super) fn undo(&mut self, spawning: Spawning, refusal: &SpawnError) {
-        let Spawning { op, thread, kind, order, waiters, made, cancelled, .. } = spawning;
+        let Spawning { op, thread, kind, origin, order, waiters, made, cancelled, .. } = spawning;
         if self.coming.get(&thread) == Some(&op) {
             self.coming.remove(&thread);
         }
         let own = self.table.get(thread).filter(|entry| order == Some(entry.order));
-        let (life, epoch) = own.map_or((None, None), |entry| (Some(entry.life), Some(entry.epoch)));
+        let (life, epoch) =
+            own.map_or((None, None), |entry| (Some(entry.life()), Some(entry.epoch)));
         if let Some(mut fence) = made {
             // It may have crashed and come back meanwhile.
             fence.epoch = fence.epoch.max(epoch.unwrap_or_default());
@@ -248,12 +291,22 @@ impl SupervisorState {
         let comes = life == Some(Life::Coming { op });
         match life {
             Some(_) if comes && kind != Kind::Fresh && !cancelled => {
-                self.crashed(thread, &refusal.to_string());
+                self.not_back(thread, refusal);
             }
             Some(life) if comes || kind == Kind::Fresh => {
+                if let (SpawnError::Damaged { reason, .. }, Some(entry)) =
+                    (refusal, self.table.get(thread))
+                {
+                    self.show_damage(&entry.slot, reason);
+                }
                 self.take_back(thread, life, made.is_some(), refusal);
             }
             _ => {}
+        }
+        if origin == SpawnOrigin::Recovery && kind == Kind::Fresh {
+            self.recovery_failed(thread, refusal);
+        } else {
+            self.came_back(thread);
         }
         // They asked for what is in the store, and are told what is there now.
         for waiter in joined {
@@ -284,12 +337,30 @@ impl SupervisorState {
     }
 
     pub(super) fn refuse(&self, waiters: Vec<Waiter>, refusal: &SpawnError) {
-        if !waiters.is_empty() && *refusal != SpawnError::NoAnswer {
+        let asked = waiters.iter().any(|waiter| !waiter.wakes);
+        if asked && *refusal != SpawnError::NoAnswer {
             let reason = refusal.to_string();
             self.publish(None, RuntimeEvent::SpawnRefused { reason });
         }
         for waiter in waiters {
             waiter.reply.tell(Err(refusal.clone()));
+        }
+    }
+}
+
+impl Stored {
+    /// Where it is in the table.
+    pub(super) fn place(&self) -> Place {
+        Self::place_of(&self.thread, &self.lineage)
+    }
+
+    fn place_of(thread: &StoredThread, lineage: &Lineage) -> Place {
+        Place {
+            thread: thread.id,
+            parent: thread.parent.map(|(parent, _)| parent),
+            root: lineage.root().unwrap_or(thread.id),
+            depth: lineage.depth(),
+            path: thread.path.clone(),
         }
     }
 }

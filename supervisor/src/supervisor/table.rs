@@ -4,13 +4,15 @@
 //! changes nothing. SV-3: a child's place in its parent's row is its start order. SV-4: nothing is
 //! added below a thread that closes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use coppicer_actors::{Incarnation, RestartTracker, Slot};
 use coppicer_messages::{
     AgentPath, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError, ThreadId,
 };
+use tokio::time::Instant;
 
 /// Where a thread is, as its supervisor sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +25,26 @@ pub(crate) enum Life {
     Backoff { crash: u64 },
     /// It went down with its parent and comes back after it.
     AwaitParent,
+    /// Its store could not write; it comes back when that can. Not its own fault.
+    AwaitStore,
     /// It has no actor until it is needed.
     Dormant,
     /// Its restarts are spent, and not even a parked actor could be started.
     Lost,
+}
+
+impl Life {
+    /// Whether the thread has an actor, or is to have one without being asked.
+    const fn is_resident(self) -> bool {
+        match self {
+            Self::Coming { .. }
+            | Self::Live
+            | Self::Backoff { .. }
+            | Self::AwaitParent
+            | Self::AwaitStore => true,
+            Self::Dormant | Self::Lost => false,
+        }
+    }
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one thread")]
@@ -37,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) path: Option<AgentPath>,
     /// Its place among its siblings.
     pub(crate) order: u64,
-    pub(crate) life: Life,
+    life: Life,
     pub(crate) epoch: Epoch,
     pub(crate) policy: RestartPolicy,
     pub(crate) tracker: RestartTracker,
@@ -53,7 +71,21 @@ pub(crate) struct Entry {
     pub(crate) told: bool,
     /// Whether its actor came up only to end, of which no fact was told.
     pub(crate) ends_only: bool,
+    /// Whether it was brought up by itself below something closed: only its entry says that it is
+    /// not closed too.
+    pub(crate) adrift: bool,
+    /// Whether it was asked to give up its actor, and has not answered.
+    pub(crate) unloading: bool,
+    /// Until when it is not asked again, because it had something to do after all.
+    pub(crate) stays_until: Option<Instant>,
     pub(crate) _lease: Lease,
+}
+
+impl Entry {
+    /// Where it is. Changed by [`Table::set_life`].
+    pub(crate) const fn life(&self) -> Life {
+        self.life
+    }
 }
 
 /// All threads that have a slot, and how they hang together.
@@ -62,9 +94,21 @@ pub(crate) struct Table {
     entries: HashMap<ThreadId, Entry>,
     /// Children by parent, in start order; also of parents that have no entry.
     children: HashMap<ThreadId, BTreeMap<u64, ThreadId>>,
-    trees: HashMap<ThreadId, usize>,
-    paths: HashMap<(ThreadId, AgentPath), ThreadId>,
+    trees: HashMap<ThreadId, Tree>,
+    /// Sub-agents whose parent has no entry.
+    strays: BTreeSet<ThreadId>,
+    /// Threads that have an actor, or are to have one.
+    residents: usize,
     next_order: u64,
+}
+
+/// What threads of one tree share.
+#[derive(Default)]
+struct Tree {
+    /// Threads with an entry.
+    size: usize,
+    /// Names that are taken, also by dormant threads that left memory. Gone with the last entry.
+    paths: BTreeMap<AgentPath, ThreadId>,
 }
 
 /// Where a new thread is to be put.
@@ -111,13 +155,13 @@ impl Table {
                 advice,
             }))
         };
-        if self.entries.len() >= limits.resident_max {
+        if self.residents >= limits.resident_max {
             return limit("resident_max", limits.resident_max, "close a thread");
         }
         if place.depth > limits.depth_max {
             return limit("depth_max", limits.depth_max as usize, "do the work in this thread");
         }
-        if self.trees.get(&place.root).is_some_and(|&size| size >= limits.tree_max) {
+        if self.trees.get(&place.root).is_some_and(|tree| tree.size >= limits.tree_max) {
             return limit("tree_max", limits.tree_max, "close a sub-agent of this tree");
         }
         let siblings =
@@ -125,24 +169,76 @@ impl Table {
         if siblings >= limits.children_max {
             return limit("children_max", limits.children_max, "close a sub-agent of this thread");
         }
-        match &place.path {
-            Some(path) if self.paths.contains_key(&(place.root, path.clone())) => {
-                Err(SpawnError::PathTaken { path: path.to_string() })
-            }
-            _ => Ok(()),
+        match place.path.as_ref().filter(|path| self.is_taken(place.root, path, thread)) {
+            Some(path) => Err(SpawnError::PathTaken { path: path.to_string() }),
+            None => Ok(()),
         }
     }
 
-    /// The first thread on the way up that closes.
-    pub(crate) fn closing_above(&self, thread: ThreadId) -> Option<ThreadId> {
-        let mut at = Some(thread);
-        while let Some(entry) = at.and_then(|id| self.entries.get(&id)) {
-            if entry.closing {
-                return at;
-            }
-            at = entry.parent;
+    /// Whether another thread of the tree has this path.
+    pub(crate) fn is_taken(&self, root: ThreadId, path: &AgentPath, by_not: ThreadId) -> bool {
+        let holder = self.trees.get(&root).and_then(|tree| tree.paths.get(path));
+        holder.is_some_and(|&holder| holder != by_not)
+    }
+
+    /// Takes a path for a thread, if its tree has entries.
+    pub(crate) fn take_path(&mut self, root: ThreadId, path: AgentPath, thread: ThreadId) {
+        if let Some(tree) = self.trees.get_mut(&root) {
+            tree.paths.insert(path, thread);
         }
-        None
+    }
+
+    /// Frees a path that `thread` has.
+    pub(crate) fn free_path(&mut self, root: ThreadId, path: &AgentPath, thread: ThreadId) {
+        if let Some(tree) = self.trees.get_mut(&root)
+            && tree.paths.get(path) == Some(&thread)
+        {
+            tree.paths.remove(path);
+        }
+    }
+
+    /// The first thread on the way up from `parent` that closes.
+    pub(crate) fn closing_above(&self, parent: ThreadId) -> Option<ThreadId> {
+        let closes = |id: ThreadId| self.entries.get(&id).is_some_and(|entry| entry.closing);
+        if closes(parent) {
+            return Some(parent);
+        }
+        let about = self.entries.get(&parent)?.slot.about();
+        about.lineage.iter().find(|&above| closes(above))
+    }
+
+    /// How many threads have an actor, or are to have one.
+    pub(crate) const fn residents(&self) -> usize {
+        self.residents
+    }
+
+    /// Says where a thread is from now on.
+    pub(crate) fn set_life(&mut self, thread: ThreadId, life: Life) {
+        if let Some(entry) = self.entries.get_mut(&thread) {
+            let before = std::mem::replace(&mut entry.life, life).is_resident();
+            self.residents += usize::from(life.is_resident());
+            self.residents -= usize::from(before);
+        }
+    }
+
+    /// Whether a thread may give up its actor as far as the table knows: it has one, nothing of it
+    /// is under way, and what is below it sleeps.
+    pub(crate) fn may_sleep(&self, thread: ThreadId, now: Instant) -> bool {
+        self.entries.get(&thread).is_some_and(|entry| {
+            let is_asked = entry.unloading || entry.stays_until.is_some_and(|until| now < until);
+            entry.life == Life::Live && !entry.closing && !is_asked && !entry.parking
+        }) && !self
+            .children(thread)
+            .filter_map(|child| self.entries.get(&child))
+            .any(|child| child.life.is_resident())
+    }
+
+    /// Whether a dormant thread may leave memory, if nobody holds it: what is below it has left, and
+    /// the store alone tells that it is not closed.
+    pub(crate) fn may_leave(&self, thread: ThreadId) -> bool {
+        self.entries.get(&thread).is_some_and(|entry| {
+            entry.life == Life::Dormant && !entry.closing && !entry.wanted && !entry.adrift
+        }) && self.children(thread).next().is_none()
     }
 
     /// Adds a thread that was admitted: its place among its siblings.
@@ -160,10 +256,20 @@ impl Table {
         if let Some(parent) = parent {
             self.children.entry(parent).or_default().insert(order, thread);
         }
-        *self.trees.entry(root).or_default() += 1;
+        let tree = self.trees.entry(root).or_default();
+        tree.size += 1;
         if let Some(path) = path.clone() {
-            self.paths.insert((root, path), thread);
+            tree.paths.insert(path, thread);
         }
+        if parent.is_some_and(|parent| !self.entries.contains_key(&parent)) {
+            self.strays.insert(thread);
+        }
+        if let Some(children) = self.children.get(&thread) {
+            for child in children.values() {
+                self.strays.remove(child);
+            }
+        }
+        self.residents += usize::from(life.is_resident());
         let entry = Entry {
             slot,
             parent,
@@ -181,15 +287,41 @@ impl Table {
             parking: false,
             told: false,
             ends_only: false,
+            adrift: false,
+            unloading: false,
+            stays_until: None,
             _lease: lease,
         };
         self.entries.insert(thread, entry);
         order
     }
 
-    /// Removes a thread and all its claims.
+    /// Removes a thread that is over, and all its claims.
     pub(crate) fn remove(&mut self, thread: ThreadId) -> Option<Entry> {
+        let entry = self.entries.get(&thread)?;
+        let (root, path) = (entry.root, entry.path.clone());
+        if let (Some(path), Some(tree)) = (path, self.trees.get_mut(&root)) {
+            if tree.paths.get(&path) == Some(&thread) {
+                tree.paths.remove(&path);
+            }
+            // What left memory below it is closed with it, and its names are free.
+            let from = (Bound::Excluded(path.clone()), Bound::Unbounded);
+            let below = tree.paths.range(from).take_while(|(name, _)| name.is_within(&path));
+            let left: Vec<AgentPath> = below
+                .filter(|(_, holder)| !self.entries.contains_key(*holder))
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in left {
+                tree.paths.remove(&name);
+            }
+        }
+        self.leave(thread)
+    }
+
+    /// Removes a dormant thread from memory. Its name stays its own for as long as its tree is here.
+    pub(crate) fn leave(&mut self, thread: ThreadId) -> Option<Entry> {
         let entry = self.entries.remove(&thread)?;
+        self.residents -= usize::from(entry.life.is_resident());
         if let Some(children) = entry.parent.and_then(|parent| self.children.get_mut(&parent)) {
             children.remove(&entry.order);
             if children.is_empty()
@@ -198,14 +330,15 @@ impl Table {
                 self.children.remove(&parent);
             }
         }
-        if let Some(size) = self.trees.get_mut(&entry.root) {
-            *size -= 1;
-            if *size == 0 {
+        self.strays.remove(&thread);
+        if let Some(children) = self.children.get(&thread) {
+            self.strays.extend(children.values());
+        }
+        if let Some(tree) = self.trees.get_mut(&entry.root) {
+            tree.size -= 1;
+            if tree.size == 0 {
                 self.trees.remove(&entry.root);
             }
-        }
-        if let Some(path) = entry.path.clone() {
-            self.paths.remove(&(entry.root, path));
         }
         Some(entry)
     }
@@ -215,20 +348,30 @@ impl Table {
         let mut found = Vec::new();
         if self.entries.contains_key(&thread) {
             found.push(thread);
-        } else {
-            // Not here itself: what hangs below it is found by what is above each.
-            found.extend(self.entries.iter().filter_map(|(&id, entry)| {
-                let top = entry.slot.about().lineage.contains(thread)
-                    && entry.parent.is_none_or(|parent| !self.entries.contains_key(&parent));
-                top.then_some(id)
-            }));
-            found.sort_unstable();
         }
-        let mut at = 0;
+        self.add_children(&mut found, 0);
+        // What hangs below a thread without an entry is found by what is above it.
+        let mut strays: Vec<(u32, ThreadId)> = self
+            .strays
+            .iter()
+            .filter_map(|stray| Some((self.entries.get(stray)?.slot.about(), *stray)))
+            .filter(|(about, _)| about.lineage.contains(thread))
+            .map(|(about, stray)| (about.depth, stray))
+            .collect();
+        strays.sort_unstable();
+        for (_, stray) in strays {
+            let at = found.len();
+            found.push(stray);
+            self.add_children(&mut found, at);
+        }
+        found
+    }
+
+    /// Appends what is below the threads from place `at` on.
+    fn add_children(&self, found: &mut Vec<ThreadId>, mut at: usize) {
         while let Some(&parent) = found.get(at) {
             found.extend(self.children(parent).filter(|child| self.entries.contains_key(child)));
             at += 1;
         }
-        found
     }
 }

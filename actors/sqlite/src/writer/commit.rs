@@ -7,6 +7,7 @@ use coppicer_actors::StoreHealth;
 use coppicer_messages::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::gates::Gates;
 use super::health::Health;
 use super::request::{Answer, Request, tell};
 use super::{collect, records, threads};
@@ -20,6 +21,7 @@ pub(super) struct Committer {
     path: PathBuf,
     /// None after a failure, until another could be made.
     connection: Option<Connection>,
+    gates: Gates,
     /// Whether the file may hold what is not on disk: it is written back before anything else.
     suspect: bool,
     owner: Owner,
@@ -48,7 +50,8 @@ impl Committer {
         health: Arc<Health>,
     ) -> Self {
         let connection = Some(connection);
-        Self { path, connection, suspect: false, owner, options, pool, health }
+        let gates = Gates::default();
+        Self { path, connection, gates, suspect: false, owner, options, pool, health }
     }
 
     /// Carries out a batch in one transaction, and answers every request.
@@ -105,6 +108,14 @@ impl Committer {
         &mut self,
         batch: &[Request],
     ) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
+        let result = self.transact(batch);
+        if result.is_err() {
+            self.gates.forget_all();
+        }
+        result
+    }
+
+    fn transact(&mut self, batch: &[Request]) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
         let connection = self.connection.as_mut().expect("connected before");
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -118,7 +129,7 @@ impl Committer {
         }
         let mut answers = Vec::with_capacity(batch.len());
         for request in batch {
-            match apply(&transaction, request, &self.options) {
+            match apply(&transaction, &mut self.gates, request, &self.options) {
                 Ok(answer) => answers.push(Ok(answer)),
                 Err(Fault::Refused(error)) => answers.push(Err(error)),
                 // Dropping the transaction takes all of it back.
@@ -222,9 +233,20 @@ fn refused(reason: &str) -> rusqlite::Error {
 /// Carries out one request inside the transaction of its batch.
 fn apply(
     connection: &Connection,
+    gates: &mut Gates,
     request: &Request,
     options: &SqliteOptions,
 ) -> Result<Answer, Fault> {
+    // What changes the state of threads beside an append.
+    match request {
+        Request::Acquire { thread, .. } | Request::Quarantine { thread, .. } => {
+            gates.forget(*thread);
+        }
+        Request::UndoCreate { fence, .. } => gates.forget(fence.thread),
+        // Of a whole branch.
+        Request::Delete { .. } => gates.forget_all(),
+        _ => {}
+    }
     Ok(match request {
         Request::Create { thread, records, .. } => {
             let made = whole(connection, || threads::create(connection, thread, records, options))?;
@@ -234,7 +256,7 @@ fn apply(
             Answer::Acquired(Box::new(threads::acquire(connection, *thread)?))
         }
         Request::Append { fence, expected, batch, .. } => {
-            Answer::Head(records::append(connection, *fence, *expected, batch, options)?)
+            Answer::Head(records::append(connection, gates, *fence, *expected, batch, options)?)
         }
         Request::UndoCreate { fence, .. } => {
             collect::undo_create(connection, *fence)?;

@@ -7,6 +7,7 @@
 
 mod collect;
 mod commit;
+mod gates;
 mod health;
 mod records;
 mod request;

@@ -1,16 +1,15 @@
 //! One append: everything in it, or nothing.
 
 use coppicer_actors::{Batch, Fence};
-use coppicer_messages::{
-    NewRecord, RecordClass, Seq, StoreError, SubmissionState, ThreadId, ThreadStatus,
-};
-use rusqlite::{Connection, OptionalExtension, params};
+use coppicer_messages::{NewRecord, RecordClass, Seq, StoreError, SubmissionState, ThreadStatus};
+use rusqlite::{Connection, params};
 
+use super::gates::{Gate, Gates};
 use super::threads::{Share, apply_patch};
 use crate::class::{Code, checksum, encode};
 use crate::error::Fault;
 use crate::options::SqliteOptions;
-use crate::rows::{damaged_row, find_thread, signed, status_text, unsigned};
+use crate::rows::{find_thread, signed, status_text};
 
 pub(super) fn check_records(records: &[NewRecord], options: &SqliteOptions) -> Result<(), Fault> {
     let max = options.record_bytes_max;
@@ -20,82 +19,43 @@ pub(super) fn check_records(records: &[NewRecord], options: &SqliteOptions) -> R
     }
 }
 
-/// What decides whether a writer may write.
-struct Gate {
-    pk: i64,
-    epoch: u64,
-    head: Seq,
-    settled: Seq,
-    appends: u64,
-    updated_ms: u64,
-    status: String,
-}
-
-fn gate(connection: &Connection, thread: ThreadId) -> Result<Gate, Fault> {
-    let mut look = connection.prepare_cached(
-        "SELECT s.thread, s.epoch, s.head, s.settled, s.appends, s.updated_ms, s.status,
-           s.crc = seal(s.thread, s.head, s.settled, s.epoch, s.appends, s.updated_ms, s.status)
-         FROM thread t JOIN state s ON s.thread = t.pk WHERE t.id = ?1 AND t.hidden = 0",
-    )?;
-    let found = look.query_row([thread.to_string()], |row| {
-        if !row.get::<_, bool>(7)? {
-            return Ok(None);
-        }
-        Ok(Some(Gate {
-            pk: row.get(0)?,
-            epoch: unsigned(row, 1)?,
-            head: Seq(unsigned(row, 2)?),
-            settled: Seq(unsigned(row, 3)?),
-            appends: unsigned(row, 4)?,
-            updated_ms: unsigned(row, 5)?,
-            status: row.get(6)?,
-        }))
-    });
-    let found = found.optional()?.ok_or(StoreError::NotFound { thread })?;
-    found.ok_or_else(|| damaged_row(thread))
-}
-
 pub(super) fn append(
     connection: &Connection,
+    gates: &mut Gates,
     fence: Fence,
     expected: Seq,
     batch: &Batch,
     options: &SqliteOptions,
 ) -> Result<Seq, Fault> {
     let Fence { thread, epoch } = fence;
-    let Gate { pk, epoch: newest, head, settled, appends, updated_ms, status } =
-        gate(connection, thread)?;
-    if newest != epoch.0 {
+    let gate = gates.of(connection, thread)?;
+    let head = gate.head;
+    if gate.epoch != epoch.0 {
         return Err(StoreError::Fenced { thread }.into());
     }
     if head != expected {
         return Err(StoreError::HeadConflict { thread, expected, head }.into());
     }
-    if batch.number != 0 && batch.number != appends + 1 {
+    if batch.number != 0 && batch.number != gate.appends + 1 {
         // One before it was refused: what follows from it must not be applied either.
         return Err(StoreError::Fenced { thread }.into());
     }
     check_records(&batch.records, options)?;
 
-    insert_records(connection, pk, head, &batch.records)?;
+    let pk = gate.pk;
     let after = head.plus(batch.records.len() as u64);
-    let appends = if batch.number == 0 { appends } else { batch.number };
-    let settled = if batch.settled { after } else { settled };
-    let status_name = batch.status.as_ref().map_or(status.as_str(), |status| status.name());
-    connection
-        .prepare_cached(
-            "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = ?5, status = ?6,
-               crc = seal(thread, ?2, ?3, epoch, ?4, ?5, ?6)
-             WHERE thread = ?1",
-        )?
-        .execute(params![
-            pk,
-            signed(after.0),
-            signed(settled.0),
-            signed(appends),
-            signed(batch.updated_ms.unwrap_or(updated_ms)),
-            status_name
-        ])?;
+    let status = batch.status.as_ref().map(ThreadStatus::name);
+    let next = Gate {
+        pk,
+        epoch: gate.epoch,
+        head: after,
+        settled: if batch.settled { after } else { gate.settled },
+        appends: if batch.number == 0 { gate.appends } else { batch.number },
+        updated_ms: batch.updated_ms.unwrap_or(gate.updated_ms),
+        status: status.map_or_else(|| gate.status.clone(), str::to_owned),
+    };
+    gates.change(connection, thread, (epoch.0, head), next)?;
+    insert_records(connection, pk, head, &batch.records)?;
     submissions(connection, pk, head, batch)?;
     if let Some(status) = &batch.status {
         say_status(connection, pk, status)?;

@@ -1,0 +1,427 @@
+//! What does it cost to keep threads on disk: an append, a fork, the opening of a store?
+//!
+//! Units of work: one record of 1,184 bytes appended and acknowledged, in a closed loop of as many
+//! threads; one fork of a thread; one opening of a store with dormant threads. Baselines in the same
+//! run, in turns: the same rows in bare rusqlite group commits (no fence, no seals, no trees), and one
+//! JSONL file per thread with an fdatasync per append, as agent hosts keep theirs.
+//!
+//! `cargo bench --bench store` (some minutes), `-- --quick` (seconds), `-- --threads 1000` (one row
+//! of the appends). `COPPICER_BENCH_DIR` says on
+//! which disk; the system's folder for temporary files if it does not.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use coppicer::{
+    Base, Batch, Done, Durability, Fence, NewRecord, NewThread, RecordClass, Runtime,
+    ScriptedEngine, Seq, SqliteOptions, SqliteStore, ThreadId, ThreadStore,
+};
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// Bytes of a record: the mean of recorded sessions.
+const RECORD_BYTES: usize = 1_184;
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a tokio runtime starts");
+    tokio.block_on(async {
+        appends(quick).await;
+        forks(quick).await;
+        opening(quick).await;
+    });
+}
+
+fn folder() -> TempDir {
+    match std::env::var_os("COPPICER_BENCH_DIR") {
+        Some(folder) => tempfile::tempdir_in(folder),
+        None => tempfile::tempdir(),
+    }
+    .expect("a folder for the bench can be made")
+}
+
+fn id(n: u64) -> ThreadId {
+    ThreadId::from_parts(n, [0; 10])
+}
+
+fn record() -> NewRecord {
+    NewRecord { at_ms: 1, class: RecordClass::Other, raw: vec![b'x'; RECORD_BYTES].into() }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+// Appends.
+
+/// One way to keep records.
+trait Keeper: Send + Sync + 'static {
+    /// Appends a record to thread `n`, at place `at`. Returns when it is durable.
+    fn append(&self, n: u64, at: u64) -> impl Future<Output = ()> + Send;
+}
+
+async fn appends(quick: bool) {
+    let (rounds, time) =
+        if quick { (1, Duration::from_millis(300)) } else { (5, Duration::from_secs(2)) };
+    println!(
+        "durable appends a second ({rounds} rounds in turns, medians; p50 and p99 of the last)"
+    );
+    println!(
+        "{:>8} {:>14} {:>14} {:>14} {:>10} {:>10} {:>10} {:>10}",
+        "threads", "coppicer", "bare rusqlite", "jsonl", "/ bare", "/ jsonl", "p50 ms", "p99 ms"
+    );
+    let only = std::env::args().skip_while(|arg| arg != "--threads").nth(1);
+    let only: Option<u64> = only.and_then(|count| count.parse().ok());
+    for threads in [1, 64, 1_000].into_iter().filter(|&threads| only.is_none_or(|n| n == threads)) {
+        let (mut ours, mut bare, mut jsonl) = (Vec::new(), Vec::new(), Vec::new());
+        let mut latencies = (0.0, 0.0);
+        for _ in 0..rounds {
+            let place = folder();
+            let (rate, p50, p99) =
+                run(Coppicer::new(place.path(), threads).await, threads, time).await;
+            latencies = (p50, p99);
+            ours.push(rate);
+            let place = folder();
+            bare.push(run(Bare::new(place.path(), threads), threads, time).await.0);
+            let place = folder();
+            jsonl.push(run(Jsonl::new(place.path(), threads), threads, time).await.0);
+        }
+        let (ours, bare, jsonl) = (median(&mut ours), median(&mut bare), median(&mut jsonl));
+        println!(
+            "{threads:>8} {ours:>14.0} {bare:>14.0} {jsonl:>14.0} {:>10.2} {:>10.1} {:>10.2} {:>10.2}",
+            ours / bare,
+            ours / jsonl,
+            latencies.0,
+            latencies.1
+        );
+    }
+}
+
+/// Appends a second, and the median and 99th percentile of their times in milliseconds.
+async fn run(keeper: impl Keeper, threads: u64, time: Duration) -> (f64, f64, f64) {
+    let keeper = Arc::new(keeper);
+    let stop = Arc::new(AtomicBool::new(false));
+    let count = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..threads)
+        .map(|n| {
+            let (keeper, stop, count) = (keeper.clone(), stop.clone(), count.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                let mut at = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    keeper.append(n, at).await;
+                    times.push(started.elapsed().as_secs_f64() * 1e3);
+                    at += 1;
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                times
+            })
+        })
+        .collect();
+    // Not the start, where files are made and caches are cold.
+    tokio::time::sleep(time / 4).await;
+    let (before, started) = (count.load(Ordering::Relaxed), Instant::now());
+    tokio::time::sleep(time).await;
+    let done = count.load(Ordering::Relaxed) - before;
+    let rate = done as f64 / started.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.expect("a task of the bench ends"));
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or(0.0);
+    (rate, at(0.5), at(0.99))
+}
+
+struct Coppicer {
+    store: SqliteStore,
+    fences: Vec<Fence>,
+}
+
+impl Coppicer {
+    async fn new(folder: &Path, threads: u64) -> Self {
+        let store = SqliteStore::open(folder.join("store.db")).expect("a store opens");
+        let mut fences = Vec::new();
+        for n in 0..threads {
+            let (done, made) = Done::channel();
+            store.create(NewThread::root(id(n + 1), 1), Vec::new(), done);
+            fences.push(made.await.expect("a thread is made").fence);
+        }
+        Self { store, fences }
+    }
+}
+
+impl Keeper for Coppicer {
+    async fn append(&self, n: u64, at: u64) {
+        let batch = Batch { records: vec![record()], ..Batch::default() };
+        let (done, head) = Done::channel();
+        self.store.append(self.fences[n as usize], Seq(at), batch, done);
+        head.await.expect("an append is kept");
+    }
+}
+
+/// A thread, a place, a record, and where the answer goes.
+type Row = (u64, u64, Vec<u8>, oneshot::Sender<()>);
+
+/// The same rows, without anything around them.
+struct Bare {
+    to: SyncSender<Row>,
+}
+
+impl Bare {
+    fn new(folder: &Path, threads: u64) -> Self {
+        let connection = Connection::open(folder.join("bare.db")).expect("a database opens");
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000;
+                 CREATE TABLE state(
+                   thread INTEGER PRIMARY KEY, head INTEGER NOT NULL, settled INTEGER NOT NULL,
+                   epoch INTEGER NOT NULL, appends INTEGER NOT NULL, updated_ms INTEGER NOT NULL,
+                   status TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
+                 CREATE TABLE record(
+                   thread INTEGER NOT NULL, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+                   kind INTEGER NOT NULL, detail INTEGER NOT NULL, ref TEXT, crc INTEGER NOT NULL,
+                   raw BLOB NOT NULL) STRICT;
+                 CREATE UNIQUE INDEX record_place ON record(thread, seq);",
+            )
+            .expect("tables are made");
+        for n in 0..threads {
+            connection
+                .execute(
+                    "INSERT INTO state VALUES (?1, 0, 0, 1, 0, 1, 'pending_init', 0)",
+                    [n as i64],
+                )
+                .expect("a row is made");
+        }
+        let (to, from) = sync_channel(65_536);
+        std::thread::Builder::new()
+            .name("bare".into())
+            .spawn(move || Self::write(connection, &from))
+            .expect("a thread starts");
+        Self { to }
+    }
+
+    fn write(mut connection: Connection, from: &Receiver<Row>) {
+        while let Ok(first) = from.recv() {
+            let mut batch = vec![first];
+            while batch.len() < 1_024 {
+                match from.try_recv() {
+                    Ok(next) => batch.push(next),
+                    Err(_) => break,
+                }
+            }
+            let transaction = connection.transaction().expect("a transaction begins");
+            for (n, at, raw, _) in &batch {
+                let (n, at) = (*n as i64, *at as i64);
+                transaction
+                    .prepare_cached("INSERT INTO record VALUES (?1, ?2, 1, 22, 0, NULL, ?3, ?4)")
+                    .and_then(|mut row| row.execute(params![n, at, 1_234_567, raw]))
+                    .expect("a row is written");
+                transaction
+                    .prepare_cached(
+                        "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = 1,
+                           status = 'pending_init', crc = ?5 WHERE thread = ?1",
+                    )
+                    .and_then(|mut row| row.execute(params![n, at + 1, 0, 0, 1_234_567]))
+                    .expect("a row is changed");
+            }
+            transaction.commit().expect("a commit is made");
+            for (.., done) in batch {
+                let _unread = done.send(());
+            }
+        }
+    }
+}
+
+impl Keeper for Bare {
+    async fn append(&self, n: u64, at: u64) {
+        let (done, kept) = oneshot::channel();
+        let raw = vec![b'x'; RECORD_BYTES];
+        self.to.try_send((n, at, raw, done)).expect("there is room in the queue");
+        kept.await.expect("a row is kept");
+    }
+}
+
+/// One file per thread, flushed after each line.
+struct Jsonl {
+    files: Vec<Arc<File>>,
+}
+
+impl Jsonl {
+    fn new(folder: &Path, threads: u64) -> Self {
+        let open = |n| {
+            let path: PathBuf = folder.join(format!("{n}.jsonl"));
+            let file = OpenOptions::new().create_new(true).append(true).open(path);
+            Arc::new(file.expect("a file is made"))
+        };
+        Self { files: (0..threads).map(open).collect() }
+    }
+}
+
+impl Keeper for Jsonl {
+    async fn append(&self, n: u64, _at: u64) {
+        let file = self.files[n as usize].clone();
+        let write = move || {
+            let mut line = vec![b'x'; RECORD_BYTES];
+            line.push(b'\n');
+            (&*file).write_all(&line).and_then(|()| file.sync_data())
+        };
+        tokio::task::spawn_blocking(write).await.expect("a write ends").expect("a line is kept");
+    }
+}
+
+// Forks.
+
+async fn forks(quick: bool) {
+    let lengths: &[u64] =
+        if quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_000, 1_000_000] };
+    let times = if quick { 20 } else { 200 };
+    println!(
+        "\na durable fork at the end of a thread ({times} of each length), and reading through it"
+    );
+    println!(
+        "{:>10} {:>12} {:>12} {:>18} {:>18} {:>8}",
+        "records", "p50 ms", "p99 ms", "read base ms", "read fork ms", "ratio"
+    );
+    let place = folder();
+    let store = SqliteStore::open(place.path().join("store.db")).expect("a store opens");
+    let mut next = 1;
+    for &length in lengths {
+        let base = id(next);
+        next += 1;
+        fill(&store, base, length).await;
+        let mut took = Vec::new();
+        let mut fork = base;
+        for _ in 0..times {
+            let new = NewThread {
+                base: Some(Base { thread: base, cut: Seq(length) }),
+                ..NewThread::root(id(next), 1)
+            };
+            fork = new.id;
+            next += 1;
+            let started = Instant::now();
+            let (done, made) = Done::channel();
+            store.create(new, vec![record()], done);
+            made.await.expect("a fork is made");
+            took.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+        let (mut own, mut through) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            for (thread, times) in [(base, &mut own), (fork, &mut through)] {
+                let started = Instant::now();
+                let history = store.read(thread, Some(Seq(length))).await.expect("it can be read");
+                assert_eq!(history.len(), length);
+                times.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        let (p50, p99) = {
+            let p50 = median(&mut took);
+            (p50, took[took.len() * 99 / 100])
+        };
+        let (own, through) = (median(&mut own), median(&mut through));
+        println!(
+            "{length:>10} {p50:>12.2} {p99:>12.2} {own:>18.1} {through:>18.1} {:>8.2}",
+            through / own
+        );
+    }
+}
+
+async fn fill(store: &SqliteStore, thread: ThreadId, length: u64) {
+    let (done, made) = Done::channel();
+    store.create(NewThread::root(thread, 1), Vec::new(), done);
+    let fence = made.await.expect("a thread is made").fence;
+    let mut at = 0;
+    while at < length {
+        let count = (length - at).min(1_000);
+        let records = std::iter::repeat_with(record).take(count as usize).collect();
+        let (done, head) = Done::channel();
+        store.append(fence, Seq(at), Batch { records, ..Batch::default() }, done);
+        at = head.await.expect("records are kept").0;
+    }
+}
+
+// Opening.
+
+async fn opening(quick: bool) {
+    let counts: &[u64] = if quick { &[1_000] } else { &[1_000, 100_000] };
+    println!("\nopening a store with dormant threads, and a runtime on it (nothing is loaded)");
+    println!(
+        "{:>10} {:>12} {:>14} {:>18} {:>22}",
+        "threads", "open ms", "runtime ms", "first page ms", "bytes per thread"
+    );
+    for &count in counts {
+        let place = folder();
+        let path = place.path().join("store.db");
+        let store =
+            SqliteStore::open_with(&path, SqliteOptions::new().durability(Durability::Process))
+                .expect("a store opens");
+        let made = (0..count).map(|n| {
+            let (done, made) = Done::channel();
+            let mut new = NewThread::root(id(n + 1), n);
+            new.details.preview = Some(format!("what thread {n} was asked"));
+            new.settled = true;
+            store.create(new, vec![record(); 3], done);
+            made
+        });
+        for made in futures::future::join_all(made).await {
+            made.expect("a thread is made");
+        }
+        store.close();
+        let (mut opened, mut started, mut listed, mut bytes) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..if quick { 1 } else { 7 } {
+            let before = resident_bytes();
+            let clock = Instant::now();
+            let store = Arc::new(SqliteStore::open(&path).expect("a store opens"));
+            opened.push(clock.elapsed().as_secs_f64() * 1e3);
+            let clock = Instant::now();
+            let runtime = Runtime::builder()
+                .engine(ScriptedEngine::echo())
+                .shared_store(store.clone())
+                .start()
+                .await
+                .expect("a runtime starts");
+            started.push(clock.elapsed().as_secs_f64() * 1e3);
+            let clock = Instant::now();
+            let page = store.list(coppicer::ThreadQuery::new()).await.expect("a list can be read");
+            assert_eq!(page.threads.len(), 25);
+            listed.push(clock.elapsed().as_secs_f64() * 1e3);
+            assert!(runtime.list().is_empty(), "nothing is loaded");
+            bytes.push(resident_bytes().saturating_sub(before) as f64 / count as f64);
+            runtime.shutdown(Duration::from_secs(5)).await.expect("it ends");
+        }
+        let mut row = String::new();
+        write!(
+            row,
+            "{count:>10} {:>12.1} {:>14.2} {:>18.2} {:>22.0}",
+            median(&mut opened),
+            median(&mut started),
+            median(&mut listed),
+            median(&mut bytes)
+        )
+        .expect("a text takes what is written");
+        println!("{row}");
+    }
+}
+
+/// Bytes of memory that the process has resident; 0 where that is not told.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1_024
+}

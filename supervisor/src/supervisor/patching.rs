@@ -1,0 +1,135 @@
+//! Changes of what is known of a thread. They go through the supervisor, because names are taken
+//! once in a tree.
+
+use coppicer_actors::{Done, StoredThread, ThreadStore};
+use coppicer_messages::{
+    AgentPath, Change, PatchError, Reply, RuntimeEvent, SpawnError, StoreError, SupervisorMsg,
+    ThreadId, ThreadPatch, ThreadStatus,
+};
+
+use super::SupervisorState;
+use super::resume::look_up;
+use super::spawn::{Step, Stored};
+
+/// A patch that is under way.
+pub(super) struct Patching {
+    thread: ThreadId,
+    patch: ThreadPatch,
+    reply: Reply<ThreadId, PatchError>,
+    /// The path that was taken for it, in which tree.
+    taken: Option<(ThreadId, AgentPath)>,
+}
+
+impl SupervisorState {
+    pub(super) fn on_patch(
+        &mut self,
+        thread: ThreadId,
+        patch: ThreadPatch,
+        reply: Reply<ThreadId, PatchError>,
+    ) {
+        if reply.expired(self.now().instant) {
+            return; // P4
+        }
+        match self.check_room() {
+            Err(SpawnError::Limit(_)) => return reply.tell(Err(PatchError::NoAnswer)),
+            Err(_) if self.ended => return reply.tell(Err(PatchError::RuntimeEnded)),
+            Ok(()) | Err(_) => {}
+        }
+        let op = self.new_op();
+        let new_path = match &patch.path {
+            Change::Set(path) => Some(path.clone()),
+            Change::Keep | Change::Clear => None,
+        };
+        self.patches.insert(op, Patching { thread, patch, reply, taken: None });
+        let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
+        self.outside(op, async move {
+            Step::PatchChecked(check(&*store, thread, new_path, depth_max).await)
+        });
+    }
+
+    pub(super) fn on_patch_checked(&mut self, op: u64, result: Result<Stored, PatchError>) {
+        let Some(mut patching) = self.patches.remove(&op) else { return };
+        let stored = match result {
+            Ok(_) if patching.reply.expired(self.now().instant) => return, // P4
+            Ok(stored) => stored,
+            Err(refusal) => return patching.reply.tell(Err(refusal)),
+        };
+        let (thread, root) = (patching.thread, stored.place().root);
+        if let Change::Set(path) = &patching.patch.path {
+            // Taken here too, so that of two at once the second is refused.
+            if self.table.is_taken(root, path, thread) {
+                let path = path.to_string();
+                return patching.reply.tell(Err(PatchError::PathTaken { path }));
+            }
+            if stored.thread.path.as_ref() != Some(path) {
+                self.table.take_path(root, path.clone(), thread);
+                patching.taken = Some((root, path.clone()));
+            }
+        }
+        let uplink = self.shared.uplink.clone();
+        let done = Done::new(move |result| {
+            let step = Box::new(Step::Patched(result));
+            uplink.send(SupervisorMsg::StepDone { op, step });
+        });
+        let patch = patching.patch.clone();
+        self.patches.insert(op, patching);
+        self.shared.store.patch(thread, patch, done);
+    }
+
+    pub(super) fn on_patched(&mut self, op: u64, result: Result<StoredThread, StoreError>) {
+        let Some(Patching { thread, patch, reply, taken }) = self.patches.remove(&op) else {
+            return;
+        };
+        if let Err(error) = result {
+            let unknown = matches!(error, StoreError::UnknownOutcome { .. });
+            if let (Some((root, path)), false) = (&taken, unknown) {
+                self.table.free_path(*root, path, thread);
+            }
+            return reply.tell(Err(PatchError::Store(error)));
+        }
+        if let Some(entry) = self.table.get_mut(thread) {
+            let (root, slot) = (entry.root, entry.slot.clone());
+            let before = entry.path.clone();
+            patch.path.clone().apply(&mut entry.path);
+            let after = entry.path.clone();
+            if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+                self.table.free_path(root, &before, thread);
+            }
+            slot.show_patch(&patch);
+            self.publish(Some(&slot), RuntimeEvent::ThreadPatched);
+        } else {
+            self.publish_of(thread, RuntimeEvent::ThreadPatched);
+        }
+        reply.tell(Ok(thread));
+    }
+}
+
+/// The thread, if no other one of its tree has the path. Looks at the whole tree, for a new path
+/// only; closed threads have given up their names.
+async fn check(
+    store: &dyn ThreadStore,
+    thread: ThreadId,
+    path: Option<AgentPath>,
+    depth_max: u32,
+) -> Result<Stored, PatchError> {
+    let stored = look_up(store, thread, depth_max).await.map_err(|refusal| match refusal {
+        SpawnError::Store(error) => PatchError::Store(error),
+        _ => PatchError::Store(StoreError::NotFound { thread }),
+    })?;
+    let Some(path) = path.filter(|path| stored.thread.path.as_ref() != Some(path)) else {
+        return Ok(stored);
+    };
+    let root = stored.place().root;
+    let mut tree = store.descendants(root, None).await.map_err(PatchError::Store)?;
+    tree.push(root);
+    for other in tree.into_iter().filter(|&other| other != thread) {
+        match store.thread(other).await {
+            Ok(other) if other.path.as_ref() != Some(&path) => {}
+            Ok(other) if other.status == ThreadStatus::Shutdown => {}
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => return Err(PatchError::PathTaken { path: path.to_string() }),
+            Err(error) => return Err(PatchError::Store(error)),
+        }
+    }
+    Ok(stored)
+}

@@ -1,0 +1,108 @@
+//! Trouble of the store: it cannot write for a while, or a record of it is damaged. Neither is a
+//! thread's own fault, and neither uses up its restarts.
+
+use coppicer_actors::{About, Slot};
+use coppicer_messages::{
+    Deadline, Ended, Epoch, EventKind, Fact, Phase, Rung, RuntimeEvent, Seq, SpawnError,
+    StoreError, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
+};
+
+use super::SupervisorState;
+use super::close::How;
+use super::table::Life;
+
+impl SupervisorState {
+    pub(super) fn on_store_ailing(&mut self, reason: String) {
+        if !std::mem::replace(&mut self.store_ails, true) {
+            self.publish(None, RuntimeEvent::StoreAiling { reason });
+        }
+    }
+
+    pub(super) fn on_store_well(&mut self) {
+        if std::mem::replace(&mut self.store_ails, false) {
+            self.publish(None, RuntimeEvent::StoreRecovered);
+        }
+        self.comebacks.end_pauses();
+        self.recovery.end_pause();
+    }
+
+    /// A thread that was on its way back is not: by the store's fault, by damage, or by a crash.
+    pub(super) fn not_back(&mut self, thread: ThreadId, refusal: &SpawnError) {
+        match refusal {
+            SpawnError::Store(
+                error @ (StoreError::Unavailable { .. } | StoreError::UnknownOutcome { .. }),
+            ) => self.await_store(thread, &error.to_string()),
+            SpawnError::Damaged { reason, .. } => self.quarantined(thread, reason),
+            refusal => self.crashed(thread, &refusal.to_string()),
+        }
+    }
+
+    /// Has a thread try again when the store can write, for as long as that takes.
+    pub(super) fn await_store(&mut self, thread: ThreadId, reason: &str) {
+        let Some(entry) = self.table.get(thread) else { return };
+        if entry.closing {
+            return self.crashed(thread, reason); // no way back, only an end
+        }
+        let slot = entry.slot.clone();
+        self.table.set_life(thread, Life::AwaitStore);
+        self.show(&slot, ThreadStatus::Crashed(reason.to_owned()), Phase::Backoff);
+        let pause = self.shared.limits.store_retry;
+        let at = Deadline::after(self.now().instant, pause).instant();
+        self.comebacks.add_later(thread, at);
+        self.arm_comebacks();
+    }
+
+    pub(super) fn arm_comebacks(&mut self) {
+        if self.recovery.is_armed() {
+            return;
+        }
+        if let Some(at) = self.comebacks.next_due() {
+            self.recovery.armed();
+            self.arm(at, SupervisorTick::ComebackDue);
+        }
+    }
+
+    /// The store has put a thread into quarantine: nothing of it can be written any more.
+    pub(super) fn on_store_damaged(&mut self, thread: ThreadId, seq: Seq, reason: &str) {
+        let what = format!("record {seq}: {reason}");
+        let slot = self.table.get(thread).map(|entry| entry.slot.clone());
+        let event = || Fact::Thread(ThreadEvent::DamageFound { what: what.clone() });
+        let hub = &self.shared.hub;
+        if let Some(slot) = &slot {
+            hub.publish(Some(slot.about()), slot.epoch(), None, EventKind::Damage, event);
+        } else {
+            hub.publish(Some(&About::of(thread)), Epoch(0), None, EventKind::Damage, event);
+        }
+        let live = self.table.get(thread).is_some_and(|entry| entry.incarnation.is_some());
+        if let (true, Some(slot)) = (live, &slot) {
+            let how = Ended::Damaged { what: what.clone() };
+            self.publish(Some(slot), RuntimeEvent::ThreadEnded { how });
+        }
+        self.quarantined(thread, &what);
+    }
+
+    /// Ends a damaged thread for good. What is above and beside it goes on, and what is below it
+    /// comes back by itself.
+    pub(super) fn quarantined(&mut self, thread: ThreadId, what: &str) {
+        let Some(entry) = self.table.get_mut(thread) else { return };
+        entry.closing = true;
+        let slot = entry.slot.clone();
+        if let Some(incarnation) = &entry.incarnation {
+            incarnation.kill();
+        }
+        if let Life::Coming { op } = entry.life()
+            && let Some(spawning) = self.ops.get_mut(&op)
+        {
+            spawning.cancelled = true;
+            let waiters = std::mem::take(&mut spawning.waiters);
+            self.refuse(waiters, &SpawnError::Damaged { thread, reason: what.to_owned() });
+        }
+        self.show_damage(&slot, what);
+        self.finish(thread, Rung::Killed, How::SubmitFailed, Some(what));
+        self.restart_children(thread);
+    }
+
+    pub(super) fn show_damage(&self, slot: &Slot, what: &str) {
+        self.show(slot, ThreadStatus::Damaged(what.to_owned()), Phase::Stopped);
+    }
+}

@@ -81,7 +81,9 @@ pub use coppicer_messages::{
     decode, encode, status_after,
 };
 #[cfg(feature = "sqlite")]
-pub use coppicer_sqlite::{Access, Durability, OpenError, SqliteOptions, SqliteStore};
+pub use coppicer_sqlite::{
+    Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,
+};
 pub use coppicer_supervisor::{
     Audit, ImportThread, LeaseOwner, LeaseRow, Recover, Resumed, Runtime, RuntimeBuilder,
     StartError,

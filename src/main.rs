@@ -1,5 +1,5 @@
-//! The `coppicer` command: runs recorded sessions as supervised threads, and checks, shows and
-//! forks their files.
+//! The `coppicer` command: runs recorded sessions as supervised threads, works on the store that keeps
+//! them, and checks, shows and forks session files.
 
 mod cli;
 

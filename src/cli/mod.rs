@@ -3,6 +3,7 @@
 //! Results go to standard output, messages to standard error. Exit codes: 0 all is well, 1 something
 //! is wrong with the input or the work, 2 wrong usage, 130 ended by an interrupt.
 
+mod archive;
 mod check;
 mod diff;
 mod export;
@@ -11,7 +12,12 @@ mod fork;
 mod history;
 mod out;
 mod run;
+mod show;
+mod store;
 mod text;
+mod threads;
+mod tree;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,7 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Runs recorded agent sessions as supervised threads, and checks, shows and forks their files.
+/// Runs recorded agent sessions as supervised threads, works on the store that keeps them, and checks,
+/// shows and forks session files.
 ///
 /// Results go to standard output, messages to standard error. Exit codes: 0 if all is well, 1 if
 /// something is wrong with the input or the work, 2 for wrong usage.
@@ -33,12 +40,19 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Threads(threads::Args),
+    Show(show::Args),
+    Tree(tree::Args),
+    Import(run::import::Args),
+    Export(export::Args),
+    Archive(archive::ArchiveArgs),
+    Unarchive(archive::UnarchiveArgs),
+    Delete(archive::DeleteArgs),
+    Verify(verify::Args),
     Check(check::Args),
     History(history::Args),
     Fork(fork::Args),
     Diff(diff::Args),
-    Import(run::import::Args),
-    Export(export::Args),
 }
 
 /// Why a command ended early. The text is all that the user sees.
@@ -54,6 +68,12 @@ enum Failure {
     Out(#[from] out::OutError),
     #[error(transparent)]
     Fork(#[from] fork::Refused),
+    #[error(transparent)]
+    Open(#[from] store::OpenFailure),
+    #[error(transparent)]
+    Find(#[from] store::find::FindError),
+    #[error("the store cannot do it")]
+    StoreAsked(#[source] coppicer::StoreError),
     #[error("{}: the store of this run refused it", path.display())]
     Store {
         path: PathBuf,
@@ -90,12 +110,19 @@ pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Threads(args) => threads::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Tree(args) => tree::run(&args),
         Command::Import(args) => run::import::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Archive(args) => archive::archive(&args),
+        Command::Unarchive(args) => archive::unarchive(&args),
+        Command::Delete(args) => archive::delete(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),
         Command::Diff(args) => diff::run(&args),
-        Command::Export(args) => export::run(&args),
     };
     match ended {
         Ok(Verdict::Well) => ExitCode::SUCCESS,

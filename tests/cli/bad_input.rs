@@ -157,7 +157,7 @@ fn a_parent_that_is_nowhere() {
     let folder = folder();
     let orphan = meta(2, &format!(r#","parent_thread_id":"{}""#, id(77))) + &turn(1, "one");
     write(folder.path(), "orphan.jsonl", orphan);
-    check(folder.path(), 2, &["orphan.jsonl:1", &id(77), "in none of the files"]);
+    check(folder.path(), 2, &["orphan.jsonl:1", &id(77), "in none of the files, nor in the store"]);
 }
 
 #[test]

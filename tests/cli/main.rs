@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 mod bad_input;
+mod continued;
+mod damage;
 mod diff;
 mod files;
+mod hosted;
+mod opening;
 mod run;
+mod store;
 mod support;

@@ -39,7 +39,7 @@ fn the_same_seed_crashes_the_same_turns() {
     let mut digests = std::collections::BTreeSet::new();
     for seed in 1..=20 {
         let seed = seed.to_string();
-        let args = ["--crash", "0.3", "--seed", &seed, sessions];
+        let args = ["--memory", "--crash", "0.3", "--seed", &seed, sessions];
         let (one, other) = (report(&args), report(&args));
         assert_eq!(one["outcomes"], other["outcomes"]);
         assert_eq!(one["turns"], other["turns"]);
@@ -78,7 +78,7 @@ fn session_files_are_only_read() {
 
 #[test]
 fn ten_thousand_threads_reach_their_outcome_and_are_measured() {
-    let report = report(&["--threads", "10000", "--turns", "1"]);
+    let report = report(&["--memory", "--threads", "10000", "--turns", "1"]);
     assert_eq!(report["threads"], 10_000);
     assert_eq!(report["turns"], serde_json::json!({ "completed": 10_000 }));
     assert_eq!(report["shutdown"], serde_json::json!({ "drained": 10_000 }));
@@ -117,7 +117,7 @@ fn an_import_shows_what_a_store_holds_each_tree_from_its_root() {
         ran.out.lines().filter_map(|line| line.split("  /root/").nth(1)).collect();
     let names: Vec<&str> = names.iter().filter_map(|rest| rest.split("  ").next()).collect();
     assert_eq!(names, ["child_a", "child_a/grandchild", "child_b"]);
-    assert!(ran.out.ends_with("4 threads from 4 files\n"), "{ran:?}");
+    assert!(ran.out.ends_with("4 threads from 4 files, 4 new\n"), "{ran:?}");
     let ran = coppicer(["import", "nowhere"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     ran.says(&["nowhere", "no such file"]);
@@ -131,6 +131,7 @@ fn wrong_usage_is_told_apart() {
         &["x", "--deadline", "10"],
         &["x", "--engine", "other"],
         &["x", "--turns", "-1"],
+        &["x", "--memory", "--store", "y"],
     ] {
         let ran = run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{args:?}: {ran:?}");
@@ -140,12 +141,16 @@ fn wrong_usage_is_told_apart() {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_closes_everything_and_reports() {
-    let mut command = command();
+    let home = Home::new();
+    let mut command = home.command();
     command.arg("run").arg(examples()).args(["--turns", "1000000", "--deadline", "5s", "--json"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The session must be running before it is interrupted; nothing else tells from outside.
-    #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A thread has run some turns before all are interrupted: its records say so.
+    let runs = |row: &Value| row["records"].as_u64().unwrap() > 150;
+    while !home.coppicer(["threads", "--json"]).json_lines().iter().any(runs) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        pause(std::time::Duration::from_millis(20));
+    }
     let pid = child.id().to_string();
     let killed = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
     assert!(killed.success());
@@ -160,4 +165,11 @@ fn an_interrupt_closes_everything_and_reports() {
         assert_eq!(report[none], serde_json::json!([]), "{report}");
     }
     assert_eq!((&report["lost"], &report["timed_out"]), (&0.into(), &0.into()), "{report}");
+
+    // Run again, it does the rest. What ran when it was interrupted has ended so, one turn a thread.
+    let report = home.well(["run", "--json", "--turns", "40", examples().to_str().unwrap()]).json();
+    let turns = |outcome: &str| report["turns"][outcome].as_u64().unwrap_or(0);
+    let cut = turns("interrupted") + turns("returned");
+    assert_eq!(turns("completed") + cut, 12 * 40 + 1, "{report}");
+    assert!(cut <= 12, "{report}");
 }

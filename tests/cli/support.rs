@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use tempfile::TempDir;
+
 /// What a run of the command gave.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -16,6 +18,12 @@ impl Ran {
     /// The result as one JSON value.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The result as one JSON value a line.
+    pub(crate) fn json_lines(&self) -> Vec<serde_json::Value> {
+        let read = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}"));
+        self.out.lines().map(read).collect()
     }
 
     /// Fails unless a line of the messages has all of these words and nothing panicked.
@@ -44,12 +52,49 @@ impl From<Output> for Ran {
     }
 }
 
-pub(crate) fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_coppicer"))
+/// A folder for stores, and for all that the command takes from the user's home: no test touches the
+/// user's own.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The default store of its commands.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder().join("default.db")
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coppicer"));
+        command.env("COPPICER_STORE", self.store());
+        command.env("HOME", self.folder()).env("XDG_DATA_HOME", self.folder().join("data"));
+        command
+    }
+
+    pub(crate) fn coppicer<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Ran {
+        self.command().args(args).output().unwrap().into()
+    }
+
+    /// Runs a command that must succeed and say nothing beside its result.
+    pub(crate) fn well<A: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+        let ran = self.coppicer(args);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+        ran
+    }
 }
 
+/// Runs the command in a home of its own.
 pub(crate) fn coppicer<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
-    command().args(args).output().unwrap().into()
+    Home::new().coppicer(args)
 }
 
 /// All recorded sessions.
@@ -127,4 +172,10 @@ pub(crate) fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathB
     let path = folder.join(name);
     fs::write(&path, bytes).unwrap();
     path
+}
+
+/// Waits for a moment in the life of another process that nothing tells of.
+pub(crate) fn pause(time: std::time::Duration) {
+    #[expect(clippy::disallowed_methods, reason = "another process is let run for a while")]
+    std::thread::sleep(time);
 }

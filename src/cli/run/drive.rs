@@ -5,99 +5,132 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Backoff, CloseReport, IdSource, ImportThread, MemoryStore, NewThread, RestartPolicy, Runtime,
-    SpawnThread, ThreadConfig, ThreadHandle, ThreadId,
+    CloseReport, IdSource, MemoryStore, Runtime, SpawnThread, SqliteStore, StoreError,
+    SubmissionState, ThreadHandle, ThreadId, ThreadStore,
 };
 use futures::{FutureExt, StreamExt, stream};
 use tokio::time::Instant;
 
 use super::Args;
-use super::engine::{Lot, engine};
-use super::forest::{Place, plant};
-use super::jobs::{self, Interrupt, Job};
-use super::load::{Loaded, Session, load};
+use super::engine::engine;
+use super::forest::{Place, parents_elsewhere, plant};
+use super::jobs::{self, Interrupt, Job, Orders};
+use super::keep::{config, keep, stored_depths};
+use super::load::{Loaded, load};
+use super::lot::Lot;
 use super::memory::resident_bytes;
 use super::progress::Progress;
-use super::report::{Memory, Report};
-use super::verify::verify;
+use super::report::{Continued, Memory, Report};
+use super::verify::{state_of, verify};
 use crate::cli::{Failure, say, text};
 
 /// Spawns and resumes that are under way at once.
 const SPAWNS_MAX: usize = 256;
 
-pub(super) async fn drive(args: &Args) -> Result<Report, Failure> {
+/// What a run leaves: its report, and the store, which must be closed when nothing runs any more.
+pub(super) struct Driven {
+    pub(super) report: Report,
+    pub(super) store: Option<Arc<SqliteStore>>,
+}
+
+pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     let started = Instant::now();
     // A task of its own, so that the signal is caught from the start.
     let interrupt = tokio::spawn(interrupted()).map(drop).boxed().shared();
+    let file = if args.memory { None } else { Some(Arc::new(args.store.open_or_make()?)) };
+    let store: Arc<dyn ThreadStore> = match &file {
+        Some(file) => file.clone(),
+        None => Arc::new(MemoryStore::new()),
+    };
     let Loaded { sessions, mut problems, files } = load(&args.paths);
-    let places = plant(&sessions, &mut problems);
+    let stored = stored_depths(&*store, parents_elsewhere(&sessions)).await;
+    let stored = stored.map_err(Failure::StoreAsked)?;
+    let mut places = plant(&sessions, &stored, &mut problems);
+    let lot = Lot { seed: args.seed, probability: args.crash };
+    let orders = Orders { turns: args.turns, lot, engine: args.engine };
+    let mut jobs: BTreeMap<ThreadId, Job> = sessions
+        .iter()
+        .map(|(&thread, session)| (thread, Job::of_session(&session.history, orders)))
+        .collect();
+    let kept = keep(&*store, sessions, &places, &mut problems).await;
+    places.retain(|place| kept.has(place.thread));
+    jobs.retain(|&thread, _| kept.has(thread));
+
     let mut report = Report { files, seed: args.seed, ..Report::default() };
+    report.store = file.as_ref().map(|file| file.path().display().to_string());
     for problem in problems {
         let problem = text::with_causes(&problem);
         say(&format!("error: {problem}"));
         report.problems.push(problem);
     }
-    let fresh = args.threads.unwrap_or(0);
-    let mut jobs: BTreeMap<ThreadId, Job> = places
-        .iter()
-        .map(|place| (place.thread, Job::of_session(&sessions[&place.thread].history, args.turns)))
-        .collect();
+    // Their ids follow from the seed.
+    let ids = IdSource::seeded(args.seed);
+    let fresh: Vec<ThreadId> = (0..args.threads.unwrap_or(0)).map(|_| ids.thread(0)).collect();
+    let fresh_known = known_of(&*store, &fresh).await.map_err(Failure::StoreAsked)?;
+    jobs.extend(fresh.iter().map(|&thread| (thread, Job::of_fresh(orders))));
+    let known = kept.known.iter().chain(&fresh_known).copied();
+    report.continued = find_done(&*store, known, &jobs).await;
     report.unfinished = jobs.values().filter(|job| job.has_unfinished()).count();
     let all = jobs.values().map(Job::len).sum::<usize>();
-    let mut progress = Progress::new(all + fresh * args.turns as usize, args.json);
+    let mut progress = Progress::new(all, args.json);
 
-    let store = Arc::new(MemoryStore::new());
-    let lot = Lot { seed: args.seed, probability: args.crash };
     let runtime = Runtime::builder()
-        .engine(engine(args.engine, lot))
+        .engine(engine(args.engine))
         .shared_store(store.clone())
         .start()
         .await
         .map_err(Failure::Start)?;
-
-    import(&runtime, sessions, &places, &mut report).await;
+    let mut up: BTreeSet<ThreadId> = BTreeSet::new();
     let handles = resume(&runtime, &places, &mut report).await;
-    report.threads = handles.len();
-    let running: BTreeSet<ThreadId> = handles.iter().map(ThreadHandle::id).collect();
-    let is_root = |place: &&Place| place.parent.is_none() && running.contains(&place.thread);
+    up.extend(handles.iter().map(ThreadHandle::id));
+    let hangs = |place: &Place| place.parent.is_some_and(|parent| up.contains(&parent));
+    let is_root = |place: &&Place| up.contains(&place.thread) && !hangs(place);
     report.trees = places.iter().filter(is_root).count();
-    if report.threads > 0 {
+    if !handles.is_empty() {
         let (threads, trees) =
-            (text::count(report.threads, "thread"), text::count(report.trees, "tree"));
+            (text::count(handles.len(), "thread"), text::count(report.trees, "tree"));
         progress.phase(&format!("{threads} in {trees} resumed"));
     }
-    let work: Vec<_> = handles
-        .into_iter()
-        .filter_map(|handle| jobs.get(&handle.id()).cloned().map(|job| (handle, job)))
-        .collect();
-    let sent = jobs::send_all(work, &mut progress, &interrupt).await;
-    report.failures.extend(sent.failures);
-    report.interrupted = sent.interrupted;
+    send(handles, &jobs, &mut progress, &interrupt, &mut report).await;
 
-    if fresh > 0 && !report.interrupted {
+    if !fresh.is_empty() && !report.interrupted {
         let before = resident_bytes();
-        let handles = spawn(&runtime, fresh, args.seed, &interrupt, &mut report).await;
-        report.threads += handles.len();
+        let handles = spawn(&runtime, &fresh, &fresh_known, &interrupt, &mut report).await;
+        up.extend(handles.iter().map(ThreadHandle::id));
         report.trees += handles.len();
         progress.phase(&format!("{} spawned", text::count(handles.len(), "fresh thread")));
-        let spawned = resident_bytes();
-        let job = Job::of_fresh(args.turns);
-        let count = handles.len();
-        jobs.extend(handles.iter().map(|handle| (handle.id(), job.clone())));
-        let work = handles.into_iter().map(|handle| (handle, job.clone())).collect();
-        let sent = jobs::send_all(work, &mut progress, &interrupt).await;
-        report.failures.extend(sent.failures);
-        report.interrupted = sent.interrupted;
+        let (count, spawned) = (handles.len(), resident_bytes());
+        send(handles, &jobs, &mut progress, &interrupt, &mut report).await;
         report.memory = each(count, before, spawned, resident_bytes());
     }
 
+    report.threads = up.len();
     report.restarts = runtime.list().iter().map(|view| view.crashes).sum();
     progress.phase("closing");
     close(&runtime, args.deadline, &mut report).await;
     progress.finish();
+    // What did not come up is told as a failure, and has nothing to be judged by.
+    jobs.retain(|thread, _| up.contains(thread));
     verify(&*store, &jobs, &mut report).await;
     report.wall_ms = started.elapsed().as_millis() as u64;
-    Ok(report)
+    Ok(Driven { report, store: file })
+}
+
+/// Sends each of the threads what its job says.
+async fn send(
+    handles: Vec<ThreadHandle>,
+    jobs: &BTreeMap<ThreadId, Job>,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+    report: &mut Report,
+) {
+    let work: Vec<_> = handles
+        .into_iter()
+        .filter_map(|handle| jobs.get(&handle.id()).cloned().map(|job| (handle, job)))
+        .collect();
+    let sent = jobs::send_all(work, progress, interrupt).await;
+    report.failures.extend(sent.failures);
+    report.interrupted |= sent.interrupted;
 }
 
 /// Done when the user interrupts the run. Where signals cannot be had, never.
@@ -107,85 +140,69 @@ async fn interrupted() {
     }
 }
 
-/// What every thread of a run is given: as many restarts as it takes, at once, so that chance and
-/// time decide nothing.
-fn config() -> ThreadConfig {
-    let pause = Duration::from_millis(1);
-    let backoff = Backoff { initial: pause, factor: 1.0, max: pause, jitter: 0.0 };
-    let policy =
-        RestartPolicy::default().with_limit(u32::MAX, Duration::from_secs(1)).with_backoff(backoff);
-    ThreadConfig::default().with_restart(policy)
-}
-
-pub(super) async fn import(
-    runtime: &Runtime,
-    mut sessions: BTreeMap<ThreadId, Session>,
-    places: &[Place],
-    report: &mut Report,
-) {
-    for place in places {
-        let Some(Session { meta, path, history }) = sessions.remove(&place.thread) else {
-            continue;
-        };
-        let mut thread = NewThread::root(place.thread, meta.created_ms.unwrap_or(0));
-        thread.parent = place.parent;
-        thread.depth = place.depth;
-        thread.path.clone_from(&place.path);
-        thread.rollout_path = Some(path.display().to_string());
-        thread.config = config().with_cwd(meta.cwd);
-        thread.config.nickname = meta.agent_nickname;
-        thread.config.role = meta.agent_role;
-        if let Err(error) = runtime.import(ImportThread::new(thread, history)).await {
-            let error = text::with_causes(&error);
-            report.failures.push(format!("{}: cannot be imported: {error}", path.display()));
+/// How much of this run the store has already. Looked up before the runtime starts, which goes on
+/// with what is unfinished.
+async fn find_done(
+    store: &dyn ThreadStore,
+    known: impl Iterator<Item = ThreadId>,
+    jobs: &BTreeMap<ThreadId, Job>,
+) -> Continued {
+    let mut continued = Continued::default();
+    for thread in known {
+        continued.threads += 1;
+        for submission in jobs.get(&thread).into_iter().flat_map(Job::ids) {
+            match state_of(store, thread, &submission).await {
+                Ok(Some(SubmissionState::Ended(_))) => continued.ended += 1,
+                Ok(Some(_)) => continued.begun += 1,
+                // They are sent one after the other.
+                Ok(None) | Err(_) => break,
+            }
         }
     }
+    continued
 }
 
-/// Resumes every tree, from its root.
+/// Resumes every thread, parents before children.
 async fn resume(runtime: &Runtime, places: &[Place], report: &mut Report) -> Vec<ThreadHandle> {
-    let roots = places.iter().filter(|place| place.parent.is_none());
-    let resumes = roots.map(|place| {
-        let root = place.thread;
-        runtime.resume_tree(root).map(move |resumed| (root, resumed))
-    });
-    let mut resumed = stream::iter(resumes).buffer_unordered(SPAWNS_MAX);
     let mut handles = Vec::new();
-    while let Some((root, tree)) = resumed.next().await {
-        let mut failed = |thread: ThreadId, error| {
-            let error = text::with_causes(error);
-            report.failures.push(format!("thread {thread}: cannot be resumed: {error}"));
-        };
-        match tree {
-            Ok(tree) => {
-                handles.push(tree.thread);
-                handles.extend(tree.below);
-                for (thread, error) in &tree.failed {
-                    failed(*thread, error);
+    for level in places.chunk_by(|one, other| one.depth == other.depth) {
+        let resumes = level.iter().map(|place| {
+            let thread = place.thread;
+            runtime.resume(thread).map(move |resumed| (thread, resumed))
+        });
+        let mut resumed = stream::iter(resumes).buffer_unordered(SPAWNS_MAX);
+        while let Some((thread, resumed)) = resumed.next().await {
+            match resumed {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    let error = text::with_causes(&error);
+                    report.failures.push(format!("thread {thread}: cannot be resumed: {error}"));
                 }
             }
-            Err(error) => failed(root, &error),
         }
     }
     handles
 }
 
-/// Fresh threads, with ids that follow from the seed. Fewer, if the run is interrupted.
+/// Fresh threads; those that the store has already are resumed. Fewer, if the run is interrupted.
 async fn spawn(
     runtime: &Runtime,
-    count: usize,
-    seed: u64,
+    ids: &[ThreadId],
+    known: &BTreeSet<ThreadId>,
     interrupt: &Interrupt,
     report: &mut Report,
 ) -> Vec<ThreadHandle> {
-    let ids = IdSource::seeded(seed);
-    let spawns = (0..count).map(|_| {
-        let id = ids.thread(0);
-        runtime.spawn(SpawnThread::new().with_id(id).with_config(config()))
+    let spawns = ids.iter().map(|&id| {
+        let request = if known.contains(&id) {
+            SpawnThread::resume(id)
+        } else {
+            SpawnThread::new().with_id(id).with_config(config())
+        };
+        runtime.spawn(request)
     });
     let spawned = stream::iter(spawns).buffer_unordered(SPAWNS_MAX);
     let mut spawned = spawned.take_until(interrupt.clone());
-    let mut handles = Vec::with_capacity(count);
+    let mut handles = Vec::with_capacity(ids.len());
     while let Some(handle) = spawned.next().await {
         match handle {
             Ok(handle) => handles.push(handle),
@@ -193,6 +210,24 @@ async fn spawn(
         }
     }
     handles
+}
+
+/// Those of `threads` that the store has.
+async fn known_of(
+    store: &dyn ThreadStore,
+    threads: &[ThreadId],
+) -> Result<BTreeSet<ThreadId>, StoreError> {
+    let look = threads.iter().map(|&thread| store.thread(thread).map(move |found| (thread, found)));
+    let mut looked = stream::iter(look).buffer_unordered(SPAWNS_MAX);
+    let mut known = BTreeSet::new();
+    while let Some((thread, found)) = looked.next().await {
+        match found {
+            Ok(_) => drop(known.insert(thread)),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
 }
 
 /// Bytes of each of `count` threads.

@@ -17,20 +17,34 @@ pub(super) struct Place {
     pub(super) path: Option<AgentPath>,
 }
 
-/// The places of all threads that can run, parents before children.
+/// Parents that no session is of: a store may have them.
+pub(super) fn parents_elsewhere(sessions: &BTreeMap<ThreadId, Session>) -> BTreeSet<ThreadId> {
+    let parents = sessions.values().filter_map(|session| session.meta.parent);
+    parents.filter(|parent| !sessions.contains_key(parent)).collect()
+}
+
+/// The places of all threads that can run, parents before children. `stored`: threads that the store
+/// has, with their depths.
 pub(super) fn plant(
     sessions: &BTreeMap<ThreadId, Session>,
+    stored: &BTreeMap<ThreadId, u32>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Place> {
     let mut parents = BTreeMap::new();
     for (&thread, session) in sessions {
         let parent = session.meta.parent;
-        if let Some(parent) = parent.filter(|parent| !sessions.contains_key(parent)) {
+        let elsewhere = parent.filter(|parent| !sessions.contains_key(parent));
+        if let Some(parent) = elsewhere.filter(|parent| !stored.contains_key(parent)) {
             let (path, line) = (session.path.clone(), meta_line(&session.path));
             problems.push(Problem::NoParent { thread, parent, path, line });
         }
         parents.insert(thread, parent.filter(|parent| sessions.contains_key(parent)));
     }
+    // What hangs on a thread of the store is no root.
+    let hangs = |root: ThreadId| {
+        let parent = sessions[&root].meta.parent?;
+        stored.get(&parent).map(|depth| (parent, depth + 1))
+    };
     let Grown { order, cycles, stay } = grow(&parents);
     for cycle in cycles {
         let files = cycle.iter().filter_map(|thread| sessions.get(thread));
@@ -49,6 +63,10 @@ pub(super) fn plant(
     order
         .into_iter()
         .map(|Standing { thread, parent, depth, root }| {
+            let (parent, depth) = match hangs(root) {
+                Some((above, below)) => (parent.or(Some(above)), depth + below),
+                None => (parent, depth),
+            };
             let text = sessions[&thread].meta.agent_path.as_deref();
             let path = text.and_then(|text| text.parse::<AgentPath>().ok());
             let path = path.filter(|path| parent.is_some() && taken.insert((root, path.clone())));

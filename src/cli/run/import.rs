@@ -1,81 +1,72 @@
-//! `coppicer import`: what a store holds of recorded sessions.
+//! `coppicer import`: recorded sessions into a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use coppicer::{MemoryStore, Runtime, ScriptedEngine, ThreadId, ThreadStore, recorded_turns};
+use coppicer::{ThreadId, ThreadStore, recorded_turns};
 
-use super::drive::import;
-use super::forest::{Place, plant};
+use super::forest::{Place, parents_elsewhere, plant};
+use super::keep::{keep, stored_depths};
 use super::load::{Loaded, load};
-use super::report::Report;
-use crate::cli::{Failure, Verdict, text};
+use crate::cli::store::{StoreArgs, work_on};
+use crate::cli::{Failure, Verdict, say, text};
 
-/// Imports sessions into a store, and says what it holds then.
+/// Imports sessions into a store, and says what it holds of them.
 ///
 /// Trees are rebuilt from what the sessions say of their parents; several files of one thread are one
-/// session if each continues the one before. The store of this version is memory, so nothing is kept:
-/// the command shows what would be, one line a thread, parents before children. What is wrong with a
-/// session is told on standard error; the others are imported, and the exit code is 1.
+/// session if each continues the one before. A session that the store has already is left as it is,
+/// with all that came after it: importing twice changes nothing. One line a thread, parents before
+/// children. What is wrong with a session is told on standard error, also that the store has another
+/// thread under its id; the others are imported, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Session files, or folders with session files (`*.jsonl`) in them and below.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Result<Verdict, Failure> {
     let Loaded { sessions, mut problems, files } = load(&args.paths);
-    let places = plant(&sessions, &mut problems);
-    let flawed = !problems.is_empty();
-    for problem in problems {
-        eprintln!("error: {}", text::printable(&text::with_causes(&problem)));
-    }
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (rows, report) = tokio.block_on(async {
-        let store = Arc::new(MemoryStore::new());
-        let runtime = Runtime::builder()
-            .engine(ScriptedEngine::echo())
-            .shared_store(store.clone())
-            .start()
-            .await
-            .map_err(Failure::Start)?;
-        let mut report = Report { files, ..Report::default() };
-        import(&runtime, sessions, &places, &mut report).await;
+    let (kept, rows) = work_on(args.store.open_or_make()?, async |store| {
+        let stored = stored_depths(store, parents_elsewhere(&sessions)).await;
+        let places = plant(&sessions, &stored.map_err(Failure::StoreAsked)?, &mut problems);
+        let kept = keep(store, sessions, &places, &mut problems).await;
         let mut rows = Vec::with_capacity(places.len());
-        for place in preorder(&places) {
-            let (Ok(stored), Ok(history)) =
-                (store.thread(place.thread).await, store.read(place.thread, None).await)
-            else {
-                continue; // refused; `report.failures` says why
-            };
-            let indent = "  ".repeat(stored.depth as usize);
+        for place in preorder(&places).into_iter().filter(|place| kept.has(place.thread)) {
+            let stored = store.thread(place.thread).await.map_err(Failure::StoreAsked)?;
+            let history = store.read(place.thread, None).await.map_err(Failure::StoreAsked)?;
+            let indent = "  ".repeat(place.depth as usize);
             let name = stored.path.map(|path| format!("  {path}")).unwrap_or_default();
             let turns = text::count(recorded_turns(&history).len(), "turn");
             let records = text::count(history.len() as usize, "record");
-            rows.push(format!("{indent}{}{name}  {records}, {turns}", place.thread));
+            let known = if kept.new.contains(&place.thread) { "" } else { "  (was there)" };
+            rows.push(format!("{indent}{}{name}  {records}, {turns}{known}", place.thread));
         }
-        Ok::<_, Failure>((rows, report))
+        Ok((kept, rows))
     })?;
-    for failure in &report.failures {
-        eprintln!("error: {}", text::printable(failure));
+    for problem in &problems {
+        say(&format!("error: {}", text::with_causes(problem)));
     }
     let mut out = io::stdout().lock();
     for row in &rows {
         writeln!(out, "{}", text::printable(row))?;
     }
     let (threads, files) = (text::count(rows.len(), "thread"), text::count(files, "file"));
-    writeln!(out, "{threads} from {files}")?;
-    Ok(Verdict::of(!flawed && report.failures.is_empty()))
+    writeln!(out, "{threads} from {files}, {} new", kept.new.len())?;
+    Ok(Verdict::of(problems.is_empty()))
 }
 
 /// Each thread followed by what is below it.
 fn preorder(places: &[Place]) -> Vec<&Place> {
+    let given: BTreeSet<ThreadId> = places.iter().map(|place| place.thread).collect();
     let mut below: BTreeMap<Option<ThreadId>, Vec<&Place>> = BTreeMap::new();
     for place in places {
-        below.entry(place.parent).or_default().push(place);
+        // What hangs on a thread of the store that is not given stands for itself.
+        let parent = place.parent.filter(|parent| given.contains(parent));
+        below.entry(parent).or_default().push(place);
     }
     let mut next: Vec<&Place> = below.remove(&None).unwrap_or_default();
     next.reverse();

@@ -6,7 +6,9 @@ mod engine;
 mod forest;
 pub(super) mod import;
 mod jobs;
+mod keep;
 mod load;
+mod lot;
 mod memory;
 mod problem;
 mod progress;
@@ -15,19 +17,30 @@ mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use drive::Driven;
 use engine::EngineKind;
 use report::Report;
 
+use super::store::StoreArgs;
 use super::{Failure, Verdict, text};
+
+/// How long the process waits for what still runs when all is closed.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs recorded sessions as supervised threads, to an outcome for each.
 ///
-/// Imports the sessions into a store in memory, rebuilds trees from what they say of their parents,
-/// and resumes every thread as a supervised actor. A turn that a session left unfinished is closed,
-/// and its input sent again; then each thread is sent further turns. At the end everything is closed
-/// within the deadline, and a report says what became of it.
+/// Imports the sessions into a store, rebuilds trees from what they say of their parents, and resumes
+/// every thread as a supervised actor. A turn that a session left unfinished is closed, and its input
+/// sent again; then each thread is sent further turns. At the end everything is closed within the
+/// deadline, and a report says what became of it.
+///
+/// A session that the store has already is continued where it is. Run again with the same sessions,
+/// engine, `--crash` and `--seed`, a run that was killed does what is left and reports what it would
+/// have reported, and one that is done has nothing left to do; with others it is a new run on the same
+/// threads.
 ///
 /// Several files of one thread are one session if each continues the one before. Session files are
 /// only read. What is wrong with one is told on standard error; the others still run.
@@ -39,6 +52,11 @@ pub(super) struct Args {
     /// Session files, or folders with session files (`*.jsonl`) in them and below.
     #[arg(required_unless_present = "threads")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Keep the threads in memory, for this run only.
+    #[arg(long, conflicts_with = "store")]
+    memory: bool,
     /// Turns that each thread is sent beside its unfinished work.
     #[arg(long, value_name = "N", default_value_t = 3)]
     turns: u32,
@@ -74,10 +92,14 @@ fn probability(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
     quieten_crashes();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(Box::pin(drive::drive(args)));
-    // A turn that blocks its OS thread must not hold up the end of the process.
-    runtime.shutdown_background();
-    let report = report?;
+    let driven = runtime.block_on(Box::pin(drive::drive(args)));
+    // A turn that blocks its OS thread must not hold up the end of the process for long.
+    runtime.shutdown_timeout(END_TIMEOUT);
+    let Driven { report, store } = driven?;
+    // Nobody uses it any more, unless such a turn is left: then what was acknowledged is in its log.
+    if let Some(store) = store.and_then(Arc::into_inner) {
+        store.close();
+    }
     match print(args, &report) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         Ok(()) | Err(_) => {}

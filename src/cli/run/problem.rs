@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use coppicer::{Damage, ReadError, ResolveError, ThreadId};
+use coppicer::{Damage, ReadError, ResolveError, Seq, StoreError, ThreadId};
 
 use crate::cli::files::FilesError;
 
@@ -38,10 +38,22 @@ pub(super) enum Problem {
     )]
     ParentStays { thread: ThreadId, parent: ThreadId, path: PathBuf, line: Option<u64> },
     #[error(
-        "{}{}: the parent of thread {thread} is in none of the files: {parent}; name its file too \
-         (the thread runs as a root)", path.display(), at(*line)
+        "{}{}: the parent of thread {thread} is in none of the files, nor in the store: {parent}; \
+         name its file too (the thread runs as a root)", path.display(), at(*line)
     )]
     NoParent { thread: ThreadId, parent: ThreadId, path: PathBuf, line: Option<u64> },
+    #[error(
+        "{}: the store has another thread {thread}, which differs from record {seq} on; it is left \
+         alone, name another store", path.display()
+    )]
+    Differs { thread: ThreadId, path: PathBuf, seq: Seq },
+    #[error("{}: thread {thread} cannot be imported", path.display())]
+    NotImported {
+        thread: ThreadId,
+        path: PathBuf,
+        #[source]
+        source: StoreError,
+    },
 }
 
 fn at(line: Option<u64>) -> String {

@@ -20,6 +20,10 @@ pub(super) struct Report {
     pub(super) threads: usize,
     /// Trees of them: roots.
     pub(super) trees: usize,
+    /// The store's file; none if the threads were kept in memory.
+    pub(super) store: Option<String>,
+    /// What the store had of this run already.
+    pub(super) continued: Continued,
     /// Unfinished turns of the sessions that were closed and sent again.
     pub(super) unfinished: usize,
     /// Turns by outcome.
@@ -55,6 +59,17 @@ pub(super) struct Report {
     pub(super) memory: Option<Memory>,
 }
 
+/// What an earlier run has left of this one.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(super) struct Continued {
+    /// Threads that were in the store.
+    pub(super) threads: usize,
+    /// Their submissions of this run that had an outcome: none of them ran again.
+    pub(super) ended: usize,
+    /// Their submissions of this run that were accepted, and had none.
+    pub(super) begun: usize,
+}
+
 /// What fresh threads cost.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Memory {
@@ -62,7 +77,7 @@ pub(super) struct Memory {
     pub(super) threads: usize,
     /// Bytes of each after it was spawned, before it ran anything.
     pub(super) spawned_bytes: u64,
-    /// Bytes of each when its turns are done, with its history and outcomes in the memory store.
+    /// Bytes of each when its turns are done, with its history and outcomes in the store.
     pub(super) idle_bytes: u64,
 }
 
@@ -90,6 +105,15 @@ impl Report {
         let files = count(self.files, "file");
         let (threads, trees) = (count(self.threads, "thread"), count(self.trees, "tree"));
         row("sessions", format!("{threads} in {trees}, from {files}"));
+        if let Some(store) = &self.store {
+            row("store", store.clone());
+        }
+        let Continued { threads, ended, begun } = self.continued;
+        if threads > 0 {
+            let (threads, turns) = (count(threads, "thread"), count(ended, "turn"));
+            let begun = if begun > 0 { format!(", {begun} under way") } else { String::new() };
+            row("continued", format!("{threads} of the store, {turns} done before{begun}"));
+        }
         if self.unfinished > 0 {
             row("unfinished", format!("{} closed and sent again", count(self.unfinished, "turn")));
         }

@@ -49,7 +49,7 @@ pub(super) async fn verify(
     });
 }
 
-async fn state_of(
+pub(super) async fn state_of(
     store: &dyn ThreadStore,
     thread: ThreadId,
     submission: &SubmissionId,

@@ -20,7 +20,7 @@ use crate::open::open;
 use crate::options::SqliteOptions;
 use crate::pool::Pool;
 use crate::verify::{Verification, verify};
-use crate::writer::{Request, Writer};
+use crate::writer::{Request, Writer, mail, submission};
 use crate::{list, reader, rows};
 
 /// Threads in one SQLite file.
@@ -83,6 +83,18 @@ impl SqliteStore {
         self.pool.read(verify).await.map_err(|failed| failed.0)
     }
 
+    /// Reads, and tells what was found.
+    fn tell<T: Send + 'static>(
+        &self,
+        done: Done<T>,
+        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) {
+        let pool = self.pool.clone();
+        drop(tokio::spawn(async move {
+            done.tell(pool.read(read).await.map_err(|failed| failed.0));
+        }));
+    }
+
     /// Reads. A damaged record that is met takes its thread out of use.
     async fn read_with<T: Send + 'static>(
         &self,
@@ -123,12 +135,21 @@ impl ThreadStore for SqliteStore {
         self.writer.ask(Request::PutEdge { child, change: edge, done });
     }
 
+    // Through the writer, so that what was asked before is seen; where there is none, nothing was.
+
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
-        self.writer.ask(Request::Submission { thread, id: id.clone(), done });
+        let id = id.clone();
+        if self.writer.is_there() {
+            return self.writer.ask(Request::Submission { thread, id, done });
+        }
+        self.tell(done, move |connection| submission(connection, thread, &id));
     }
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
-        self.writer.ask(Request::Mail { thread, done });
+        if self.writer.is_there() {
+            return self.writer.ask(Request::Mail { thread, done });
+        }
+        self.tell(done, move |connection| mail(connection, thread));
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

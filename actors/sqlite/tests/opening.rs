@@ -54,6 +54,10 @@ async fn a_second_owner_is_told_who_has_the_store_and_may_read_it() {
     append(&store, fence, 1, written(&["b"])).await.unwrap();
     assert_eq!(texts(&reader, 1).await.unwrap(), ["a", "b"], "it sees what is committed");
     assert!(reader.verify().await.unwrap().is_sound());
+    assert_eq!(known(&reader, 1, "never").await, Ok(None));
+    let (done, mail) = coppicer_actors::Done::channel();
+    reader.mail(id(1), done);
+    assert_eq!(mail.await, Ok(vec![]));
     let refused = append(&reader, fence, 2, written(&["c"])).await.unwrap_err();
     assert!(refused.to_string().contains("only for reading"), "{refused}");
     store.close();

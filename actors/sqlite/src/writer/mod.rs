@@ -31,7 +31,7 @@ use crate::pool::Pool;
 use commit::Committer;
 pub(crate) use health::Health;
 pub(crate) use request::Request;
-pub(crate) use threads::Share;
+pub(crate) use threads::{Share, mail, submission};
 
 /// The queue of the writer, and the thread behind it.
 pub(crate) struct Writer {
@@ -82,6 +82,11 @@ impl Writer {
             health: Arc::default(),
             thread: None,
         }
+    }
+
+    /// Whether there is one: not in a store that is only read.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.queue.is_some()
     }
 
     /// Puts a request into the queue, or refuses it at once. Never blocks.

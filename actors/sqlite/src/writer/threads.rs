@@ -216,11 +216,11 @@ fn unread(connection: &Connection, row: &ThreadRow) -> Result<Vec<Mail>, Fault> 
     mail.ok_or_else(|| damaged_row(row.stored.id))
 }
 
-pub(super) fn mail(connection: &Connection, thread: ThreadId) -> Result<Vec<Mail>, Fault> {
+pub(crate) fn mail(connection: &Connection, thread: ThreadId) -> Result<Vec<Mail>, Fault> {
     unread(connection, &find_thread(connection, thread)?)
 }
 
-pub(super) fn submission(
+pub(crate) fn submission(
     connection: &Connection,
     thread: ThreadId,
     id: &SubmissionId,

@@ -71,11 +71,13 @@ async fn an_idle_thread_gives_up_its_actor_and_its_handle_works_on() {
     let thread = spawn(&world).await;
     pass(IDLE / 2).await;
     thread.run("one").await.unwrap();
-    pass(IDLE - Duration::from_millis(1)).await;
+    pass(Duration::from_millis(59_999)).await;
     assert_eq!(residents(&world).await, 1, "it did something since");
     pass(Duration::from_millis(2)).await;
     assert_eq!((residents(&world).await, slots(&world).await), (0, 1));
     assert_eq!((thread.status(), thread.view().phase), (ThreadStatus::Dormant, Phase::Dormant));
+    assert!(!thread.history().await.unwrap().is_empty());
+    assert_eq!(residents(&world).await, 0, "reading wakes nobody");
     assert_eq!(thread.run("two").await.unwrap().message(), Some("two"));
     assert_eq!(world.get(thread.id()).unwrap(), thread, "the same handle");
     assert_eq!(residents(&world).await, 1);
@@ -300,13 +302,11 @@ async fn ten_who_have_something_for_a_dormant_thread_bring_up_one_incarnation() 
     let all = (0..10).map(|n| {
         let runtime = world.runtime().clone();
         async move {
-            match n {
-                9 => runtime.interrupt(id).await.map(|_| ()).map_err(|e| e.to_string()),
-                _ => {
-                    let sent = runtime.submit(id, Op::Compact).await;
-                    sent.map(|_| ()).map_err(|error| error.to_string())
-                }
+            if n == 9 {
+                return runtime.interrupt(id).await.map(drop).map_err(|error| error.to_string());
             }
+            let sent = runtime.submit(id, Op::Compact).await;
+            sent.map(drop).map_err(|error| error.to_string())
         }
     });
     for result in futures::future::join_all(all).await {
@@ -373,6 +373,26 @@ async fn a_dormant_thread_is_closed_by_its_id_and_is_closed_durably() {
     assert_eq!(world.submit(id, "x").await.unwrap_err(), SubmitError::Closed { thread: id });
     assert!(world.close(id, BUDGET).await.unwrap().threads.is_empty(), "twice is as good as once");
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_sleeps_is_woken_for_a_new_child_and_a_closed_one_is_not() {
+    for held in [true, false] {
+        let world = world().await;
+        let parent = spawn(&world).await;
+        let id = parent.id();
+        let handle = held.then_some(parent);
+        pass(IDLE * 2).await;
+        assert_eq!((residents(&world).await, slots(&world).await), (0, u64::from(held)));
+        let below = || SpawnThread::new().with_parent(id);
+        let child = world.spawn(below()).await.unwrap();
+        assert_eq!((child.view().parent, residents(&world).await), (Some(id), 2));
+        world.close(id, BUDGET).await.unwrap();
+        let refused = world.spawn(below()).await.unwrap_err();
+        assert_eq!(refused, SpawnError::ParentGone { parent: id });
+        drop(handle);
+        world.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,7 +57,7 @@ impl Run {
     }
 
     /// A thread to close, with all below it.
-    async fn to_close(&mut self) -> Option<ThreadId> {
+    async fn any_to_close(&mut self) -> Option<ThreadId> {
         let thread = self.any()?;
         self.closed.extend(self.world.subtree(thread).await.unwrap());
         Some(thread)
@@ -114,7 +114,7 @@ impl Run {
             }
             15 => self.world.store.tell(&StoreHealth::Well),
             16 => {
-                if let Some(thread) = self.to_close().await {
+                if let Some(thread) = self.any_to_close().await {
                     let runtime = self.world.runtime().clone();
                     tokio::spawn(async move { drop(runtime.close(thread, BUDGET).await) });
                 }
@@ -125,7 +125,7 @@ impl Run {
                 }
             }
             18 => {
-                if let Some(thread) = self.to_close().await {
+                if let Some(thread) = self.any_to_close().await {
                     let runtime = self.world.runtime().clone();
                     tokio::spawn(async move { drop(runtime.archive(thread, BUDGET).await) });
                 }
@@ -199,4 +199,38 @@ async fn whatever_happens_every_accepted_submission_has_its_outcome_and_idle_thr
         }
         run.end(seed).await;
     }
+}
+
+/// Real time and several workers: sleep, the last handle, and messages meet at any instruction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_workers_no_message_is_lost_to_sleep_and_no_slot_is_left() {
+    let mut limits = Limits::default();
+    limits.idle_after = Duration::from_millis(1);
+    limits.idle_max = 4;
+    let world = World::with_limits(engine(), limits).await;
+    let mut threads = Vec::new();
+    for _ in 0..8 {
+        threads.push(world.spawn(SpawnThread::new()).await.unwrap().id());
+    }
+    let work = (0..16).map(|worker: u64| {
+        let (runtime, threads) = (world.runtime().clone(), threads.clone());
+        tokio::spawn(async move {
+            let mut dice = Dice(worker);
+            for _ in 0..60 {
+                let thread = threads[dice.roll(8) as usize];
+                let receipt = runtime.submit(thread, "hello").await.unwrap();
+                // Its handle is let go of at once: it may sleep and leave before the next.
+                let handle = runtime.resume(thread).await.unwrap();
+                let outcome = handle.outcome(&receipt.submission).await.unwrap();
+                assert_eq!(outcome.message(), Some("hello"));
+                drop(handle);
+                tokio::time::sleep(Duration::from_micros(dice.roll(3_000))).await; // real: about as long as it takes to sleep
+            }
+        })
+    });
+    for done in futures::future::join_all(work).await {
+        done.unwrap();
+    }
+    world.until(|audit| audit.count(coppicer::LeaseKind::Slot) == 0).await;
+    world.end().await;
 }

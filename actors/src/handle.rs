@@ -281,10 +281,13 @@ impl ThreadHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn history(&self) -> Result<History, coppicer_messages::StoreError> {
-        // A thread that is busy is asked to flush first; one that is gone has nothing to flush.
-        let flushed = match self.control(|reply| ThreadMsg::Flush { reply }).await {
-            Ok(flushed) => Some(flushed.head),
-            Err(_) => None,
+        // A thread that is busy is asked to flush first; one that sleeps or is gone has nothing to
+        // flush, and is not woken to be read.
+        let flushed = if self.slot.door() == Door::Dormant {
+            None
+        } else {
+            let flushed = self.control(|reply| ThreadMsg::Flush { reply }).await;
+            flushed.ok().map(|flushed| flushed.head)
         };
         self.world.store.read(self.id(), flushed).await.inspect(debug_check)
     }

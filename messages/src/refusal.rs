@@ -198,7 +198,7 @@ pub enum SpawnError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// No such thread is loaded.
+    /// No such thread is in the store.
     #[error("there is no thread {thread}")]
     NotFound {
         /// Which.
@@ -321,7 +321,7 @@ pub enum SubmitError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// No such thread is loaded.
+    /// No such thread is in the store, or it is closed.
     #[error("there is no thread {thread}")]
     NotFound {
         /// Which.

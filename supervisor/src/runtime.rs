@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{
-    Clock, Done, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
+    Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
     StoredThread, SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView,
     ThreadWorld, TurnWorld, Uplink, check_submission, is_settled, not_woken, preview_of,
     slot_or_wake,
@@ -232,7 +232,7 @@ impl Runtime {
         self.spawn_within(request, self.inner.shared.limits.call_timeout).await
     }
 
-    /// Brings a thread to life within `budget`.
+    /// Brings a thread to life within `budget`. A parent that sleeps is woken for it.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn).
@@ -248,14 +248,45 @@ impl Runtime {
             check_submission(&self.inner.turns, first)
                 .map_err(|refusal| SpawnError::FirstSubmission(Box::new(refusal)))?;
         }
-        let (reply, answer) = self.channel(budget);
+        let deadline = self.inner.shared.clock.deadline(budget);
+        if let Some(parent) = request.parent {
+            self.wake_parent(parent, deadline).await?;
+        }
+        let (reply, answer) = self.channel(deadline.left(self.inner.shared.clock.now().instant));
         let request = Box::new(request);
         if !self.send(SupervisorMsg::Spawn { request, asker: None, reply }) {
             return Err(SpawnError::RuntimeEnded);
         }
         let thread = answer.wait().await?;
-        // It may have ended between the answer and here; a handle to what it was does no harm.
-        self.find(thread).ok_or(SpawnError::Closing { thread })
+        // Between the answer and here it may have fallen asleep and left memory: it is woken then. Or
+        // it may have ended.
+        let slot =
+            slot_or_wake(&self.inner.turns, thread, deadline).await.map_err(|no| match no {
+                SpawnError::Closed { .. } | SpawnError::NotFound { .. } => {
+                    SpawnError::Closing { thread }
+                }
+                other => other,
+            })?;
+        Ok(ThreadHandle::new(slot, self.inner.turns.clone()))
+    }
+
+    /// Wakes a thread that sleeps, because another is to be linked under it.
+    async fn wake_parent(&self, parent: ThreadId, deadline: Deadline) -> Result<(), SpawnError> {
+        let slot = self.inner.directory.find(parent);
+        if slot.is_some_and(|slot| slot.door() != Door::Dormant) {
+            return Ok(());
+        }
+        let (reply, answer) = self.channel(deadline.left(self.inner.shared.clock.now().instant));
+        if !self.send(SupervisorMsg::Wake { thread: parent, reply }) {
+            return Err(SpawnError::RuntimeEnded);
+        }
+        match answer.wait().await {
+            Ok(_) => Ok(()),
+            Err(SpawnError::NotFound { .. } | SpawnError::Closed { .. }) => {
+                Err(SpawnError::ParentGone { parent })
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Gives a stored thread its actor. One that is live is the answer: the same handle (REF 1.5).

@@ -17,6 +17,9 @@ use super::{Postponed, SupervisorState};
 /// paid for by what the thread did since the last.
 const LOOKS_MAX: usize = 64;
 
+/// Most threads that are asked to sleep at one go, when many have been idle for long enough.
+const UNLOADS_MAX: usize = 256;
+
 /// What waits until a thread gives up its actor.
 pub(super) enum ForRoom {
     /// A new thread or fork.
@@ -53,7 +56,12 @@ impl SupervisorState {
         if self.idle_armed.is_some_and(|armed| armed <= now) {
             self.idle_armed = None;
         }
-        while self.unload_one(false) {}
+        for _ in 0..UNLOADS_MAX {
+            if !self.unload_one(false) {
+                break;
+            }
+        }
+        // At once if more are due, behind what others have asked meanwhile.
         self.arm_idle();
     }
 
@@ -75,9 +83,8 @@ impl SupervisorState {
                 entry.slot.idle_since().map_or(Found::Busy, |since| Found::Idle { since })
             }
         };
-        let looks = if must { LOOKS_MAX } else { usize::MAX };
         let due_at = |since| Deadline::after(since, after).instant();
-        let victim = self.idle.victim((!must).then_some(now), looks, look, due_at, now);
+        let victim = self.idle.victim((!must).then_some(now), LOOKS_MAX, look, due_at, now);
         for thread in resting.into_inner() {
             self.let_go(thread);
         }

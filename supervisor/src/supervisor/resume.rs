@@ -86,7 +86,9 @@ impl SupervisorState {
                 waiting.push(waiter);
             }
             Life::Dormant | Life::Lost => {
-                self.wake_up(thread, SpawnOrigin::Resume, vec![waiter]);
+                let origin =
+                    if waiter.wakes { SpawnOrigin::Activation } else { SpawnOrigin::Resume };
+                self.wake_up(thread, origin, vec![waiter]);
             }
         }
     }
@@ -203,7 +205,7 @@ impl SupervisorState {
     fn wake(&mut self, thread: ThreadId, waiter: Waiter) {
         match self.table.get(thread).map(|entry| (entry.closing, entry.life())) {
             Some((true, _)) => waiter.reply.tell(Err(SpawnError::Closed { thread })),
-            None | Some((_, Life::Coming { .. })) => self.join(thread, waiter),
+            None | Some((_, Life::Coming { .. } | Life::Dormant)) => self.join(thread, waiter),
             // It has a slot by now: its inbox takes what comes, and wakes it.
             Some(_) => waiter.reply.tell(Ok(thread)),
         }

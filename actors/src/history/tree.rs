@@ -410,3 +410,74 @@ fn find_start<T>(
             .find_map(|leaf| ask(&leaf.segment)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coppicer_messages::{NewRecord, Seq, TurnRef};
+    use proptest::prelude::*;
+
+    use super::super::History;
+    use super::*;
+
+    /// A record of one of a few classes; `number` picks which, and the id of a turn.
+    fn record(number: u16) -> NewRecord {
+        let turn = || Some(TurnRef::from((number / 8).to_string()));
+        let class = match number % 8 {
+            0 => RecordClass::UserMessage,
+            1 => RecordClass::Envelope { trigger: number.is_multiple_of(3) },
+            2 => RecordClass::RolledBack { turns: 0 },
+            3 => RecordClass::Meta,
+            4 => RecordClass::TurnStarted { turn: turn() },
+            5 => RecordClass::TurnStarted { turn: None },
+            _ => RecordClass::Other,
+        };
+        NewRecord { at_ms: 0, class, raw: (*b"").into() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 60,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        // More than 2,048 records are more than one node, so that the walks go down levels.
+        #[test]
+        fn what_the_tree_finds_is_what_a_look_at_every_record_finds(
+            numbers in prop::collection::vec(0u16..4_000, 0..7_000), cut in any::<prop::sample::Index>()
+        ) {
+            let whole: History = numbers.iter().map(|&number| record(number)).collect();
+            for history in [whole.prefix(cut.index(numbers.len() + 1) as u64), whole] {
+                for what in [
+                    Counted::UserMessages, Counted::ForkTurns, Counted::Rollbacks, Counted::Metas,
+                ] {
+                    let places: Vec<Seq> = history
+                        .iter()
+                        .filter(|record| what.has(&record.class))
+                        .map(|record| record.seq)
+                        .collect();
+                    prop_assert_eq!(history.count(what), places.len() as u64);
+                    for nth in (0..places.len() + 2).step_by(7) {
+                        prop_assert_eq!(history.nth(what, nth as u64), places.get(nth).copied());
+                    }
+                    for at in (0..history.len() + 2).step_by(61) {
+                        let before = places.partition_point(|place| place.0 < at) as u64;
+                        prop_assert_eq!(history.count_before(what, Seq(at)), before);
+                    }
+                }
+                let newest = |class: &dyn Fn(&RecordClass) -> bool| {
+                    history.iter().rev().find(|record| class(&record.class)).map(|record| record.seq)
+                };
+                for number in (0..520u16).step_by(5) {
+                    let turn = TurnRef::from(number.to_string());
+                    let is_start = |class: &RecordClass| {
+                        *class == RecordClass::TurnStarted { turn: Some(turn.clone()) }
+                    };
+                    prop_assert_eq!(history.start_of(&turn), newest(&is_start), "{}", turn);
+                }
+                let meta = newest(&|class| *class == RecordClass::Meta);
+                prop_assert_eq!(history.own_meta().map(|record| record.seq), meta);
+            }
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod replay;
 mod rollback;
 mod scan;
 mod skipped;
+mod starts;
 mod text;
 mod tree;
 mod turns;
@@ -53,7 +54,8 @@ pub use valid::{
 };
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
-use tree::{Counted, SEGMENT_RECORDS, Segment, Starts, Summary, Tree};
+use starts::TurnHash;
+use tree::{Counted, SEGMENT_RECORDS, Segment, Summary, Tree};
 
 /// The records of one thread.
 ///
@@ -277,7 +279,7 @@ impl History {
         if let Some(record) = tail.iter().rev().find(is_start) {
             return Some(record.seq);
         }
-        self.sealed.find_start(Starts::of(turn), |segment| {
+        self.sealed.find_start(TurnHash::of(turn), |segment| {
             segment.records().iter().rev().find(is_start).map(|record| record.seq)
         })
     }

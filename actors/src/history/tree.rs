@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use coppicer_messages::{Record, RecordClass};
 
+use super::starts::{ManyStarts, Starts, TurnHash};
+
 /// Records of a full segment. Small enough that copying a shared tail costs about a microsecond,
 /// large enough that the tree above stays below one pointer in sixty records.
 pub(super) const SEGMENT_RECORDS: usize = 64;
 
 const FAN_OUT: usize = 32;
 const FAN_OUT_BITS: u32 = 5;
+
+/// Levels whose full nodes know which turns start below them: 2,048 and 65,536 records. Above them
+/// there are few nodes, and noting the turns would take too long at once.
+const SEALED_LEVELS: u32 = 2;
 
 /// Records that are counted per stretch, so that one is found by its number without a look at the
 /// others.
@@ -72,7 +78,7 @@ impl Summary {
             fork_turns: self.fork_turns + other.fork_turns,
             rollbacks: self.rollbacks + other.rollbacks,
             metas: self.metas + other.metas,
-            starts: Starts(self.starts.0 | other.starts.0),
+            starts: self.starts.plus(other.starts),
         }
     }
 
@@ -87,25 +93,6 @@ impl Summary {
 
     pub(super) fn sum<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         records.into_iter().fold(Self::default(), |sum, record| sum.plus(Self::of(record)))
-    }
-}
-
-/// Which turns may start in a stretch: three bits for each. A stretch without one of a turn's bits
-/// has no start of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Starts(u128);
-
-impl Starts {
-    pub(super) fn of(turn: &str) -> Self {
-        // FNV-1a: ids of turns are short, and nothing here may depend on a random seed.
-        let hash = turn.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self([7, 27, 47].iter().fold(0, |bits, shift| bits | 1 << ((hash >> shift) & 127)))
-    }
-
-    fn may_have(self, turn: Self) -> bool {
-        self.0 & turn.0 == turn.0
     }
 }
 
@@ -152,6 +139,8 @@ impl Segment {
 #[derive(Debug, Clone)]
 struct Node {
     summary: Summary,
+    /// The turns that start below it; only of full nodes of the lower levels.
+    starts: Option<Arc<ManyStarts>>,
     children: Children,
 }
 
@@ -170,12 +159,36 @@ struct Leaf {
 
 impl Node {
     fn leaf() -> Self {
-        Self { summary: Summary::default(), children: Children::Segments(Vec::new()) }
+        Self::with(Summary::default(), Children::Segments(Vec::new()))
     }
 
     fn branch(nodes: Vec<Arc<Self>>) -> Self {
         let summary = nodes.iter().fold(Summary::default(), |sum, node| sum.plus(node.summary));
-        Self { summary, children: Children::Nodes(nodes) }
+        Self::with(summary, Children::Nodes(nodes))
+    }
+
+    fn with(summary: Summary, children: Children) -> Self {
+        Self { summary, starts: None, children }
+    }
+
+    /// Notes the turns that start below it, once nothing is added any more.
+    fn seal(&mut self) {
+        let mut turns = Vec::new();
+        self.each_record(&mut |record| {
+            if let RecordClass::TurnStarted { turn: Some(turn) } = &record.class {
+                turns.push(TurnHash::of(turn));
+            }
+        });
+        self.starts = Some(Arc::new(ManyStarts::of(&turns)));
+    }
+
+    fn each_record(&self, look: &mut impl FnMut(&Record)) {
+        match &self.children {
+            Children::Nodes(nodes) => nodes.iter().for_each(|node| node.each_record(look)),
+            Children::Segments(leaves) => {
+                leaves.iter().flat_map(|leaf| leaf.segment.records()).for_each(look);
+            }
+        }
     }
 }
 
@@ -269,7 +282,7 @@ impl Tree {
     /// Asks the segments in which this turn may start, newest first, until one answers.
     pub(super) fn find_start<T>(
         &self,
-        turn: Starts,
+        turn: TurnHash,
         mut ask: impl FnMut(&Segment) -> Option<T>,
     ) -> Option<T> {
         self.root.as_deref().and_then(|root| find_start(root, turn, &mut ask))
@@ -372,6 +385,9 @@ fn push_under(
             push_under(&mut nodes[slot], level - 1, at, segment, summary);
         }
     }
+    if level < SEALED_LEVELS && (at + 1).is_multiple_of(capacity(level)) {
+        node.seal();
+    }
 }
 
 fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
@@ -381,7 +397,7 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
             let kept = leaves[..=slot].to_vec();
             let counts = kept.iter().map(|leaf| leaf.segment.summary);
             let summary = counts.fold(Summary::default(), Summary::plus);
-            Node { summary, children: Children::Segments(kept) }
+            Node::with(summary, Children::Segments(kept))
         }
         Children::Nodes(nodes) => {
             let mut kept = nodes[..=slot].to_vec();
@@ -395,10 +411,10 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
 
 fn find_start<T>(
     node: &Node,
-    turn: Starts,
+    turn: TurnHash,
     ask: &mut impl FnMut(&Segment) -> Option<T>,
 ) -> Option<T> {
-    if !node.summary.starts.may_have(turn) {
+    if node.starts.as_ref().is_some_and(|starts| !starts.may_have(turn)) {
         return None;
     }
     match &node.children {
@@ -408,5 +424,100 @@ fn find_start<T>(
             .rev()
             .filter(|leaf| leaf.starts.may_have(turn))
             .find_map(|leaf| ask(&leaf.segment)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppicer_messages::{NewRecord, Seq, TurnRef};
+    use proptest::prelude::*;
+
+    use super::super::History;
+    use super::*;
+
+    /// A record of one of a few classes; `number` picks which, and the id of a turn.
+    fn record(number: u16) -> NewRecord {
+        let turn = || Some(TurnRef::from((number / 8).to_string()));
+        let class = match number % 8 {
+            0 => RecordClass::UserMessage,
+            1 => RecordClass::Envelope { trigger: number.is_multiple_of(3) },
+            2 => RecordClass::RolledBack { turns: 0 },
+            3 => RecordClass::Meta,
+            4 => RecordClass::TurnStarted { turn: turn() },
+            5 => RecordClass::TurnStarted { turn: None },
+            _ => RecordClass::Other,
+        };
+        NewRecord { at_ms: 0, class, raw: (*b"").into() }
+    }
+
+    #[test]
+    fn the_start_of_a_turn_is_found_through_every_level() {
+        let start = |number: u64| NewRecord {
+            at_ms: 0,
+            class: RecordClass::TurnStarted { turn: Some(number.to_string().into()) },
+            raw: (*b"").into(),
+        };
+        let whole: History = (0..140_000).map(|n| start(n / 10 * (n % 10))).collect();
+        for cut in [140_000, 131_072, 131_071, 65_537, 65_536, 2_048, 70] {
+            let history = whole.prefix(cut);
+            for number in (0..cut - 1).step_by(1_999) {
+                let turn = (number / 10 * (number % 10)).to_string();
+                let is_start = |class: &RecordClass| matches!(class, RecordClass::TurnStarted { turn: Some(id) } if **id == *turn);
+                let newest = history.iter().rev().find(|record| is_start(&record.class));
+                assert_eq!(
+                    history.start_of(&turn),
+                    newest.map(|record| record.seq),
+                    "{turn} in {cut}"
+                );
+            }
+            assert_eq!(history.start_of("none"), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 60,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        // More than 2,048 records are more than one node, so that the walks go down levels.
+        #[test]
+        fn what_the_tree_finds_is_what_a_look_at_every_record_finds(
+            numbers in prop::collection::vec(0u16..4_000, 0..7_000), cut in any::<prop::sample::Index>()
+        ) {
+            let whole: History = numbers.iter().map(|&number| record(number)).collect();
+            for history in [whole.prefix(cut.index(numbers.len() + 1) as u64), whole] {
+                for what in [
+                    Counted::UserMessages, Counted::ForkTurns, Counted::Rollbacks, Counted::Metas,
+                ] {
+                    let places: Vec<Seq> = history
+                        .iter()
+                        .filter(|record| what.has(&record.class))
+                        .map(|record| record.seq)
+                        .collect();
+                    prop_assert_eq!(history.count(what), places.len() as u64);
+                    for nth in (0..places.len() + 2).step_by(7) {
+                        prop_assert_eq!(history.nth(what, nth as u64), places.get(nth).copied());
+                    }
+                    for at in (0..history.len() + 2).step_by(61) {
+                        let before = places.partition_point(|place| place.0 < at) as u64;
+                        prop_assert_eq!(history.count_before(what, Seq(at)), before);
+                    }
+                }
+                let newest = |class: &dyn Fn(&RecordClass) -> bool| {
+                    history.iter().rev().find(|record| class(&record.class)).map(|record| record.seq)
+                };
+                for number in (0..520u16).step_by(5) {
+                    let turn = TurnRef::from(number.to_string());
+                    let is_start = |class: &RecordClass| {
+                        *class == RecordClass::TurnStarted { turn: Some(turn.clone()) }
+                    };
+                    prop_assert_eq!(history.start_of(&turn), newest(&is_start), "{}", turn);
+                }
+                let meta = newest(&|class| *class == RecordClass::Meta);
+                prop_assert_eq!(history.own_meta().map(|record| record.seq), meta);
+            }
+        }
     }
 }

@@ -1,0 +1,171 @@
+//! The process that is killed: a runtime on a store, an engine that writes known texts, and a client
+//! for each slot. What it is to go on with comes through its standard input; what was acknowledged
+//! goes out through its standard output.
+
+mod client;
+mod engine;
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coppicer::{
+    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreHealth,
+    ThreadStore,
+};
+use futures::future::join_all;
+use parking_lot::Mutex;
+
+use crate::plan::{StepId, thread_of};
+use crate::words::Word;
+use client::Client;
+use engine::KnownTexts;
+
+/// How the child works.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The store's file.
+    #[arg(long)]
+    pub store: PathBuf,
+    /// Decides the scripts.
+    #[arg(skip)]
+    pub seed: u64,
+    /// A power-safe store.
+    #[arg(long)]
+    pub power: bool,
+    /// Ends when what was begun is finished, instead of going on for ever.
+    #[arg(long)]
+    pub finish: bool,
+    /// Longest pause of a client between two steps, in milliseconds.
+    #[arg(long, default_value_t = 60)]
+    pub pause_ms: u64,
+    /// The deadline of each call, in milliseconds.
+    #[arg(long, default_value_t = 20_000)]
+    pub call_ms: u64,
+    /// Acknowledges before it is true, for a test of the test.
+    #[arg(long = "break")]
+    pub broken: bool,
+}
+
+/// Why the child ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// It was told nonsense.
+    #[error("standard input: {0}")]
+    Input(String),
+    /// Its input cannot be read.
+    #[error("standard input cannot be read")]
+    Read(#[from] io::Error),
+    /// The store did not open; the parent was told.
+    #[error("the store did not open")]
+    Open(#[from] coppicer::OpenError),
+    /// The runtime did not start.
+    #[error("the runtime did not start")]
+    Start(#[from] coppicer::StartError),
+}
+
+/// Where words go.
+#[derive(Debug, Clone, Default)]
+pub struct Acks(Arc<Mutex<()>>);
+
+impl Acks {
+    /// Says a word. A parent that is gone hears nothing, and the child ends soon after it.
+    pub fn say(&self, word: &Word) {
+        let _one_at_a_time = self.0.lock();
+        let line = format!("{word}\n");
+        // One write: the pipe has all of a line or nothing.
+        let mut out = io::stdout().lock();
+        drop(out.write_all(line.as_bytes()).and_then(|()| out.flush()));
+    }
+}
+
+/// A generous policy: what is tested here is the store, not a thread's budget.
+pub(crate) fn restarts() -> RestartPolicy {
+    let ms = Duration::from_millis;
+    let backoff = Backoff { initial: ms(20), factor: 1.5, max: ms(200), jitter: 0.1 };
+    RestartPolicy::default().with_limit(1_000_000, Duration::from_secs(60)).with_backoff(backoff)
+}
+
+/// Runs until it is killed, or finished.
+///
+/// # Errors
+/// A [`ChildError`].
+pub async fn run(args: Args) -> Result<(), ChildError> {
+    let acks = Acks::default();
+    let slots = read_slots()?;
+    acks.say(&Word::Opening);
+    let durability = if args.power { Durability::Power } else { Durability::Process };
+    let opened = SqliteStore::open_with(&args.store, SqliteOptions::new().durability(durability));
+    let store = match opened {
+        Ok(store) => Arc::new(store),
+        Err(error) => {
+            acks.say(&Word::Refused(error.to_string()));
+            return Err(error.into());
+        }
+    };
+    acks.say(&Word::Open);
+    {
+        let acks = acks.clone();
+        store.watch(Arc::new(move |health| match health {
+            StoreHealth::Ailing { reason } => acks.say(&Word::Ailing(reason)),
+            StoreHealth::Well => acks.say(&Word::Well),
+            _ => {}
+        }));
+    }
+    let mut limits = Limits::default();
+    limits.call_timeout = Duration::from_millis(args.call_ms);
+    limits.store_retry = Duration::from_millis(100);
+    let runtime = Runtime::builder()
+        .engine(KnownTexts::new(args.seed, acks.clone()))
+        .shared_store(store.clone())
+        .limits(limits)
+        .start()
+        .await?;
+
+    recover(&runtime, &store, &args, &slots).await;
+    acks.say(&Word::Recovered);
+    let clients = slots.into_iter().enumerate().map(|(slot, (life, at))| {
+        let next = StepId { slot: slot as u64, life, at };
+        let client = Client::new(runtime.clone(), acks.clone(), args.clone());
+        tokio::spawn(async move { client.work(next).await })
+    });
+    join_all(clients.collect::<Vec<_>>()).await;
+    // Only with `finish`: every outcome was told.
+    drop(runtime.shutdown(Duration::from_secs(20)).await);
+    drop(runtime);
+    acks.say(&Word::Finished);
+    Ok(())
+}
+
+/// Brings back what was at work: the tree of each slot, and what else has something to do.
+async fn recover(runtime: &Runtime, store: &SqliteStore, args: &Args, slots: &[(u64, u64)]) {
+    let trees = slots.iter().enumerate().map(|(slot, &(life, _))| async move {
+        let root = thread_of(args.seed, StepId { slot: slot as u64, life, at: 0 });
+        // Not there, if its making was not acknowledged.
+        drop(runtime.resume_tree(root).await);
+    });
+    join_all(trees).await;
+    let mut after = None;
+    while let Ok(page) = store.unfinished(after, 256).await {
+        after = page.last().copied();
+        join_all(page.iter().map(|&thread| runtime.resume(thread))).await;
+        if page.len() < 256 {
+            break;
+        }
+    }
+}
+
+/// One line for each slot: its life and the next step.
+fn read_slots() -> Result<Vec<(u64, u64)>, ChildError> {
+    let mut slots = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let mut parts = line.split(' ').map(str::parse);
+        match (parts.next(), parts.next()) {
+            (Some(Ok(life)), Some(Ok(at))) => slots.push((life, at)),
+            _ => return Err(ChildError::Input(format!("`{line}` is no slot"))),
+        }
+    }
+    Ok(slots)
+}

@@ -1,0 +1,77 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::kill::{Kill, OpenKill, kill, open_kill};
+use crate::session::TestError;
+use crate::tally::Tally;
+use crate::child;
+
+/// Crash tests of Coppicer's store, each with an oracle outside of the process that is killed.
+///
+/// Prints one line of counts. Exit codes: 0 if every promise held or the test is skipped here, 1 if
+/// one was broken or the test could not be carried out, 2 for wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "coppicer-reliability", version, max_term_width = 100)]
+struct Args {
+    /// Replays the choices of a run; every run prints its own.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kills a child at any moment, again and again.
+    Kill(Kill),
+    /// Kills a child during the very first opening of a store.
+    OpenKill(OpenKill),
+    /// The process that is killed.
+    #[command(hide = true)]
+    Child(ChildArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ChildArgs {
+    #[command(flatten)]
+    args: child::Args,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let Args { seed, command } = Args::parse();
+    match run(seed, command) {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text = format!("{text}: {error}");
+                cause = error.source();
+            }
+            eprintln!("seed {seed}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(seed: u64, command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let program = std::env::current_exe()?;
+    let tally: Result<Tally, TestError> = match command {
+        Command::Kill(args) => kill(&args, seed, &program),
+        Command::OpenKill(args) => open_kill(&args, seed, &program),
+        Command::Child(ChildArgs { args }) => {
+            let args = child::Args { seed, ..args };
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?;
+            runtime.block_on(child::run(args))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    Ok(tally?.report())
+}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::kill::{Kill, OpenKill, kill, open_kill};
+use crate::power::{Power, power, raw_child};
 use crate::session::TestError;
 use crate::tally::Tally;
 use crate::child;
@@ -29,6 +30,14 @@ enum Command {
     Kill(Kill),
     /// Kills a child during the very first opening of a store.
     OpenKill(OpenKill),
+    /// Takes the power away from a file system that a child's store is on.
+    Power(Power),
+    /// Writes and flushes numbers, for a control.
+    #[command(hide = true)]
+    RawChild {
+        /// The file.
+        file: std::path::PathBuf,
+    },
     /// The process that is killed.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -63,6 +72,11 @@ fn run(seed: u64, command: Command) -> Result<ExitCode, Box<dyn std::error::Erro
     let tally: Result<Tally, TestError> = match command {
         Command::Kill(args) => kill(&args, seed, &program),
         Command::OpenKill(args) => open_kill(&args, seed, &program),
+        Command::Power(args) => power(&args, seed, &program),
+        Command::RawChild { file } => {
+            raw_child(&file)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Child(ChildArgs { args }) => {
             let args = child::Args { seed, ..args };
             let runtime = tokio::runtime::Builder::new_multi_thread()

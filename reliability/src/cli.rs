@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::faults::{Faults, faults};
 use crate::kill::{Kill, OpenKill, kill, open_kill};
 use crate::power::{Power, power, raw_child};
 use crate::session::TestError;
@@ -32,6 +33,8 @@ enum Command {
     OpenKill(OpenKill),
     /// Takes the power away from a file system that a child's store is on.
     Power(Power),
+    /// Has calls of the operating system fail under a child's store, and fills its disk.
+    Faults(Faults),
     /// Writes and flushes numbers, for a control.
     #[command(hide = true)]
     RawChild {
@@ -73,6 +76,7 @@ fn run(seed: u64, command: Command) -> Result<ExitCode, Box<dyn std::error::Erro
         Command::Kill(args) => kill(&args, seed, &program),
         Command::OpenKill(args) => open_kill(&args, seed, &program),
         Command::Power(args) => power(&args, seed, &program),
+        Command::Faults(args) => faults(&args, seed, &program),
         Command::RawChild { file } => {
             raw_child(&file)?;
             return Ok(ExitCode::SUCCESS);

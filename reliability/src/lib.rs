@@ -6,6 +6,8 @@
 pub mod child;
 pub mod cli;
 pub mod dice;
+pub mod disk_full;
+pub mod faults;
 pub mod kill;
 pub mod oracle;
 pub mod plan;

@@ -69,8 +69,11 @@ impl Oracle {
                 self.agents.insert(*step);
             }
             Word::Outcome(step, outcome) => {
-                self.acks += 1;
-                *self.by_kind.entry("outcomes").or_default() += 1;
+                // One that an earlier process told already is told again after a restart.
+                if !self.outcomes.contains_key(step) {
+                    self.acks += 1;
+                    *self.by_kind.entry("outcomes").or_default() += 1;
+                }
                 self.learn(*step, outcome);
             }
             Word::Late(step, what) => {
@@ -83,6 +86,8 @@ impl Oracle {
             | Word::Error(..)
             | Word::Ailing(_)
             | Word::Well
+            | Word::Read(_)
+            | Word::Unread(..)
             | Word::Finished => {}
         }
     }

@@ -53,6 +53,8 @@ pub struct Start {
     pub finish: bool,
     /// Acknowledges too early.
     pub broken: bool,
+    /// Reads all the time.
+    pub read: bool,
     /// Longest pause of a client, in milliseconds.
     pub pause_ms: u64,
     /// Deadline of each call, in milliseconds.
@@ -70,6 +72,7 @@ impl Start {
             power: false,
             finish: false,
             broken: false,
+            read: false,
             pause_ms: 60,
             call_ms: 20_000,
             env: Vec::new(),
@@ -108,7 +111,7 @@ impl Running {
         command.args(["--pause-ms", &start.pause_ms.to_string()]);
         command.args(["--call-ms", &start.call_ms.to_string()]);
         for (flag, wanted) in
-            [("--power", start.power), ("--finish", start.finish), ("--break", start.broken)]
+            [("--power", start.power), ("--finish", start.finish), ("--break", start.broken), ("--read", start.read)]
         {
             if wanted {
                 command.arg(flag);

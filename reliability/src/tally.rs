@@ -51,7 +51,9 @@ impl Tally {
             *self.acked.entry(kind).or_default() += count;
         }
         self.add("acked", session.oracle.acks);
-        self.add("refused and sent again", session.errors);
+        if session.errors > 0 {
+            self.add("refused and sent again", session.errors);
+        }
         self.add("checks", session.checks);
         self.wrong.extend(session.wrong());
     }

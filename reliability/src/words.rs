@@ -31,6 +31,10 @@ pub enum Word {
     Ailing(String),
     /// The store told that it writes again.
     Well,
+    /// The history of a slot's root was read while the store was at work.
+    Read(StepId),
+    /// It could not be read.
+    Unread(StepId, String),
     /// All is finished and closed.
     Finished,
 }
@@ -56,6 +60,8 @@ impl fmt::Display for Word {
             Self::Late(step, what) => write!(f, "late {step} {}", short(what)),
             Self::Ailing(why) => write!(f, "ailing {}", short(why)),
             Self::Well => f.write_str("well"),
+            Self::Read(step) => write!(f, "read {step}"),
+            Self::Unread(step, why) => write!(f, "unread {step} {}", short(why)),
             Self::Finished => f.write_str("finished"),
         }
     }
@@ -80,6 +86,8 @@ impl FromStr for Word {
             "late" => Self::Late(step()?, text()),
             "ailing" => Self::Ailing(rest.to_owned()),
             "well" => Self::Well,
+            "read" => Self::Read(step()?),
+            "unread" => Self::Unread(step()?, text()),
             "finished" => Self::Finished,
             _ => return Err(format!("`{line}` is no word")),
         })
@@ -105,6 +113,8 @@ mod tests {
             Word::Late(step, "submit".into()),
             Word::Ailing("disk full".into()),
             Word::Well,
+            Word::Read(step),
+            Word::Unread(step, "the disk fails".into()),
             Word::Finished,
         ] {
             assert_eq!(word.to_string().parse(), Ok(word));

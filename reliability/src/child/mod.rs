@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreHealth,
+    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreError, StoreHealth,
     ThreadStore,
 };
 use futures::future::join_all;
@@ -43,6 +43,9 @@ pub struct Args {
     /// The deadline of each call, in milliseconds.
     #[arg(long, default_value_t = 20_000)]
     pub call_ms: u64,
+    /// Reads the roots' histories all the time, and tells whether it can.
+    #[arg(long)]
+    pub read: bool,
     /// Acknowledges before it is true, for a test of the test.
     #[arg(long = "break")]
     pub broken: bool,
@@ -125,6 +128,10 @@ pub async fn run(args: Args) -> Result<(), ChildError> {
 
     recover(&runtime, &store, &args, &slots).await;
     acks.say(&Word::Recovered);
+    if args.read {
+        let (store, acks, slots) = (store.clone(), acks.clone(), slots.clone());
+        drop(tokio::spawn(async move { keep_reading(&*store, &acks, args.seed, &slots).await }));
+    }
     let clients = slots.into_iter().enumerate().map(|(slot, (life, at))| {
         let next = StepId { slot: slot as u64, life, at };
         let client = Client::new(runtime.clone(), acks.clone(), args.clone());
@@ -152,6 +159,21 @@ async fn recover(runtime: &Runtime, store: &SqliteStore, args: &Args, slots: &[(
         join_all(page.iter().map(|&thread| runtime.resume(thread))).await;
         if page.len() < 256 {
             break;
+        }
+    }
+}
+
+/// Reads the first root of each slot, again and again.
+async fn keep_reading(store: &SqliteStore, acks: &Acks, seed: u64, slots: &[(u64, u64)]) {
+    loop {
+        for (slot, &(life, _)) in slots.iter().enumerate() {
+            let step = StepId { slot: slot as u64, life, at: 0 };
+            match store.read(thread_of(seed, step), None).await {
+                Ok(_) => acks.say(&Word::Read(step)),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => acks.say(&Word::Unread(step, error.to_string())),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

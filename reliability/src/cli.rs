@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::faults::{Faults, faults};
+use crate::flips::{Flips, flips};
 use crate::kill::{Kill, OpenKill, kill, open_kill};
 use crate::power::{Power, power, raw_child};
 use crate::session::TestError;
 use crate::tally::Tally;
+use crate::zombie::{Zombie, zombie};
 use crate::child;
 
 /// Crash tests of Coppicer's store, each with an oracle outside of the process that is killed.
@@ -35,6 +37,10 @@ enum Command {
     Power(Power),
     /// Has calls of the operating system fail under a child's store, and fills its disk.
     Faults(Faults),
+    /// Flips single bits of a store's file.
+    Flips(Flips),
+    /// Lets a turn that was fenced off go on after its thread was resumed.
+    Zombie(Zombie),
     /// Writes and flushes numbers, for a control.
     #[command(hide = true)]
     RawChild {
@@ -57,6 +63,8 @@ pub fn main() -> ExitCode {
     let Args { seed, command } = Args::parse();
     match run(seed, command) {
         Ok(code) => code,
+        // The parent was told through the pipe.
+        Err(error) if error.downcast_ref::<child::ChildError>().is_some() => ExitCode::FAILURE,
         Err(error) => {
             let mut text = error.to_string();
             let mut cause = error.source();
@@ -77,6 +85,8 @@ fn run(seed: u64, command: Command) -> Result<ExitCode, Box<dyn std::error::Erro
         Command::OpenKill(args) => open_kill(&args, seed, &program),
         Command::Power(args) => power(&args, seed, &program),
         Command::Faults(args) => faults(&args, seed, &program),
+        Command::Flips(args) => flips(&args, seed),
+        Command::Zombie(args) => zombie(&args, seed),
         Command::RawChild { file } => {
             raw_child(&file)?;
             return Ok(ExitCode::SUCCESS);

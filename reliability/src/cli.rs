@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::child;
 use crate::faults::{Faults, faults};
 use crate::flips::{Flips, flips};
 use crate::kill::{Kill, OpenKill, kill, open_kill};
@@ -11,7 +12,6 @@ use crate::power::{Power, power, raw_child};
 use crate::session::TestError;
 use crate::tally::Tally;
 use crate::zombie::{Zombie, zombie};
-use crate::child;
 
 /// Crash tests of Coppicer's store, each with an oracle outside of the process that is killed.
 ///

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use coppicer::{
-    Archived, Done, EdgeStatus, Order, Seq, SortBy, StoreError, SubmissionId, ThreadId, ThreadQuery,
-    ThreadStore,
+    Archived, Done, EdgeStatus, Order, Seq, SortBy, StoreError, SubmissionId, ThreadId,
+    ThreadQuery, ThreadStore,
 };
+use futures::future::join_all;
 
 /// What was read, by what was asked.
 pub type Dump = BTreeMap<String, Result<String, StoreError>>;
 
 /// Whose, in the names of a dump.
-pub fn whose(thread: ThreadId) -> String {
+fn whose(thread: ThreadId) -> String {
     format!("thread {thread}")
 }
 
@@ -30,26 +31,14 @@ pub async fn dump(
 ) -> Dump {
     let mut dump = Dump::new();
     lists(store, &mut dump).await;
-    for &thread in threads {
-        let mut add = |what: &str, found| drop(dump.insert(format!("{}: {what}", whose(thread)), found));
-        add("row", text(store.thread(thread).await));
-        let history = store.read(thread, None).await;
-        add("history", text(history.map(|it| it.iter().cloned().collect::<Vec<_>>())));
-        add("later", text(store.read_range(thread, Seq(2), None).await.map(|it| it.len())));
-        add("view start", text(store.view_start(thread, None).await));
-        for filter in [None, Some(EdgeStatus::Open), Some(EdgeStatus::Closed)] {
-            add(&format!("children {filter:?}"), text(store.children(thread, filter).await));
-            add(&format!("below {filter:?}"), text(store.descendants(thread, filter).await));
-        }
-        let (done, mail) = Done::channel();
-        store.mail(thread, done);
-        add("mail", text(mail.await));
-    }
-    for (thread, id) in submissions {
+    let whole = threads.iter().map(|&thread| one(store, thread));
+    dump.extend(join_all(whole).await.into_iter().flatten());
+    let known = submissions.iter().map(|(thread, id)| async move {
         let (done, found) = Done::channel();
         store.submission(*thread, id, done);
-        dump.insert(format!("{}: submission {id}", whose(*thread)), text(found.await));
-    }
+        (format!("{}: submission {id}", whose(*thread)), text(found.await))
+    });
+    dump.extend(join_all(known).await);
     dump.insert("unfinished".into(), text(store.unfinished(None, 10_000).await));
     if acquire {
         for &thread in threads {
@@ -58,6 +47,27 @@ pub async fn dump(
             dump.insert(format!("{}: acquired", whose(thread)), text(acquired.await));
         }
     }
+    dump
+}
+
+/// What is told of one thread. A damaged record that is met takes the thread out of use: rows are
+/// read before histories.
+async fn one(store: &dyn ThreadStore, thread: ThreadId) -> Dump {
+    let mut dump = Dump::new();
+    let mut add =
+        |what: &str, found| drop(dump.insert(format!("{}: {what}", whose(thread)), found));
+    add("row", text(store.thread(thread).await));
+    let history = store.read(thread, None).await;
+    add("history", text(history.map(|it| it.iter().cloned().collect::<Vec<_>>())));
+    add("later", text(store.read_range(thread, Seq(2), None).await.map(|it| it.len())));
+    add("view start", text(store.view_start(thread, None).await));
+    for filter in [None, Some(EdgeStatus::Open), Some(EdgeStatus::Closed)] {
+        add(&format!("children {filter:?}"), text(store.children(thread, filter).await));
+        add(&format!("below {filter:?}"), text(store.descendants(thread, filter).await));
+    }
+    let (done, mail) = Done::channel();
+    store.mail(thread, done);
+    add("mail", text(mail.await));
     dump
 }
 

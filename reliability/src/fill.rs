@@ -22,11 +22,7 @@ pub struct Filled {
 ///
 /// # Errors
 /// The store refuses.
-pub async fn fill(
-    store: &dyn ThreadStore,
-    seed: u64,
-    count: u64,
-) -> Result<Filled, StoreError> {
+pub async fn fill(store: &dyn ThreadStore, seed: u64, count: u64) -> Result<Filled, StoreError> {
     let mut dice = Dice::of(seed, &[6]);
     let mut filled = Filled::default();
     for number in 0..count {
@@ -44,7 +40,8 @@ pub async fn fill(
             new.base = Some(Base { thread, cut: Seq(dice.below(head.0 + 1)) });
         }
         if dice.chance(50) {
-            new.config = ThreadConfig::default().with_cwd(format!("/w/{number}")).with_role("worker");
+            new.config =
+                ThreadConfig::default().with_cwd(format!("/w/{number}")).with_role("worker");
         }
         if dice.chance(20) {
             new.config = new.config.with_on_crash(OnCrash::Requeue { attempts_max: 3 });
@@ -71,7 +68,7 @@ pub async fn fill(
 fn id_of(seed: u64, number: u64) -> ThreadId {
     let mut dice = Dice::of(seed, &[8, number]);
     let mut random = [0; 10];
-    random[..8].copy_from_slice(&dice.next().to_le_bytes());
+    random[..8].copy_from_slice(&dice.draw().to_le_bytes());
     ThreadId::from_parts(1_780_000_000_000 + number, random)
 }
 
@@ -89,7 +86,9 @@ async fn create(
 fn line(dice: &mut Dice, number: u64) -> NewRecord {
     let at = format!("2026-06-03T08:00:{:02}.000Z", number % 60);
     let payload = match dice.below(6) {
-        0 => format!(r#""type":"event_msg","payload":{{"type":"task_started","turn_id":"t-{number}"}}"#),
+        0 => format!(
+            r#""type":"event_msg","payload":{{"type":"task_started","turn_id":"t-{number}"}}"#
+        ),
         1 => format!(
             r#""type":"response_item","payload":{{"type":"message","role":"user","content":[{{"type":"input_text","text":"hello {number}"}}]}}"#
         ),
@@ -121,7 +120,8 @@ async fn write(
         }
         for sent in 0..dice.below(3) {
             let id = SubmissionId::new(format!("s{append}-{sent}")).expect("a plain name");
-            let body = format!(r#"{{"user_input":{{"input":[{{"type":"text","text":"{number}"}}]}}}}"#);
+            let body =
+                format!(r#"{{"user_input":{{"input":[{{"type":"text","text":"{number}"}}]}}}}"#);
             batch.accepted.push(NewSubmission {
                 id: id.clone(),
                 digest: digest(body.as_bytes()),

@@ -120,7 +120,8 @@ pub fn flips(args: &Flips, seed: u64) -> Result<Tally, TestError> {
                 let known = |column: &String| {
                     args.known.iter().any(|table| column.split('.').next() == Some(table))
                 };
-                let name = if found.iter().all(known) { "known to get through" } else { "unnoticed" };
+                let name =
+                    if found.iter().all(known) { "known to get through" } else { "unnoticed" };
                 tally.add(name, 1);
                 if name == "unnoticed" {
                     let what = what.iter().take(3).cloned().collect::<Vec<_>>().join("; ");

@@ -2,8 +2,10 @@
 //! outside of the process that is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
-use crate::plan::{StepId, script};
+use crate::plan::{Step, StepId, script};
 use crate::words::Word;
 
 /// The memory of all clients.
@@ -23,6 +25,36 @@ pub struct Oracle {
     pub by_kind: BTreeMap<&'static str, u64>,
     /// What was heard that must not be.
     pub wrong: Vec<String>,
+}
+
+/// Where a slot goes on after a restart. As text, a line of the child's standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoesOn {
+    /// Its life.
+    pub life: u64,
+    /// The first step that was not acknowledged.
+    pub at: u64,
+    /// Steps before it whose outcome is waited for.
+    pub waits: Vec<u64>,
+}
+
+impl fmt::Display for GoesOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.life, self.at)?;
+        self.waits.iter().try_for_each(|at| write!(f, " {at}"))
+    }
+}
+
+impl FromStr for GoesOn {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u64>, _> = line.split(' ').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([life, at, waits @ ..]) => Ok(Self { life: *life, at: *at, waits: waits.to_vec() }),
+            _ => Err(format!("`{line}` is no slot")),
+        }
+    }
 }
 
 impl Oracle {
@@ -53,10 +85,10 @@ impl Oracle {
                     self.wrong.push(format!("step {step} was acknowledged, {life}.{at} is next"));
                 }
                 let kind = match steps.get(step.at as usize) {
-                    Some(crate::plan::Step::Say { .. } | crate::plan::Step::Delegate) => "submitted",
-                    Some(crate::plan::Step::Open | crate::plan::Step::Child) => "spawned",
-                    Some(crate::plan::Step::Fork) => "forked",
-                    Some(crate::plan::Step::Close { .. }) => "closed",
+                    Some(Step::Say { .. } | Step::Delegate) => "submitted",
+                    Some(Step::Open | Step::Child) => "spawned",
+                    Some(Step::Fork) => "forked",
+                    Some(Step::Close { .. }) => "closed",
                     None => "nothing",
                 };
                 *self.by_kind.entry(kind).or_default() += 1;
@@ -100,6 +132,21 @@ impl Oracle {
         }
     }
 
+    /// Where a slot goes on: its life, the next step, and the steps before it whose outcome was not
+    /// told and whose reader is not closed.
+    pub fn goes_on(&self, slot: usize) -> Option<GoesOn> {
+        let &(life, at) = self.slots.get(slot)?;
+        let steps = script(self.seed, slot as u64, life);
+        let done = || (0..at).zip(&steps);
+        let is_closed = |reader| done().any(|(_, step)| *step == Step::Close { made: reader });
+        let waits = |(at, step): (u64, &Step)| {
+            let id = StepId { slot: slot as u64, life, at };
+            let reader = step.reader(at)?;
+            (!self.outcomes.contains_key(&id) && !is_closed(reader)).then_some(at)
+        };
+        Some(GoesOn { life, at, waits: done().filter_map(waits).collect() })
+    }
+
     /// Whether a step was acknowledged.
     pub fn did(&self, step: StepId) -> bool {
         self.slots
@@ -130,6 +177,20 @@ mod tests {
         assert!(oracle.did(FIRST) && !oracle.did(next) && oracle.may(next));
         assert!(!oracle.may(StepId { at: 2, ..FIRST }));
         assert_eq!(oracle.wrong, [""; 0]);
+    }
+
+    #[test]
+    fn a_slot_goes_on_at_the_first_step_in_doubt_and_waits_for_outcomes_that_were_not_told() {
+        let mut oracle = Oracle::new(138, 1);
+        for at in 0..7 {
+            oracle.hear(&Word::Did(StepId { at, ..FIRST }));
+        }
+        oracle.hear(&Word::Outcome(FIRST, "a".into()));
+        let goes_on = oracle.goes_on(0).unwrap();
+        // Step 3 makes a sub-agent, which step 6 closes.
+        assert_eq!(goes_on, GoesOn { life: 0, at: 7, waits: vec![1, 2, 4, 5] });
+        assert_eq!(goes_on.to_string().parse(), Ok(goes_on));
+        assert!("3".parse::<GoesOn>().is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A slot has one life after the other: a root is opened, works, and is closed. Steps are sent one
 //! after the other; a step that was not acknowledged is sent again.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use coppicer::{Op, Submission, SubmissionId, ThreadId, digest};
@@ -122,7 +122,7 @@ pub fn agent_of(seed: u64, step: StepId) -> ThreadId {
 
 fn id_of(seed: u64, step: StepId, kind: u64) -> ThreadId {
     let mut dice = Dice::of(seed, &[step.slot, step.life, step.at, kind, 77]);
-    let (one, two) = (dice.next().to_le_bytes(), dice.next().to_le_bytes());
+    let (one, two) = (dice.draw().to_le_bytes(), dice.draw().to_le_bytes());
     let mut random = [0; 10];
     random[..8].copy_from_slice(&one);
     random[8..].copy_from_slice(&two[..2]);
@@ -158,7 +158,7 @@ pub fn text_of(seed: u64, step: StepId) -> String {
     };
     let mut text = mark_of(step);
     while (text.len() as u64) < length {
-        text.push_str(&format!(" {:x}", dice.next()));
+        write!(text, " {:x}", dice.draw()).expect("a text takes what is written");
     }
     text
 }

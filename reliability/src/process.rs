@@ -42,6 +42,7 @@ pub enum ProcessError {
 
 /// How a child is started.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of a command line")]
 pub struct Start {
     /// The program: the binary of this crate.
     pub program: PathBuf,
@@ -110,9 +111,12 @@ impl Running {
         command.args(["--seed", &oracle.seed.to_string()]);
         command.args(["--pause-ms", &start.pause_ms.to_string()]);
         command.args(["--call-ms", &start.call_ms.to_string()]);
-        for (flag, wanted) in
-            [("--power", start.power), ("--finish", start.finish), ("--break", start.broken), ("--read", start.read)]
-        {
+        for (flag, wanted) in [
+            ("--power", start.power),
+            ("--finish", start.finish),
+            ("--break", start.broken),
+            ("--read", start.read),
+        ] {
             if wanted {
                 command.arg(flag);
             }
@@ -121,8 +125,9 @@ impl Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(ProcessError::Start)?;
         let mut input = child.stdin.take().expect("it was asked for");
-        let slots: String = oracle.slots.iter().map(|(life, at)| format!("{life} {at}\n")).collect();
-        input.write_all(slots.as_bytes()).map_err(ProcessError::Start)?;
+        for slot in (0..oracle.slots.len()).filter_map(|slot| oracle.goes_on(slot)) {
+            writeln!(input, "{slot}").map_err(ProcessError::Start)?;
+        }
         drop(input);
         let output = child.stdout.take().expect("it was asked for");
         let (to, words) = sync_channel(WORDS_MAX);
@@ -130,7 +135,8 @@ impl Running {
             .name("words of a child".into())
             .spawn(move || {
                 for line in BufReader::new(output).lines() {
-                    let word = line.map_err(|error| error.to_string()).and_then(|line| line.parse());
+                    let word =
+                        line.map_err(|error| error.to_string()).and_then(|line| line.parse());
                     if to.send(word).is_err() {
                         return;
                     }
@@ -208,7 +214,11 @@ impl Running {
     ///
     /// # Errors
     /// What was said is no word.
-    pub fn kill(&mut self, oracle: &mut Oracle, mut each: impl FnMut(&Word)) -> Result<(), ProcessError> {
+    pub fn kill(
+        &mut self,
+        oracle: &mut Oracle,
+        mut each: impl FnMut(&Word),
+    ) -> Result<(), ProcessError> {
         drop(self.child.kill());
         drop(self.child.wait());
         let until = now() + PATIENCE;

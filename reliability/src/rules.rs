@@ -120,7 +120,10 @@ fn edges(snapshot: &Snapshot, verdict: &mut Verdict) {
     for (thread, seen) in &snapshot.threads {
         if let Some((parent, _)) = seen.parent {
             if !snapshot.threads.contains_key(&parent) {
-                verdict.say(Kind::HalfEdge, format!("{thread} has a parent {parent} that is not there"));
+                verdict.say(
+                    Kind::HalfEdge,
+                    format!("{thread} has a parent {parent} that is not there"),
+                );
             }
             if !snapshot.children.get(&parent).is_some_and(|below| below.contains(thread)) {
                 verdict.say(Kind::HalfEdge, format!("{parent} does not list its child {thread}"));
@@ -129,11 +132,15 @@ fn edges(snapshot: &Snapshot, verdict: &mut Verdict) {
         if let Some((base, _)) = seen.base
             && !snapshot.threads.contains_key(&base)
         {
-            verdict.say(Kind::HalfEdge, format!("{thread} is a fork of {base}, which is not there"));
+            verdict
+                .say(Kind::HalfEdge, format!("{thread} is a fork of {base}, which is not there"));
         }
         if seen.read && seen.records != seen.head {
             let (head, records) = (seen.head, seen.records);
-            verdict.say(Kind::Invalid, format!("{thread} has its head at {head} and {records} records"));
+            verdict.say(
+                Kind::Invalid,
+                format!("{thread} has its head at {head} and {records} records"),
+            );
         }
         if let Some(flaw) = &seen.flaw {
             verdict.say(Kind::Invalid, format!("{thread}: {flaw}"));
@@ -202,7 +209,10 @@ fn one_life(
                 None => verdict.say(Kind::Lost, format!("agent {agent} of step {id}")),
                 Some(Some((parent, _))) if parent == root => {}
                 Some(_) => {
-                    verdict.say(Kind::HalfEdge, format!("agent {agent} of step {id} is not below {root}"));
+                    verdict.say(
+                        Kind::HalfEdge,
+                        format!("agent {agent} of step {id} is not below {root}"),
+                    );
                 }
             }
         }
@@ -228,7 +238,8 @@ fn made(
     match step {
         Step::Child => {
             let Some((parent, open)) = seen.parent else {
-                return verdict.say(Kind::HalfEdge, format!("the child of step {id} has no parent"));
+                return verdict
+                    .say(Kind::HalfEdge, format!("the child of step {id} has no parent"));
             };
             if parent != root {
                 verdict.say(Kind::HalfEdge, format!("the child of step {id} is below {parent}"));

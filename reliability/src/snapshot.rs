@@ -76,7 +76,7 @@ async fn look_at(
         |(step, thread)| async move {
             let (done, answer) = Done::channel();
             store.submission(thread, &submission_of(step), done);
-            answer.await.map(|found| found.map(|found| (step, found_of(found))))
+            answer.await.map(|found| found.map(|found| (step, found_of(&found))))
         },
     );
     let mut known = futures::stream::iter(known).buffer_unordered(512);
@@ -117,7 +117,7 @@ pub async fn all_threads(
     }
 }
 
-fn found_of(known: KnownSubmission) -> Found {
+fn found_of(known: &KnownSubmission) -> Found {
     let outcome = match &known.state {
         SubmissionState::Ended(outcome) => serde_json::to_string(outcome).ok(),
         _ => None,

@@ -46,7 +46,7 @@ pub fn compile(
 #[derive(Debug)]
 pub struct Mounted {
     at: PathBuf,
-    is_mounted: bool,
+    in_place: bool,
     image: Option<PathBuf>,
 }
 
@@ -73,14 +73,14 @@ impl Mounted {
         let mut mounted = Self::at(folder, None)?;
         let at = mounted.at.to_string_lossy().into_owned();
         run("mount", &["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "tmpfs", &at])?;
-        mounted.is_mounted = true;
+        mounted.in_place = true;
         Ok(mounted)
     }
 
     fn at(folder: &Path, image: Option<PathBuf>) -> Result<Self, TestError> {
         let at = folder.join("mounted");
         std::fs::create_dir(&at).map_err(TestError::io("cannot make a folder"))?;
-        Ok(Self { at, is_mounted: false, image })
+        Ok(Self { at, in_place: false, image })
     }
 
     /// Gives a tmpfs another size.
@@ -103,7 +103,7 @@ impl Mounted {
     pub fn mount(&mut self) -> Result<(), TestError> {
         if let Some(image) = &self.image {
             run("mount", &["-o", "loop", &image.to_string_lossy(), &self.at.to_string_lossy()])?;
-            self.is_mounted = true;
+            self.in_place = true;
         }
         Ok(())
     }
@@ -114,14 +114,14 @@ impl Mounted {
     /// It is in use.
     pub fn unmount(&mut self) -> Result<(), TestError> {
         run("umount", &[&self.at.to_string_lossy()])?;
-        self.is_mounted = false;
+        self.in_place = false;
         Ok(())
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.is_mounted && self.unmount().is_err() {
+        if self.in_place && self.unmount().is_err() {
             // Somebody has a file of it open: it goes when they do.
             drop(run("umount", &["-l", &self.at.to_string_lossy()]));
         }

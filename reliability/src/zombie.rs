@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Batch, Done, Engine, EngineError, EngineSession, Fence, Item, OpenContext, OpenError, Placement, Rung,
-    Runtime, Seq, SpawnThread, SqliteStore, StoreError, TapItem, TapOptions, ThreadConfig, ThreadId,
-    ThreadStore, TurnContext, TurnInput, TurnOutput, record_of,
+    Batch, Done, Engine, EngineError, EngineSession, Fence, Item, OpenContext, OpenError,
+    Placement, Rung, Runtime, Seq, SpawnThread, SqliteStore, StoreError, TapItem, TapOptions,
+    ThreadConfig, ThreadId, ThreadStore, TurnContext, TurnInput, TurnOutput, record_of,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -143,9 +143,9 @@ pub fn zombie(args: &Zombie, seed: u64) -> Result<Tally, TestError> {
     let path = store_in(folder.path());
     let all = async {
         for _ in 0..args.rounds {
-            tokio::time::timeout(BUDGET, one(&path, &mut tally)).await.map_err(|_| {
-                "a round did not end in time".to_owned()
-            })??;
+            tokio::time::timeout(BUDGET, one(&path, &mut tally))
+                .await
+                .map_err(|_| "a round did not end in time".to_owned())??;
         }
         Ok::<_, String>(())
     };

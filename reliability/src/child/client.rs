@@ -8,9 +8,11 @@ use coppicer::{
     ThreadHandle, ThreadId,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinHandle;
 
 use super::{Acks, Args, restarts};
 use crate::dice::Dice;
+use crate::oracle::GoesOn;
 use crate::plan::{Step, StepId, script, submission, submission_of, thread_of};
 use crate::words::Word;
 
@@ -36,10 +38,17 @@ impl Client {
     }
 
     /// Works from a step on: for ever, or to the end of the life.
-    pub(super) async fn work(&self, mut next: StepId) {
+    pub(super) async fn work(&self, slot: u64, goes_on: GoesOn) {
+        let mut next = StepId { slot, life: goes_on.life, at: goes_on.at };
         let mut dice = Dice::of(self.args.seed, &[next.slot, next.life, next.at, 9]);
         let mut waiting = FuturesUnordered::new();
-        self.catch_up(next, &waiting);
+        let steps = script(self.args.seed, next.slot, next.life);
+        for at in goes_on.waits {
+            let Some(reader) = steps.get(at as usize).and_then(|step| step.reader(at)) else {
+                continue;
+            };
+            waiting.push(self.tell_later(reader, StepId { at, ..next }));
+        }
         loop {
             let steps = script(self.args.seed, next.slot, next.life);
             let Some(step) = steps.get(next.at as usize) else {
@@ -63,9 +72,7 @@ impl Client {
                 self.acks.say(&Word::Did(next));
             }
             if let Some(reader) = step.reader(next.at) {
-                let told = self.clone();
-                let thread = thread_of(self.args.seed, StepId { at: reader, ..next });
-                let waits = tokio::spawn(async move { told.tell_outcome(thread, next).await });
+                let waits = self.tell_later(reader, next);
                 if let Step::Say { wait: true, .. } = step {
                     drop(waits.await);
                 } else {
@@ -78,21 +85,11 @@ impl Client {
         }
     }
 
-    /// Waits for outcomes of steps before `next` that an earlier process could not tell.
-    fn catch_up(&self, next: StepId, waiting: &FuturesUnordered<tokio::task::JoinHandle<()>>) {
-        let steps = script(self.args.seed, next.slot, next.life);
-        for (step, at) in steps.iter().zip(0..next.at) {
-            let Some(reader) = step.reader(at) else { continue };
-            let closed = steps.iter().zip(0..next.at).any(|(it, _)| *it == Step::Close { made: reader });
-            if closed {
-                continue;
-            }
-            let thread = thread_of(self.args.seed, StepId { at: reader, ..next });
-            let told = self.clone();
-            waiting.push(tokio::spawn(async move {
-                told.tell_outcome(thread, StepId { at, ..next }).await;
-            }));
-        }
+    /// Tells the outcome of a step's submission to the thread that step `reader` made.
+    fn tell_later(&self, reader: u64, id: StepId) -> JoinHandle<()> {
+        let thread = thread_of(self.args.seed, StepId { at: reader, ..id });
+        let told = self.clone();
+        tokio::spawn(async move { told.tell_outcome(thread, id).await })
     }
 
     /// Carries a step out, however often it has to be sent.
@@ -117,13 +114,18 @@ impl Client {
                 let request = SpawnThread::fork(root, ForkPoint::LastStable).with_id(thread);
                 self.make(id, request).await
             }
-            Step::Say { to, .. } => self.submit(id, thread_of(seed, StepId { at: *to, ..id })).await,
+            Step::Say { to, .. } => {
+                self.submit(id, thread_of(seed, StepId { at: *to, ..id })).await
+            }
             Step::Delegate => self.submit(id, root).await,
             Step::Close { made } => {
                 let thread = thread_of(seed, StepId { at: *made, ..id });
-                let closed = self.in_time(id, "close", CLOSE, self.runtime.close(thread, CLOSE)).await?;
+                let closed =
+                    self.in_time(id, "close", CLOSE, self.runtime.close(thread, CLOSE)).await?;
                 match closed {
-                    Ok(report) if report.timed_out.is_empty() && report.submit_failed.is_empty() => {
+                    Ok(report)
+                        if report.timed_out.is_empty() && report.submit_failed.is_empty() =>
+                    {
                         Ok(())
                     }
                     Ok(report) => Err(format!("the close left {} behind", report.timed_out.len())),
@@ -136,7 +138,7 @@ impl Client {
     /// Makes a thread with the step's submission as its first.
     async fn make(&self, id: StepId, request: SpawnThread) -> Result<(), String> {
         let mut config = ThreadConfig::default().with_restart(restarts());
-        if id.slot % 3 == 0 {
+        if id.slot.is_multiple_of(3) {
             config = config.with_on_crash(OnCrash::Requeue { attempts_max: 1_000 });
         }
         let thread = request.id.ok_or("no id")?;
@@ -164,11 +166,15 @@ impl Client {
             Ok(receipt) => Err(format!("a receipt of {}", receipt.submission)),
             Err(SubmitError::Closed { .. } | SubmitError::NotFound { .. }) => {
                 let resumed = self.runtime.resume(thread);
-                self.in_time(id, "resume", self.call(), resumed).await?.map_err(|error| text(&error))?;
+                self.in_time(id, "resume", self.call(), resumed)
+                    .await?
+                    .map_err(|error| text(&error))?;
                 Err("it was closed".into())
             }
             Err(SubmitError::Parked { .. }) => {
-                self.in_time(id, "revive", self.call(), handle.revive()).await?.map_err(|it| text(&it))?;
+                self.in_time(id, "revive", self.call(), handle.revive())
+                    .await?
+                    .map_err(|it| text(&it))?;
                 Err("it was parked".into())
             }
             Err(error) => Err(text(&error)),
@@ -212,13 +218,11 @@ impl Client {
         budget: Duration,
         call: impl Future<Output = T>,
     ) -> Result<T, String> {
-        match tokio::time::timeout(budget + SLACK, call).await {
-            Ok(answer) => Ok(answer),
-            Err(_) => {
-                self.acks.say(&Word::Late(id, what.to_owned()));
-                Err(format!("{what} did not end by its deadline"))
-            }
+        if let Ok(answer) = tokio::time::timeout(budget + SLACK, call).await {
+            return Ok(answer);
         }
+        self.acks.say(&Word::Late(id, what.to_owned()));
+        Err(format!("{what} did not end by its deadline"))
     }
 }
 

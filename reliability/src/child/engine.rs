@@ -84,8 +84,8 @@ impl KnownTexts {
     }
 
     async fn delegate(&self, cx: &TurnContext, step: StepId) {
-        let first = Submission::input("a task")
-            .with_id(SubmissionId::new("task").expect("a plain name"));
+        let first =
+            Submission::input("a task").with_id(SubmissionId::new("task").expect("a plain name"));
         let request = SpawnThread::new()
             .with_id(agent_of(self.seed, step))
             .with_config(ThreadConfig::default().with_restart(restarts()))

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreError, StoreHealth,
-    ThreadStore,
+    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreError,
+    StoreHealth, ThreadStore,
 };
 use futures::future::join_all;
 use parking_lot::Mutex;
 
+use crate::oracle::GoesOn;
 use crate::plan::{StepId, thread_of};
 use crate::words::Word;
 use client::Client;
@@ -24,6 +25,7 @@ use engine::KnownTexts;
 
 /// How the child works.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of a command line")]
 pub struct Args {
     /// The store's file.
     #[arg(long)]
@@ -130,12 +132,11 @@ pub async fn run(args: Args) -> Result<(), ChildError> {
     acks.say(&Word::Recovered);
     if args.read {
         let (store, acks, slots) = (store.clone(), acks.clone(), slots.clone());
-        drop(tokio::spawn(async move { keep_reading(&*store, &acks, args.seed, &slots).await }));
+        drop(tokio::spawn(async move { keep_reading(&store, &acks, args.seed, &slots).await }));
     }
-    let clients = slots.into_iter().enumerate().map(|(slot, (life, at))| {
-        let next = StepId { slot: slot as u64, life, at };
+    let clients = slots.into_iter().enumerate().map(|(slot, goes_on)| {
         let client = Client::new(runtime.clone(), acks.clone(), args.clone());
-        tokio::spawn(async move { client.work(next).await })
+        tokio::spawn(async move { client.work(slot as u64, goes_on).await })
     });
     join_all(clients.collect::<Vec<_>>()).await;
     // Only with `finish`: every outcome was told.
@@ -146,8 +147,9 @@ pub async fn run(args: Args) -> Result<(), ChildError> {
 }
 
 /// Brings back what was at work: the tree of each slot, and what else has something to do.
-async fn recover(runtime: &Runtime, store: &SqliteStore, args: &Args, slots: &[(u64, u64)]) {
-    let trees = slots.iter().enumerate().map(|(slot, &(life, _))| async move {
+async fn recover(runtime: &Runtime, store: &SqliteStore, args: &Args, slots: &[GoesOn]) {
+    let trees = slots.iter().enumerate().map(|(slot, goes_on)| async move {
+        let life = goes_on.life;
         let root = thread_of(args.seed, StepId { slot: slot as u64, life, at: 0 });
         // Not there, if its making was not acknowledged.
         drop(runtime.resume_tree(root).await);
@@ -164,10 +166,10 @@ async fn recover(runtime: &Runtime, store: &SqliteStore, args: &Args, slots: &[(
 }
 
 /// Reads the first root of each slot, again and again.
-async fn keep_reading(store: &SqliteStore, acks: &Acks, seed: u64, slots: &[(u64, u64)]) {
+async fn keep_reading(store: &SqliteStore, acks: &Acks, seed: u64, slots: &[GoesOn]) {
     loop {
-        for (slot, &(life, _)) in slots.iter().enumerate() {
-            let step = StepId { slot: slot as u64, life, at: 0 };
+        for (slot, goes_on) in slots.iter().enumerate() {
+            let step = StepId { slot: slot as u64, life: goes_on.life, at: 0 };
             match store.read(thread_of(seed, step), None).await {
                 Ok(_) => acks.say(&Word::Read(step)),
                 Err(StoreError::NotFound { .. }) => {}
@@ -178,16 +180,8 @@ async fn keep_reading(store: &SqliteStore, acks: &Acks, seed: u64, slots: &[(u64
     }
 }
 
-/// One line for each slot: its life and the next step.
-fn read_slots() -> Result<Vec<(u64, u64)>, ChildError> {
-    let mut slots = Vec::new();
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let mut parts = line.split(' ').map(str::parse);
-        match (parts.next(), parts.next()) {
-            (Some(Ok(life)), Some(Ok(at))) => slots.push((life, at)),
-            _ => return Err(ChildError::Input(format!("`{line}` is no slot"))),
-        }
-    }
-    Ok(slots)
+/// One line for each slot.
+fn read_slots() -> Result<Vec<GoesOn>, ChildError> {
+    let lines = io::stdin().lock().lines();
+    lines.map(|line| line?.parse().map_err(ChildError::Input)).collect()
 }

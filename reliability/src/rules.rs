@@ -16,6 +16,8 @@ pub struct Seen {
     pub parent: Option<(ThreadId, bool)>,
     /// What it is a fork of, and where it was cut.
     pub base: Option<(ThreadId, u64)>,
+    /// Whether its status says that it was shut down.
+    pub is_shut: bool,
     /// The place of its next record, as its row says.
     pub head: u64,
     /// How many records were read.
@@ -202,6 +204,14 @@ fn one_life(
         if let Some(reader) = step.reader(at) {
             let thread = thread_of(seed, StepId { slot, life, at: reader });
             submitted(oracle, snapshot, id, did, thread, finished, verdict);
+        }
+        if let Step::Close { made } = step
+            && did
+            && let Some(seen) = snapshot.threads.get(&thread_of(seed, StepId { at: *made, ..id }))
+            && !seen.is_shut
+        {
+            verdict
+                .say(Kind::Lost, format!("the end of what step {made} made, closed by step {id}"));
         }
         if *step == Step::Delegate && oracle.agents.contains(&id) {
             let agent = agent_of(seed, id);

@@ -34,6 +34,7 @@ fn world(count: u64) -> (Oracle, Snapshot) {
         if let Step::Close { made } = what {
             let closed = snapshot.threads.get_mut(&thread_of(SEED, step(*made))).unwrap();
             closed.parent = closed.parent.map(|(parent, _)| (parent, false));
+            closed.is_shut = true;
         }
         if let Some(reader) = what.reader(at) {
             let outcome = Outcome::Completed { message: Some(answer_of(&mark_of(id))) };
@@ -162,6 +163,9 @@ fn a_close_that_was_lost_or_never_asked_for_is_found() {
     };
     let (oracle, mut snapshot) = world(close + 1);
     flip(&mut snapshot);
+    assert_eq!(kinds(&oracle, &snapshot), [Kind::Lost]);
+    let (oracle, mut snapshot) = world(close + 1);
+    snapshot.threads.get_mut(&child).unwrap().is_shut = false;
     assert_eq!(kinds(&oracle, &snapshot), [Kind::Lost]);
     let (oracle, mut snapshot) = world(close - 1);
     flip(&mut snapshot);

@@ -46,6 +46,9 @@ enum Command {
     RawChild {
         /// The file.
         file: std::path::PathBuf,
+        /// Acknowledges also what could not be flushed.
+        #[arg(long)]
+        careless: bool,
     },
     /// The process that is killed.
     #[command(hide = true)]
@@ -87,8 +90,8 @@ fn run(seed: u64, command: Command) -> Result<ExitCode, Box<dyn std::error::Erro
         Command::Faults(args) => faults(&args, seed, &program),
         Command::Flips(args) => flips(&args, seed),
         Command::Zombie(args) => zombie(&args, seed),
-        Command::RawChild { file } => {
-            raw_child(&file)?;
+        Command::RawChild { file, careless } => {
+            raw_child(&file, careless)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Child(ChildArgs { args }) => {

@@ -4,8 +4,9 @@
 //! when the fault is over.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::dice::Dice;
@@ -49,7 +50,7 @@ impl Orders {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(true).open(path);
         let mut orders = Self(file.map_err(&failed)?);
-        orders.write(&[0, 0, 0])?;
+        orders.write(&[0, 0, 0, 0])?;
         Ok(orders)
     }
 
@@ -64,12 +65,54 @@ impl Orders {
         self.write(&[mode, calls])
     }
 
-    fn hits(&mut self) -> Result<u32, TestError> {
-        let mut bytes = [0; 4];
+    /// How many calls failed, and how many writes were taken back.
+    fn hits(&mut self) -> Result<[u32; 2], TestError> {
+        let mut bytes = [0; 8];
         let read = self.0.seek(SeekFrom::Start(8)).and_then(|_| self.0.read_exact(&mut bytes));
         read.map_err(TestError::io("cannot read orders"))?;
-        Ok(u32::from_ne_bytes(bytes))
+        let [a, b, c, d, e, f, g, h] = bytes;
+        Ok([u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])])
     }
+}
+
+/// The environment in which the shim works on the files of one store.
+fn environment(shim: &Path, store: &Path, orders: &Path) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    vec![
+        ("LD_PRELOAD".into(), text(shim)),
+        ("FAULTS_PREFIX".into(), text(store)),
+        ("FAULTS_ORDERS".into(), text(orders)),
+    ]
+}
+
+/// The control: one who acknowledges although a flush failed loses what the shim takes back. How
+/// many lines.
+fn control(program: &Path, shim: &Path, folder: &Path) -> Result<u64, TestError> {
+    let (file, orders_file) = (folder.join("careless"), folder.join("orders"));
+    let mut orders = Orders::new(&orders_file)?;
+    let mut child = Command::new(program)
+        .args(["raw-child", "--careless"])
+        .arg(&file)
+        .envs(environment(shim, &file, &orders_file))
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(TestError::io("a child did not start"))?;
+    let output = child.stdout.take().expect("it was asked for");
+    let mut acked: u64 = 0;
+    for line in BufReader::new(output).lines().map_while(Result::ok).take(60) {
+        acked = line.parse().unwrap_or(acked);
+        match acked {
+            20 => orders.order(5, 0)?,
+            25 => orders.order(5, 1)?,
+            _ => {}
+        }
+    }
+    drop(child.kill());
+    drop(child.wait());
+    let text = std::fs::read(&file).map_err(TestError::io("cannot read what was written"))?;
+    let kept = String::from_utf8_lossy(&text);
+    let kept = kept.lines().filter(|line| line.parse().is_ok_and(|it: u64| it <= acked)).count();
+    Ok(acked.saturating_sub(kept as u64))
 }
 
 /// Runs the trials.
@@ -88,6 +131,11 @@ pub fn faults(args: &Faults, seed: u64, program: &Path) -> Result<Tally, TestErr
     };
     let mut tally = Tally::new("faults");
     tally.add("seed", seed);
+    let lost = control(program, &shim, folder.path())?;
+    tally.add("control: lost by one who ignores a failed flush", lost);
+    if lost == 0 {
+        tally.wrong.push("one who ignores a failed flush lost nothing: the shim is blind".into());
+    }
     let mut dice = Dice::of(seed, &[4]);
     let mut trial = 0;
     while trial < args.trials {
@@ -98,12 +146,7 @@ pub fn faults(args: &Faults, seed: u64, program: &Path) -> Result<Tally, TestErr
         let mut start = Start::new(program, &store_in(&place));
         start.power = true;
         start.call_ms = 5_000;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        start.env = vec![
-            ("LD_PRELOAD".into(), text(&shim)),
-            ("FAULTS_PREFIX".into(), text(&start.store)),
-            ("FAULTS_ORDERS".into(), text(&orders_file)),
-        ];
+        start.env = environment(&shim, &start.store, &orders_file);
         let mut session = Session::new(start, seed.wrapping_add(trial), args.threads);
         for _ in 0..args.store_trials.min(args.trials - trial) {
             trial += 1;
@@ -142,7 +185,7 @@ fn one_trial(
     let lasts = Duration::from_millis(20 + dice.below(600));
     let before = Duration::from_millis(20 + dice.below(250));
     let while_opening = dice.chance(12);
-    let hits = orders.hits()?;
+    let before_it = orders.hits()?;
 
     if while_opening {
         orders.order(mode, calls.min(4))?;
@@ -196,10 +239,12 @@ fn one_trial(
     hear(&mut running, Duration::from_millis(dice.below(100)), session, &mut health)?;
     running.kill(&mut session.oracle, |word| health.hear(word))?;
 
-    let hits = u64::from(orders.hits()? - hits);
+    let after_it = orders.hits()?;
+    let [hits, back] = [0, 1].map(|at| u64::from(after_it[at].wrapping_sub(before_it[at])));
     tally.add("trials", 1);
     tally.add("trials with a fault that was met", u64::from(hits > 0));
     tally.add("calls that failed", hits);
+    tally.add("writes taken back", back);
     tally.add("told unknown", health.unknown);
     tally.add("told refused", health.refused);
     tally.add("ailing told", health.ailing);

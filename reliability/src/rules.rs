@@ -16,8 +16,8 @@ pub struct Seen {
     pub parent: Option<(ThreadId, bool)>,
     /// What it is a fork of, and where it was cut.
     pub base: Option<(ThreadId, u64)>,
-    /// Whether its status says that it was shut down.
-    pub is_shut: bool,
+    /// The name of its status.
+    pub status: &'static str,
     /// The place of its next record, as its row says.
     pub head: u64,
     /// How many records were read.
@@ -72,6 +72,9 @@ pub enum Kind {
     Phantom,
     /// Something has no end though all is finished.
     Unfinished,
+    /// A thread was closed, and its status does not say so. Counted, and no broken promise: a close
+    /// of a thread without an actor writes its edge only.
+    NotEnded,
 }
 
 /// One violation.
@@ -207,11 +210,8 @@ fn one_life(
         }
         if let Step::Close { made } = step
             && did
-            && let Some(seen) = snapshot.threads.get(&thread_of(seed, StepId { at: *made, ..id }))
-            && !seen.is_shut
         {
-            verdict
-                .say(Kind::Lost, format!("the end of what step {made} made, closed by step {id}"));
+            ended(oracle, snapshot, id, *made, verdict);
         }
         if *step == Step::Delegate && oracle.agents.contains(&id) {
             let agent = agent_of(seed, id);
@@ -231,6 +231,24 @@ fn one_life(
         let thread = thread_of(seed, StepId { slot, life, at });
         if let Some(seen) = snapshot.threads.get(&thread) {
             in_order(thread, seen, verdict);
+        }
+    }
+}
+
+/// A thread whose close was acknowledged has nothing to do any more, and says that it is shut down.
+fn ended(oracle: &Oracle, snapshot: &Snapshot, id: StepId, made: u64, verdict: &mut Verdict) {
+    let thread = thread_of(oracle.seed, StepId { at: made, ..id });
+    if let Some(seen) = snapshot.threads.get(&thread)
+        && seen.status != "shutdown"
+    {
+        let status = seen.status;
+        verdict.say(Kind::NotEnded, format!("step {id} closed {thread}, which is {status}"));
+    }
+    for (step, at) in script(oracle.seed, id.slot, id.life).iter().zip(0..id.at) {
+        let sent = StepId { at, ..id };
+        let open = snapshot.submissions.get(&sent).is_some_and(|found| found.outcome.is_none());
+        if step.reader(at) == Some(made) && open {
+            verdict.say(Kind::Unfinished, format!("step {id} closed {thread}, and {sent} is open"));
         }
     }
 }

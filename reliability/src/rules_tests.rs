@@ -34,7 +34,7 @@ fn world(count: u64) -> (Oracle, Snapshot) {
         if let Step::Close { made } = what {
             let closed = snapshot.threads.get_mut(&thread_of(SEED, step(*made))).unwrap();
             closed.parent = closed.parent.map(|(parent, _)| (parent, false));
-            closed.is_shut = true;
+            closed.status = "shutdown";
         }
         if let Some(reader) = what.reader(at) {
             let outcome = Outcome::Completed { message: Some(answer_of(&mark_of(id))) };
@@ -165,8 +165,13 @@ fn a_close_that_was_lost_or_never_asked_for_is_found() {
     flip(&mut snapshot);
     assert_eq!(kinds(&oracle, &snapshot), [Kind::Lost]);
     let (oracle, mut snapshot) = world(close + 1);
-    snapshot.threads.get_mut(&child).unwrap().is_shut = false;
-    assert_eq!(kinds(&oracle, &snapshot), [Kind::Lost]);
+    snapshot.threads.get_mut(&child).unwrap().status = "running";
+    assert_eq!(kinds(&oracle, &snapshot), [Kind::NotEnded]);
+    let (mut oracle, mut snapshot) = world(close + 1);
+    oracle.outcomes.clear();
+    snapshot.submissions.get_mut(&step(made)).unwrap().outcome = None;
+    let found = violations(&oracle, &snapshot, false);
+    assert_eq!(found.iter().map(|it| it.kind).collect::<Vec<_>>(), [Kind::Unfinished]);
     let (oracle, mut snapshot) = world(close - 1);
     flip(&mut snapshot);
     assert_eq!(kinds(&oracle, &snapshot), [Kind::Phantom]);

@@ -79,6 +79,8 @@ pub struct Session {
     pub found: Vec<Violation>,
     /// Lives up to these were verified to their end: they cannot change any more.
     settled: Vec<u64>,
+    /// Threads that were closed and do not say so.
+    pub not_ended: BTreeSet<String>,
     /// Calls that were refused.
     pub errors: u64,
     /// Times that the store was read and checked.
@@ -90,7 +92,15 @@ impl Session {
     pub fn new(start: Start, seed: u64, slots: u64) -> Self {
         let settled = (0..slots).map(|_| 0).collect();
         let oracle = Oracle::new(seed, slots);
-        Self { start, oracle, found: Vec::new(), settled, errors: 0, checks: 0 }
+        Self {
+            start,
+            oracle,
+            found: Vec::new(),
+            settled,
+            not_ended: BTreeSet::new(),
+            errors: 0,
+            checks: 0,
+        }
     }
 
     /// Starts a child and kills it: whether that was before all threads were back.
@@ -166,7 +176,11 @@ impl Session {
         self.checks += 1;
         match runtime.block_on(look(&self.start.store, &self.oracle, &lives)) {
             Ok(snapshot) => {
-                self.found.extend(violations(&self.oracle, &snapshot, finished));
+                let found = violations(&self.oracle, &snapshot, finished).into_iter();
+                let (remarks, found): (Vec<_>, Vec<_>) =
+                    found.partition(|found| found.kind == Kind::NotEnded);
+                self.not_ended.extend(remarks.into_iter().map(|remark| remark.what));
+                self.found.extend(found);
                 for (&step, found) in &snapshot.submissions {
                     if let Some(outcome) = &found.outcome {
                         self.oracle.learn(step, outcome);

@@ -3,7 +3,8 @@
  * FAULTS_PREFIX  files whose path begins with it have faults
  * FAULTS_ORDERS  a file that the parent writes: what to do, read before each call
  *
- * Orders are three 32-bit numbers: mode, how many calls are to fail, how many did.
+ * Orders are four 32-bit numbers: mode, how many calls are to fail, how many did, how many writes
+ * were taken back.
  *   1 write: EIO   2 write: half of it, and ENOSPC for the rest, in turn   3 write: ENOSPC
  *   4 fsync: EIO
  *   5 fsync: EIO, and what was written since the last one is lost: old content is back
@@ -23,7 +24,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-struct orders { volatile uint32_t mode; volatile uint32_t left; volatile uint32_t hits; };
+struct orders { volatile uint32_t mode; volatile uint32_t left; volatile uint32_t hits; volatile uint32_t back; };
 
 /* What stood where something was written since the last fsync of its file. */
 struct old { struct old *before; dev_t dev; ino_t ino; off_t at; off_t size; size_t len; char bytes[]; };
@@ -110,6 +111,7 @@ static void settle(int fd, int back) {
         if (back) {
             if (real_pwrite(fd, old->bytes, old->len, old->at) < 0) perror("faults: put back");
             if (real_ftruncate(fd, old->size) != 0) perror("faults: cut back");
+            orders->back++;
         }
         *at = old->before;
         free(old);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use coppicer::{
     Done, Durability, EdgeStatus, History, KnownSubmission, OpenError, RecordClass, SqliteOptions,
-    SqliteStore, StoreError, StoredThread, SubmissionState, ThreadId, ThreadQuery, ThreadStatus,
-    ThreadStore, model_view, text_of, wire_validity,
+    SqliteStore, StoreError, StoredThread, SubmissionState, ThreadId, ThreadQuery, ThreadStore,
+    model_view, text_of, wire_validity,
 };
 use futures::StreamExt;
 
@@ -129,7 +129,7 @@ async fn seen_of(store: &SqliteStore, row: &StoredThread, read: bool) -> Seen {
     let mut seen = Seen {
         parent: row.parent.map(|(parent, edge)| (parent, edge == EdgeStatus::Open)),
         base: row.base.map(|base| (base.thread, base.cut.0)),
-        is_shut: row.status == ThreadStatus::Shutdown,
+        status: row.status.name(),
         head: row.head.0,
         read,
         ..Seen::default()

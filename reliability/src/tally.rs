@@ -55,6 +55,7 @@ impl Tally {
             self.add("refused and sent again", session.errors);
         }
         self.add("checks", session.checks);
+        self.add("closed without an end of its own", session.not_ended.len() as u64);
         self.wrong.extend(session.wrong());
     }
 

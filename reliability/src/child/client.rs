@@ -128,7 +128,10 @@ impl Client {
                     {
                         Ok(())
                     }
-                    Ok(report) => Err(format!("the close left {} behind", report.timed_out.len())),
+                    Ok(report) => {
+                        let left = report.threads.iter().find_map(|row| row.left.clone());
+                        Err(format!("the close left: {}", left.unwrap_or_default()))
+                    }
                     Err(error) => Err(text(&error)),
                 }
             }

@@ -85,7 +85,7 @@ async fn lists(store: &dyn ThreadStore, dump: &mut Dump) {
     ];
     for (name, query) in queries {
         let mut ids = Vec::new();
-        let mut query = query.take(7);
+        let mut query = query.take(15);
         let found = loop {
             match store.list(query.clone()).await {
                 Ok(page) => {

@@ -210,3 +210,13 @@ impl Session {
 pub fn store_in(folder: &Path) -> std::path::PathBuf {
     folder.join("store.db")
 }
+
+/// A folder in memory, where there is one: for what asks nothing of a disk.
+///
+/// # Errors
+/// None can be made, in memory or on disk.
+pub fn folder_in_memory() -> Result<tempfile::TempDir, TestError> {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .map_err(TestError::io("cannot make a folder"))
+}

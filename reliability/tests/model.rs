@@ -10,13 +10,14 @@ use std::sync::Arc;
 use coppicer::{MemoryStore, SqliteStore, ThreadStore};
 use coppicer_reliability::dice::Dice;
 use coppicer_reliability::dump::{Dump, dump};
+use coppicer_reliability::session::folder_in_memory;
 use requests::Case;
 
 const CASES: u64 = 200;
 const REQUESTS: u64 = 45;
 
 /// Cases on one pair of stores: each has ids of its own, all are in the lists.
-const CASES_OF_A_STORE: u64 = 10;
+const CASES_OF_A_STORE: u64 = 5;
 
 fn open(path: &std::path::Path) -> Arc<SqliteStore> {
     use coppicer::{Durability, SqliteOptions};
@@ -47,7 +48,7 @@ async fn the_store_on_disk_answers_as_the_one_in_memory_also_after_it_was_reopen
     let mut answers = 0;
     let mut refusals = 0;
     for block in 0..CASES / CASES_OF_A_STORE {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder_in_memory().unwrap();
         let path = folder.path().join("store.db");
         let memory = MemoryStore::new();
         let mut disk = open(&path);

@@ -139,9 +139,11 @@ impl Case {
     pub(crate) async fn look(&mut self, store: &dyn ThreadStore) {
         self.there.clear();
         self.parents.clear();
-        for &thread in &self.threads {
+        for (&thread, held) in self.threads.iter().zip(&mut self.held) {
             if store.thread(thread).await.is_ok() {
                 self.there.push(thread);
+            } else {
+                *held = None;
             }
             if store.children(thread, None).await.is_ok_and(|below| !below.is_empty()) {
                 self.parents.push(thread);
@@ -185,13 +187,9 @@ impl Case {
             (_, 88..94) => Request::Archive(thread, dice.chance(60).then_some(self.number)),
             (_, 94..97) if !self.parents.contains(&thread) => {
                 let epoch = coppicer::Epoch(1 + dice.below(2));
-                self.held[at] = None;
                 Request::UndoCreate(Fence { thread, epoch })
             }
-            _ => {
-                self.held = vec![None; THREADS];
-                Request::Delete(thread)
-            }
+            _ => Request::Delete(thread),
         }
     }
 
@@ -212,11 +210,11 @@ impl Case {
     fn new_thread(&self, thread: ThreadId, dice: &mut Dice) -> NewThread {
         let mut new = NewThread::root(thread, 1_000 + dice.below(50));
         if dice.chance(40) {
-            new.parent = Some(*dice.pick(&self.threads)).filter(|&parent| parent != thread);
+            new.parent = Some(self.mostly_there(dice)).filter(|&parent| parent != thread);
             new.depth = u32::from(new.parent.is_some());
         }
         if dice.chance(40) {
-            let base = *dice.pick(&self.threads);
+            let base = self.mostly_there(dice);
             let head = self.threads.iter().position(|&it| it == base).and_then(|at| self.held[at]);
             let head = head.map_or(0, |(_, head, _)| head.0);
             new.base = Some(Base { thread: base, cut: Seq(dice.below(head + 1)) });
@@ -225,6 +223,11 @@ impl Case {
         new.details.preview = dice.chance(50).then(|| format!("preview {}", self.number));
         new.config.cwd = dice.chance(50).then(|| format!("/w/{}", dice.below(5)));
         new
+    }
+
+    fn mostly_there(&self, dice: &mut Dice) -> ThreadId {
+        let all = self.there.is_empty() || dice.chance(10);
+        *dice.pick(if all { &self.threads } else { &self.there })
     }
 
     fn record(&self, place: u64, dice: &mut Dice) -> NewRecord {

@@ -29,6 +29,10 @@ doc *args:
 run *args:
     cargo run --release -- {{ args }}
 
+# Run the crash tests of the store in full, some minutes: `just reliability 7` for another seed.
+reliability seed="1":
+    .ci/reliability {{ seed }}
+
 # Run the benchmarks; `just bench spawn` runs those whose name contains it.
 bench *args:
     cargo bench --workspace --all-features -- {{ args }}

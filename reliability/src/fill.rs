@@ -158,7 +158,8 @@ async fn write(
         batch.settled = dice.chance(50);
         batch.updated_ms = Some(1_780_100_000_000 + number * 11 + append);
         if dice.chance(30) {
-            batch.patch = ThreadPatch::default().with_preview(&format!("a preview {number}"));
+            batch.patch =
+                Some(Box::new(ThreadPatch::default().with_preview(&format!("a preview {number}"))));
         }
         let (done, written) = Done::channel();
         store.append(made.fence, head, batch, done);

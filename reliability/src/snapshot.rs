@@ -6,7 +6,7 @@ use std::path::Path;
 use coppicer::{
     Done, Durability, EdgeStatus, History, KnownSubmission, OpenError, RecordClass, SqliteOptions,
     SqliteStore, StoreError, StoredThread, SubmissionState, ThreadId, ThreadQuery, ThreadStore,
-    model_view, text_of, wire_validity,
+    text_of, wire_validity,
 };
 use futures::StreamExt;
 
@@ -147,7 +147,7 @@ async fn seen_of(store: &SqliteStore, row: &StoredThread, read: bool) -> Seen {
     seen.records = history.len();
     let cut = seen.base.map_or(0, |(_, cut)| cut);
     seen.texts = texts(&history, cut);
-    if let Err(flaw) = wire_validity(&model_view(&history).items) {
+    if let Err(flaw) = wire_validity(&history) {
         seen.flaw = Some(format!("not valid for a model: {flaw}"));
     }
     if let Some(base) = row.base {

@@ -299,7 +299,7 @@ impl Case {
             });
         }
         if dice.chance(20) {
-            batch.patch = self.patch(dice);
+            batch.patch = Some(Box::new(self.patch(dice)));
         }
         batch.updated_ms = dice.chance(40).then_some(2_000 + self.number);
         batch.settled = dice.chance(40);

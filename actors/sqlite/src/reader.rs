@@ -132,6 +132,10 @@ pub(crate) fn read_range(
             at = history.next_seq().0;
         }
     }
+    // Its number may have gone to another thread, if it was deleted meanwhile.
+    if find_thread(connection, thread)?.pk != row.pk {
+        return Err(StoreError::NotFound { thread }.into());
+    }
     Ok(history)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use coppicer_actors::StoreHealth;
-use coppicer_messages::StoreError;
+use coppicer_messages::{Seq, StoreError};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::gates::Gates;
@@ -76,12 +76,16 @@ impl Committer {
                     self.commit(vec![request]);
                 }
             }
+            Err(Failure::NotApplied(error)) if is_of_the_disk(&error) => {
+                self.part(&error);
+                refuse(batch, &unavailable(&error));
+            }
+            // Alone by now: what the file has of its thread cannot be read.
             Err(Failure::NotApplied(error)) => {
-                let refusal = unavailable(&error);
-                if is_of_the_disk(&error) {
-                    self.part(&error);
+                for request in batch {
+                    let (thread, reason) = (request.thread(), says(&error));
+                    request.refuse(StoreError::Corrupt { thread, seq: Seq(0), reason });
                 }
-                refuse(batch, &refusal);
             }
             Err(Failure::Unknown(error)) => {
                 self.part(&error);

@@ -99,6 +99,22 @@ impl Request {
         }
     }
 
+    /// The thread that it is about.
+    pub(crate) fn thread(&self) -> ThreadId {
+        match self {
+            Self::Create { thread, .. } => thread.id,
+            Self::Append { fence, .. } | Self::UndoCreate { fence, .. } => fence.thread,
+            Self::PutEdge { child, .. } => *child,
+            Self::Acquire { thread, .. }
+            | Self::Submission { thread, .. }
+            | Self::Mail { thread, .. }
+            | Self::Patch { thread, .. }
+            | Self::Archive { thread, .. }
+            | Self::Delete { thread, .. }
+            | Self::Quarantine { thread, .. } => *thread,
+        }
+    }
+
     /// Whether records may be left behind it that nobody needs.
     pub(crate) const fn may_leave_garbage(&self) -> bool {
         matches!(self, Self::UndoCreate { .. } | Self::Delete { .. })

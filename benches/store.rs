@@ -82,6 +82,7 @@ async fn appends(quick: bool) {
         "{:>8} {:>14} {:>14} {:>14} {:>10} {:>10} {:>10} {:>10}",
         "threads", "coppicer", "bare rusqlite", "jsonl", "/ bare", "/ jsonl", "p50 ms", "p99 ms"
     );
+    // One row, for a profile.
     let only = std::env::args().skip_while(|arg| arg != "--threads").nth(1);
     let only: Option<u64> = only.and_then(|count| count.parse().ok());
     for threads in [1, 64, 1_000].into_iter().filter(|&threads| only.is_none_or(|n| n == threads)) {
@@ -403,6 +404,16 @@ async fn opening(quick: bool) {
             assert!(runtime.list().is_empty(), "nothing is loaded");
             bytes.push(resident_bytes().saturating_sub(before) as f64 / count as f64);
             runtime.shutdown(Duration::from_secs(5)).await.expect("it ends");
+            drop(runtime);
+            // The last actor of the runtime holds it for a moment longer.
+            let mut held = store;
+            loop {
+                match Arc::try_unwrap(held) {
+                    Ok(store) => break store.close(),
+                    Err(store) => held = store,
+                }
+                tokio::task::yield_now().await;
+            }
         }
         let mut row = String::new();
         write!(

@@ -67,11 +67,15 @@ impl Orders {
 
     /// How many calls failed, and how many writes were taken back.
     fn hits(&mut self) -> Result<[u32; 2], TestError> {
-        let mut bytes = [0; 8];
-        let read = self.0.seek(SeekFrom::Start(8)).and_then(|_| self.0.read_exact(&mut bytes));
-        read.map_err(TestError::io("cannot read orders"))?;
-        let [a, b, c, d, e, f, g, h] = bytes;
-        Ok([u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])])
+        let failed = TestError::io("cannot read orders");
+        self.0.seek(SeekFrom::Start(8)).map_err(&failed)?;
+        let mut numbers = [0; 2];
+        for number in &mut numbers {
+            let mut bytes = [0; 4];
+            self.0.read_exact(&mut bytes).map_err(&failed)?;
+            *number = u32::from_ne_bytes(bytes);
+        }
+        Ok(numbers)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::plan::{Step, StepId, script, submission, submission_of, thread_of};
 use crate::words::Word;
 
 /// How much later than its deadline an answer may come on a busy machine.
-const SLACK: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(5);
 
 /// The budget of a close.
 const CLOSE: Duration = Duration::from_secs(3);

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Backoff, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore, StoreError,
-    StoreHealth, ThreadStore,
+    Backoff, Done, Durability, Limits, RestartPolicy, Runtime, SqliteOptions, SqliteStore,
+    StoreError, StoreHealth, ThreadStore,
 };
 use futures::future::join_all;
 use parking_lot::Mutex;
 
 use crate::oracle::GoesOn;
-use crate::plan::{StepId, thread_of};
+use crate::plan::{StepId, submission_of, thread_of};
 use crate::words::Word;
 use client::Client;
 use engine::KnownTexts;
@@ -170,8 +170,13 @@ async fn keep_reading(store: &SqliteStore, acks: &Acks, seed: u64, slots: &[Goes
     loop {
         for (slot, goes_on) in slots.iter().enumerate() {
             let step = StepId { slot: slot as u64, life: goes_on.life, at: 0 };
-            match store.read(thread_of(seed, step), None).await {
-                Ok(_) => acks.say(&Word::Read(step)),
+            let thread = thread_of(seed, step);
+            let (done, known) = Done::channel();
+            store.submission(thread, &submission_of(step), done);
+            let read =
+                async { store.read(thread, None).await.map(drop).and(known.await.map(drop)) };
+            match read.await {
+                Ok(()) => acks.say(&Word::Read(step)),
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => acks.say(&Word::Unread(step, error.to_string())),
             }

@@ -61,9 +61,12 @@ impl Committer {
             self.health.ailing(&says(&error));
             return refuse(batch, &refusal);
         }
-        match self.try_commit(&batch) {
+        match self.try_commit(&batch.iter().collect::<Vec<_>>()) {
             Ok(answers) => {
-                self.health.well();
+                // A look-up shows nothing of whether the store can write.
+                if !batch.iter().all(Request::only_reads) {
+                    self.health.well();
+                }
                 for (request, answer) in batch.into_iter().zip(answers) {
                     self.after(&request, &answer);
                     tell(request, answer);
@@ -78,7 +81,7 @@ impl Committer {
             }
             Err(Failure::NotApplied(error)) if is_of_the_disk(&error) => {
                 self.part(&error);
-                refuse(batch, &unavailable(&error));
+                self.refuse_writes(batch, &unavailable(&error), &error);
             }
             // Alone by now: what the file has of its thread cannot be read.
             Err(Failure::NotApplied(error)) => {
@@ -90,14 +93,7 @@ impl Committer {
             Err(Failure::Unknown(error)) => {
                 self.part(&error);
                 let reason = format!("the commit failed: {}", says(&error));
-                for request in batch {
-                    let refusal = if request.only_reads() {
-                        unavailable(&error)
-                    } else {
-                        StoreError::UnknownOutcome { reason: reason.clone() }
-                    };
-                    request.refuse(refusal);
-                }
+                self.refuse_writes(batch, &StoreError::UnknownOutcome { reason }, &error);
             }
             Err(Failure::NotOurs) => {
                 let reason = "another process took the store over".to_owned();
@@ -110,7 +106,7 @@ impl Committer {
 
     fn try_commit(
         &mut self,
-        batch: &[Request],
+        batch: &[&Request],
     ) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
         let result = self.transact(batch);
         if result.is_err() {
@@ -119,7 +115,7 @@ impl Committer {
         result
     }
 
-    fn transact(&mut self, batch: &[Request]) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
+    fn transact(&mut self, batch: &[&Request]) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
         let connection = self.connection.as_mut().expect("connected before");
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -142,6 +138,40 @@ impl Committer {
         }
         transaction.commit().map_err(Failure::Unknown)?;
         Ok(answers)
+    }
+
+    /// Refuses what a failed batch was to write. What it was to look up is looked up again: what is
+    /// durable can be read while nothing can be written. Answers come in the order of the requests.
+    fn refuse_writes(
+        &mut self,
+        batch: Vec<Request>,
+        refusal: &StoreError,
+        error: &rusqlite::Error,
+    ) {
+        let reads: Vec<&Request> = batch.iter().filter(|request| request.only_reads()).collect();
+        let again = !reads.is_empty() && reads.len() < batch.len();
+        let found = if again && self.connect().is_ok() {
+            match self.try_commit(&reads) {
+                Ok(found) => found,
+                Err(Failure::NotApplied(error) | Failure::Unknown(error)) => {
+                    self.part(&error);
+                    Vec::new()
+                }
+                Err(Failure::NotOurs) => Vec::new(),
+            }
+        } else {
+            Vec::new()
+        };
+        let mut found = found.into_iter();
+        for request in batch {
+            if !request.only_reads() {
+                request.refuse(refusal.clone());
+            } else if let Some(answer) = found.next() {
+                tell(request, answer);
+            } else {
+                request.refuse(unavailable(error));
+            }
+        }
     }
 
     /// What is told of beside the answer.

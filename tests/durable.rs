@@ -3,6 +3,8 @@
 //! A host is a tokio runtime of its own. It dies by being dropped in the middle of what it does:
 //! nothing is closed, nobody is told. (Processes that are killed: `coppicer-reliability`.)
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

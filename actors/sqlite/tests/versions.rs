@@ -1,5 +1,7 @@
 //! Files of every version of the schema, past and present, open and have all that was put into them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +43,7 @@ fn there_is_a_file_of_every_version() {
 
 #[tokio::test]
 async fn a_file_of_every_version_is_brought_up_to_date_with_all_that_is_in_it() {
-    let newest = fixtures().len() as i64;
+    let newest = i64::try_from(fixtures().len()).unwrap();
     for fixture in fixtures() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");

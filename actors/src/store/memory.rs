@@ -230,32 +230,33 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
 
 fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
     let Fence { thread, epoch } = fence;
-    let Some(row) = rows.get(&thread) else { return Ok(()) };
-    if row.thread.epoch != epoch {
-        return Err(StoreError::Fenced { thread });
+    match rows.get(&thread) {
+        None => Ok(()),
+        Some(row) if row.thread.epoch != epoch => Err(StoreError::Fenced { thread }),
+        Some(_) => delete(rows, thread).map(drop),
     }
-    let parent = row.thread.parent;
-    rows.remove(&thread);
-    if let Some(parent) = parent.and_then(|(parent, _)| rows.get_mut(&parent)) {
-        parent.children.remove(&thread);
-    }
-    Ok(())
 }
 
-fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) {
-    let Some(row) = rows.get_mut(&child) else { return };
-    let before = row.thread.parent;
-    row.thread.parent = match change {
+fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), StoreError> {
+    let Some(before) = rows.get(&child).map(|row| row.thread.parent) else { return Ok(()) };
+    let after = match change {
         EdgeChange::Status(status) => before.map(|(parent, _)| (parent, status)),
+        EdgeChange::Parent(parent, _) if !rows.contains_key(&parent) => {
+            let reason = "there is no such thread";
+            return Err(StoreError::BadParent { thread: child, parent, reason });
+        }
         EdgeChange::Parent(parent, status) => Some((parent, status)),
     };
-    let after = row.thread.parent;
+    if let Some(row) = rows.get_mut(&child) {
+        row.thread.parent = after;
+    }
     if let Some(old) = before.and_then(|(parent, _)| rows.get_mut(&parent)) {
         old.children.remove(&child);
     }
     if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
         new.children.insert(child);
     }
+    Ok(())
 }
 
 fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
@@ -320,8 +321,8 @@ impl ThreadStore for MemoryStore {
     }
 
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
-        put_edge(&mut self.threads.lock(), child, edge);
-        done.tell(Ok(()));
+        let result = put_edge(&mut self.threads.lock(), child, edge);
+        done.tell(result);
     }
 
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {

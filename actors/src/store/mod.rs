@@ -317,7 +317,8 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// `Unavailable`; `UnknownOutcome`.
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>);
 
-    /// Takes back a thread that was made and never shown to anybody: nothing of it remains.
+    /// Takes back a thread that was made and never shown to anybody: nothing of it remains, nor of
+    /// what its first turn put below it.
     ///
     /// # Errors
     /// `Fenced` if somebody acquired it since; `Unavailable`; `UnknownOutcome`.
@@ -326,7 +327,8 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// Sets the parent of `child` and whether it belongs to that one's tree.
     ///
     /// # Errors
-    /// `Unavailable`; `UnknownOutcome`. An unknown child changes nothing and is no error (REF GS-06).
+    /// `BadParent`, if there is no such parent; `Unavailable`; `UnknownOutcome`. An unknown child changes
+    /// nothing and is no error (REF GS-06).
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>);
 
     /// Looks up a submission.

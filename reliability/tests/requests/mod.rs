@@ -99,9 +99,8 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) threads: Vec<ThreadId>,
-    /// Those that are in the store now, and those that have children there.
+    /// Those that are in the store now.
     there: Vec<ThreadId>,
-    parents: Vec<ThreadId>,
     /// The newest fence of each thread, where its next record belongs, and how many appends were made.
     held: Vec<Option<(Fence, Seq, u64)>>,
     asked: Option<usize>,
@@ -119,14 +118,7 @@ impl Case {
             ThreadId::from_parts(1_780_000_000_000 + seed * 100 + n as u64, random)
         };
         let threads = (0..THREADS).map(id).collect();
-        Self {
-            threads,
-            there: Vec::new(),
-            parents: Vec::new(),
-            held: vec![None; THREADS],
-            asked: None,
-            number: 0,
-        }
+        Self { threads, there: Vec::new(), held: vec![None; THREADS], asked: None, number: 0 }
     }
 
     /// Every submission that a request may have been about.
@@ -138,21 +130,16 @@ impl Case {
     /// Looks at what is there.
     pub(crate) async fn look(&mut self, store: &dyn ThreadStore) {
         self.there.clear();
-        self.parents.clear();
         for (&thread, held) in self.threads.iter().zip(&mut self.held) {
             if store.thread(thread).await.is_ok() {
                 self.there.push(thread);
             } else {
                 *held = None;
             }
-            if store.children(thread, None).await.is_ok_and(|below| !below.is_empty()) {
-                self.parents.push(thread);
-            }
         }
     }
 
-    /// The next request. Two things are left out, because the contract does not say what they mean:
-    /// an edge to a parent that is not there, and taking back a thread that has children.
+    /// The next request.
     pub(crate) fn next(&mut self, dice: &mut Dice) -> Request {
         self.number += 1;
         self.asked = None;
@@ -176,16 +163,16 @@ impl Case {
             }
             (_, 72..80) => {
                 let status = if dice.chance(50) { EdgeStatus::Open } else { EdgeStatus::Closed };
-                let change = if dice.chance(70) || self.there.is_empty() {
+                let change = if dice.chance(70) {
                     EdgeChange::Status(status)
                 } else {
-                    EdgeChange::Parent(*dice.pick(&self.there), status)
+                    EdgeChange::Parent(self.mostly_there(dice), status)
                 };
                 Request::PutEdge(thread, change)
             }
             (_, 80..88) => Request::Patch(thread, Box::new(self.patch(dice))),
             (_, 88..94) => Request::Archive(thread, dice.chance(60).then_some(self.number)),
-            (_, 94..97) if !self.parents.contains(&thread) => {
+            (_, 94..97) => {
                 let epoch = coppicer::Epoch(1 + dice.below(2));
                 Request::UndoCreate(Fence { thread, epoch })
             }

@@ -35,7 +35,7 @@ pub(super) fn undo_create(connection: &Connection, fence: Fence) -> Result<(), F
     if row.stored.epoch != fence.epoch {
         return Err(StoreError::Fenced { thread: fence.thread }.into());
     }
-    remove(connection, row.pk)
+    delete(connection, fence.thread).map(drop)
 }
 
 /// Takes a thread out of sight. Its records stay until they are collected; those that forks share

@@ -276,9 +276,8 @@ fn apply(
         Request::Acquire { thread, .. } | Request::Quarantine { thread, .. } => {
             gates.forget(*thread);
         }
-        Request::UndoCreate { fence, .. } => gates.forget(fence.thread),
         // Of a whole branch.
-        Request::Delete { .. } => gates.forget_all(),
+        Request::UndoCreate { .. } | Request::Delete { .. } => gates.forget_all(),
         _ => {}
     }
     Ok(match request {

@@ -250,6 +250,13 @@ pub(super) fn put_edge(
     child: ThreadId,
     change: EdgeChange,
 ) -> Result<(), Fault> {
+    if let EdgeChange::Parent(parent, _) = change
+        && exists(connection, child)?
+        && !exists(connection, parent)?
+    {
+        let reason = "there is no such thread";
+        return Err(StoreError::BadParent { thread: child, parent, reason }.into());
+    }
     let changed = match change {
         EdgeChange::Status(status) => connection
             .prepare_cached(

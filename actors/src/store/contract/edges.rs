@@ -1,10 +1,11 @@
 //! Parents and children (REF 12.5).
 
+use coppicer_messages::StoreError;
 use futures::FutureExt;
 
 use super::words::{CLOSED, OPEN, children, descendants, edges, gs, put_edge};
 use super::{Case, Store};
-use crate::store::EdgeChange;
+use crate::store::{Done, EdgeChange};
 
 cases! {
     /// GS-01.
@@ -53,6 +54,20 @@ cases! {
         put_edge(&store, 1, EdgeChange::Status(CLOSED)).await;
         assert_eq!(store.thread(gs(1)).await.unwrap().parent, None);
         assert_eq!(children(&store, 1, None).await, [2]);
+    }
+
+    async fn a_child_is_not_put_below_a_thread_that_is_not_there(store) {
+        edges(&store, &[(1, 2, OPEN)]).await;
+        let (done, answer) = Done::channel();
+        store.put_edge(gs(2), EdgeChange::Parent(gs(9), OPEN), done);
+        let refused = answer.await;
+        assert!(
+            matches!(refused, Err(StoreError::BadParent { thread, parent, .. })
+                if (thread, parent) == (gs(2), gs(9))),
+            "{refused:?}"
+        );
+        assert_eq!(store.thread(gs(2)).await.unwrap().parent, Some((gs(1), OPEN)));
+        assert_eq!(children(&store, 9, None).await, [0; 0]);
     }
 
     /// GS-07*.

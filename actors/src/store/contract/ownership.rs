@@ -109,6 +109,16 @@ cases! {
         assert_eq!(texts(&store, 2).await, ["new"]);
     }
 
+    async fn what_hangs_below_a_thread_goes_with_it_when_it_is_taken_back(store) {
+        make_root(&store, 1).await;
+        let made = create(&store, child(2, 1), Vec::new()).await.unwrap();
+        create(&store, child(3, 2), records(["a"])).await.unwrap();
+        undo_create(&store, made.fence).await.unwrap();
+        assert_eq!(listed(&store, None, 10).await, [id(1)]);
+        assert_eq!(store.thread(id(3)).await, Err(StoreError::NotFound { thread: id(3) }));
+        assert_eq!(store.descendants(id(1), None).await, Ok(vec![]));
+    }
+
     async fn a_thread_that_somebody_acquired_is_not_taken_back(store) {
         let made = make_root(&store, 1).await;
         acquire(&store, 1).await.unwrap();

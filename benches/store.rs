@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use coppicer::{
     Base, Batch, Done, Durability, Fence, NewRecord, NewThread, RecordClass, Runtime,
@@ -25,6 +25,7 @@ use coppicer::{
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Bytes of a record: the mean of recorded sessions.
 const RECORD_BYTES: usize = 1_184;
@@ -144,8 +145,8 @@ async fn run(keeper: impl Keeper, threads: u64, time: Duration) -> (f64, f64, f6
         times.extend(task.await.expect("a task of the bench ends"));
     }
     times.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or(0.0);
-    (rate, at(0.5), at(0.99))
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0.0);
+    (rate, at(50), at(99))
 }
 
 struct Coppicer {
@@ -204,7 +205,7 @@ impl Bare {
             connection
                 .execute(
                     "INSERT INTO state VALUES (?1, 0, 0, 1, 0, 1, 'pending_init', 0)",
-                    [n as i64],
+                    [n.cast_signed()],
                 )
                 .expect("a row is made");
         }
@@ -227,7 +228,7 @@ impl Bare {
             }
             let transaction = connection.transaction().expect("a transaction begins");
             for (n, at, raw, _) in &batch {
-                let (n, at) = (*n as i64, *at as i64);
+                let (n, at) = (n.cast_signed(), at.cast_signed());
                 transaction
                     .prepare_cached("INSERT INTO record VALUES (?1, ?2, 1, 22, 0, NULL, ?3, ?4)")
                     .and_then(|mut row| row.execute(params![n, at, 1_234_567, raw]))

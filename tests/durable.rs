@@ -217,9 +217,9 @@ fn ac_42_ac_44_a_tree_comes_back_over_its_open_edges_with_names_and_depths() {
         };
         // AC-42 and AC-44 shut down; a host that dies leaves the same tree.
         if closes_child {
-            place.host(engine(), fill)
+            place.host(engine(), fill);
         } else {
-            place.dying(engine(), fill)
+            place.dying(engine(), fill);
         }
         let ids: Vec<ThreadId> = ids.clone();
         place.host(engine(), async |runtime: Runtime| {

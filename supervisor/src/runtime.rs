@@ -104,7 +104,8 @@ impl RuntimeBuilder {
         let hub = Arc::new(TapHub::new(clock.clone(), leases.clone(), &limits));
         let directory = Arc::new(Directory::default());
 
-        // The uplink leads to the actor that is started with it.
+        // The uplink leads to the actor that is started with it: the actor ties itself to it before its
+        // first message, so that nothing it starts can come back too early.
         let to = Arc::new(std::sync::OnceLock::<ActorRef<SupervisorMsg>>::new());
         let uplink = {
             let to = to.clone();
@@ -132,11 +133,11 @@ impl RuntimeBuilder {
             directory: directory.clone(),
             shared: shared.clone(),
             recover: self.recover,
+            to,
         };
-        let (actor, _join) = Actor::spawn(None, SupervisorActor, args)
+        let (_actor, _join) = Actor::spawn(None, SupervisorActor, args)
             .await
             .map_err(|error| StartError::Supervisor { reason: error.to_string() })?;
-        drop(to.set(actor));
         watch_store(&shared);
         Ok(Runtime { inner: Arc::new(Inner { shared, directory, turns }) })
     }

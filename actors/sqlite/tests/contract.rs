@@ -1,5 +1,7 @@
 //! The contract suite on a real file.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 use std::sync::Arc;
 
 use coppicer_actors::contract;

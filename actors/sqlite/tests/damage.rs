@@ -1,5 +1,7 @@
 //! Damage: it is named, it takes its own thread out of use, and no other.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Forks on disk: shared, collected when nobody needs them any more, and never too deep.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod support;
 
 use coppicer_actors::{Base, NewThread, ThreadStore};

@@ -1,5 +1,7 @@
 //! Which files are opened, by whom, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod support;
 
 use std::fs;

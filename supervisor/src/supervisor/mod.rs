@@ -23,7 +23,7 @@ mod trouble;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use coppicer_actors::{About, Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
@@ -52,6 +52,8 @@ pub(crate) struct SupervisorArgs {
     pub(crate) directory: Arc<Directory>,
     pub(crate) shared: Shared,
     pub(crate) recover: Recover,
+    /// Where the uplink finds this actor.
+    pub(crate) to: Arc<OnceLock<ActorRef<SupervisorMsg>>>,
 }
 
 /// What the supervisor and the runtime's handles share.
@@ -122,6 +124,7 @@ impl Actor for SupervisorActor {
         myself: ActorRef<SupervisorMsg>,
         args: SupervisorArgs,
     ) -> Result<SupervisorState, ActorProcessingErr> {
+        drop(args.to.set(myself.clone()));
         let comebacks = Comebacks::new(args.shared.limits.recoveries_max);
         Ok(SupervisorState {
             world: args.world,

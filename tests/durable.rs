@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Delivery, EdgeStatus, Engine, Limits, OnCrash, Op, Outcome, OutcomeError, RecordClass, Runtime,
-    Script, ScriptedEngine, SpawnThread, SqliteStore, Step, Submission, SubmissionId, SubmitError,
-    ThreadConfig, ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, UserInput, model_view,
-    wire_validity,
+    Delivery, EdgeStatus, Engine, Fact, ForkPoint, Limits, OnCrash, Op, Outcome, OutcomeError,
+    RecordClass, Runtime, Script, ScriptedEngine, SpawnError, SpawnThread, SqliteStore, Step,
+    Submission, SubmissionId, SubmitError, TapItem, TapOptions, ThreadConfig, ThreadEvent,
+    ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, UserInput, model_view, wire_validity,
 };
 use tempfile::TempDir;
 
@@ -419,5 +419,85 @@ fn limits_of_a_host_are_the_same_on_disk() {
         assert!(runtime.audit().await.is_empty());
     });
     tokio.shutdown_timeout(BUDGET);
+    place.sound();
+}
+
+#[test]
+fn a_damaged_thread_is_told_of_is_not_resumed_and_can_be_forked_up_to_the_damage() {
+    let place = Place::new();
+    let mut ids = Vec::new();
+    place.host(engine(), async |runtime: Runtime| {
+        for _ in 0..2 {
+            let handle = runtime.spawn(SpawnThread::new()).await.unwrap();
+            for text in ["one", "two", "three"] {
+                handle.run(text).await.unwrap();
+            }
+            ids.push(handle.id());
+        }
+    });
+    let harm = rusqlite::Connection::open(&place.path).unwrap();
+    let sql = "UPDATE record SET raw = CAST('{}' AS BLOB) WHERE seq = 9
+                 AND thread = (SELECT pk FROM thread WHERE id = ?1)";
+    assert_eq!(harm.execute(sql, [ids[0].to_string()]).unwrap(), 1);
+    harm.close().unwrap();
+    place.host(engine(), async |runtime: Runtime| {
+        let mut tap = runtime.tap(TapOptions::all()).unwrap();
+        // Nothing of it was open, so nothing of it is read: it comes up, and fails where it is read.
+        let damaged = runtime.resume(ids[0]).await.unwrap();
+        let outcome = damaged.run("on").await;
+        let failed = matches!(&outcome, Ok(Outcome::Failed { error }) if error.contains("damaged"));
+        assert!(failed, "{outcome:?}");
+        loop {
+            match tap.next().await {
+                Some(TapItem::Event(event)) => {
+                    if let Fact::Thread(ThreadEvent::DamageFound { what }) = &event.fact {
+                        assert!(what.contains("record 9"), "{what}");
+                        assert_eq!(event.thread, Some(ids[0]));
+                        break;
+                    }
+                }
+                other => panic!("no damage was told of: {other:?}"),
+            }
+        }
+        let refused = runtime.resume(ids[0]).await.unwrap_err();
+        assert!(matches!(refused, SpawnError::Damaged { .. }), "{refused:?}");
+        let stored = runtime.stored(ids[0]).await.unwrap();
+        assert!(matches!(stored.status, ThreadStatus::Damaged(_)), "{:?}", stored.status);
+
+        let fork = runtime.fork(ids[0], ForkPoint::Interrupted).await.unwrap();
+        let history = fork.history().await.unwrap();
+        wire_validity(&history).unwrap();
+        assert_eq!(fork.run("on").await.unwrap(), completed("on"));
+        // The other one is as it was.
+        let sound = runtime.resume(ids[1]).await.unwrap();
+        assert_eq!(sound.run("on").await.unwrap(), completed("on"));
+    });
+}
+
+#[test]
+fn ac_37_an_archived_thread_is_forked_and_resumed_by_a_later_host() {
+    let place = Place::new();
+    let mut thread = None;
+    place.host(engine(), async |runtime: Runtime| {
+        let handle = runtime.spawn(SpawnThread::new()).await.unwrap();
+        handle.run("keep me").await.unwrap();
+        runtime.archive(handle.id(), BUDGET).await.unwrap();
+        thread = Some(handle.id());
+    });
+    let thread = thread.unwrap();
+    place.host(engine(), async |runtime: Runtime| {
+        let page = runtime.threads(ThreadQuery::new()).await.unwrap();
+        assert!(page.threads.is_empty(), "it is listed with the archived");
+        let fork = runtime.fork(thread, ForkPoint::Interrupted).await.unwrap();
+        assert_eq!(fork.run("on").await.unwrap(), completed("on"));
+        let handle = runtime.resume(thread).await.unwrap();
+        assert_eq!(handle.id(), thread);
+        assert_eq!(handle.run("on").await.unwrap(), completed("on"));
+        // Deleted, it leaves its fork whole.
+        runtime.delete(thread, BUDGET).await.unwrap();
+        assert!(runtime.stored(thread).await.is_err());
+        assert_eq!(fork.run("and on").await.unwrap(), completed("and on"));
+        wire_validity(&fork.history().await.unwrap()).unwrap();
+    });
     place.sound();
 }

@@ -503,6 +503,8 @@ pub fn descend(
 ///
 /// That is the start of the turn of its newest compaction that holds a replacement, if no turns were
 /// rolled back since, and of its newest turn's settings if they are older; else the first record.
+/// The items of the view are the same as of the whole history; its settings are those of a turn that
+/// was read, or none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ViewStart {
     compacted: bool,

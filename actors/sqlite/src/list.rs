@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use coppicer_actors::{
     Archived, EdgeStatus, Order, SortBy, StoredThread, ThreadPage, ThreadQuery, descend,
 };
-use coppicer_messages::{Epoch, Seq, ThreadConfig, ThreadDetails, ThreadId, ThreadStatus};
+use coppicer_messages::{
+    Epoch, Seq, StoreError, ThreadConfig, ThreadDetails, ThreadId, ThreadStatus,
+};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
@@ -77,27 +79,53 @@ pub(crate) fn list(connection: &Connection, query: &ThreadQuery) -> Result<Threa
     if let Some(key) = key {
         write!(sql, "{key} {direction}, ").expect("a text takes what is written");
     }
-    // One more than the page, to know whether there is another.
-    write!(sql, "t.id {direction} LIMIT {}", query.page() + 1)
-        .expect("a text takes what is written");
-    let mut look = connection.prepare(&sql)?;
-    let mut rows = look.query(params_from_iter(values))?;
-    let mut page = ThreadPage::default();
-    while let Some(row) = rows.next()? {
-        page.threads.extend(shown(row)?);
+    write!(sql, "t.id {direction} LIMIT ").expect("a text takes what is written");
+    let (size, mut most) = (query.page(), query.page() + 1);
+    if size == 0 {
+        return Ok(ThreadPage::default());
     }
-    if page.threads.len() > query.page() {
-        page.threads.truncate(query.page());
+    loop {
+        // One more than the page, to know whether there is another.
+        let mut look = connection.prepare(&format!("{sql}{most}"))?;
+        let mut rows = look.query(params_from_iter(values.clone()))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(shown(row)?);
+        }
+        let mut page = ThreadPage::default();
+        if found.len() < most {
+            page.threads = found.into_iter().flatten().map(|(thread, _)| thread).collect();
+            return Ok(page);
+        }
+        // A page ends with a thread whose row is sound: only that one says where it stands.
+        let is_sound = |row: &Option<(StoredThread, bool)>| row.as_ref().is_some_and(|row| row.1);
+        let last = match found[..most - 1].iter().rposition(is_sound) {
+            Some(last) if most == size + 1 => last,
+            Some(_) => found.iter().position(is_sound).unwrap_or(0),
+            None => {
+                most *= 2;
+                continue;
+            }
+        };
+        found.truncate(last + 1);
+        page.threads = found.into_iter().flatten().map(|(thread, _)| thread).collect();
         page.next = page.threads.last().map(|thread| query.cursor_of(thread));
+        let goes_on = |next| begin.is_none_or(|begin| query.compare(next, &begin).is_gt());
+        return match page.next {
+            Some(next) if !goes_on(&next) => {
+                let reason = "the index of the list is damaged; verify the store".to_owned();
+                Err(StoreError::Corrupt { thread: next.thread(), seq: Seq(0), reason }.into())
+            }
+            _ => Ok(page),
+        };
     }
-    Ok(page)
 }
 
-/// A thread as it is listed: a damaged one with its id, so that it takes no other along; none if not
-/// even that can be read.
-fn shown(row: &Row<'_>) -> Result<Option<StoredThread>, Fault> {
+/// A thread as it is listed, and whether its row is sound: a damaged one with its id, so that it takes
+/// no other along; none if not even that can be read.
+fn shown(row: &Row<'_>) -> Result<Option<(StoredThread, bool)>, Fault> {
     if row.get::<_, bool>(HOLDS_AT)? {
-        return Ok(Some(thread_of(row)?.stored));
+        return Ok(Some((thread_of(row)?.stored, true)));
     }
     let Ok(id) = id_at(row, 0) else { return Ok(None) };
     let mut thread = match thread_of(row) {
@@ -105,7 +133,7 @@ fn shown(row: &Row<'_>) -> Result<Option<StoredThread>, Fault> {
         Err(_) => unreadable(id),
     };
     thread.status = ThreadStatus::Damaged(DAMAGED_ROW.to_owned());
-    Ok(Some(thread))
+    Ok(Some((thread, false)))
 }
 
 /// A thread of which only the id is known.

@@ -6,7 +6,9 @@ mod support;
 
 use std::sync::Arc;
 
-use coppicer_actors::{Base, Batch, NewThread, StoreHealth, ThreadQuery, ThreadStore};
+use coppicer_actors::{
+    Base, Batch, NewThread, Order, SortBy, StoreHealth, ThreadQuery, ThreadStore,
+};
 use coppicer_messages::{Outcome, Seq, StoreError, SubmissionState, ThreadStatus};
 use coppicer_sqlite::{Finding, SqliteStore};
 use parking_lot::Mutex;
@@ -171,4 +173,46 @@ async fn a_damaged_base_takes_its_forks_reading_along_and_nothing_else() {
     let batch = Batch { status: Some(ThreadStatus::Running), ..Batch::default() };
     let fence = acquire(&store, 4).await.unwrap().fence;
     append(&store, fence, 4, batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_with_damaged_rows_in_it_ends_and_has_every_sound_thread() {
+    // Where a page ends with a damaged row, that row does not say where the next page begins.
+    for (column, value) in
+        [("created_ms", "0"), ("created_ms", "99"), ("cwd", "'x'"), ("depth", "-1")]
+    {
+        let (_folder, path) = place();
+        let store = SqliteStore::open(&path).unwrap();
+        for n in 1..=9 {
+            root(&store, n).await;
+        }
+        store.close();
+        for pk in [2, 5, 6, 9] {
+            harm(&path, &format!("UPDATE thread SET {column} = {value} WHERE pk = {pk}"));
+        }
+        let store = SqliteStore::open(&path).unwrap();
+        for (sort, order) in [
+            (SortBy::Id, Order::Ascending),
+            (SortBy::Created, Order::Ascending),
+            (SortBy::Created, Order::Descending),
+            (SortBy::Updated, Order::Descending),
+        ] {
+            for size in 1..=10 {
+                let (mut seen, mut after) = (std::collections::BTreeSet::new(), None);
+                for pages in 0.. {
+                    assert!(pages < 30, "{column} {value} {sort:?} {order:?} in pages of {size}");
+                    let query = ThreadQuery::all().sorted(sort, order).take(size).after(after);
+                    let page = store.list(query).await.unwrap();
+                    seen.extend(page.threads.iter().map(|thread| thread.id));
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                for n in [1, 3, 4, 7, 8] {
+                    assert!(seen.contains(&id(n)), "{n}: {column} {value} {sort:?} in {size}");
+                }
+            }
+        }
+    }
 }

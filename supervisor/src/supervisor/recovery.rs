@@ -116,7 +116,9 @@ impl SupervisorState {
         }
         match result {
             Ok(threads) => {
-                self.recovery.pages = if threads.is_empty() { Pages::Over } else { Pages::More };
+                // A store whose index is damaged may go back: then there is no end to it.
+                let goes_on = threads.last().is_some_and(|last| self.recovery.after < Some(*last));
+                self.recovery.pages = if goes_on { Pages::More } else { Pages::Over };
                 self.recovery.after = threads.last().copied().or(self.recovery.after);
                 for thread in threads {
                     if self.table.get(thread).is_none() {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use coppicer::faulty::StoreOp;
@@ -13,26 +13,10 @@ use coppicer::{
     MessagePhase, NewRecord, NewThread, OpenContext, Reads, ThreadId, ThreadStore, TurnContext,
     TurnInput, TurnOutput, model_view, read_session, resolve_history,
 };
+use coppicer_actors::session_files;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-
-fn session_files() -> Vec<PathBuf> {
-    fn below(folder: &Path, files: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
-                files.push(path);
-            }
-        }
-    }
-    let mut files = Vec::new();
-    below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sessions"), &mut files);
-    files.sort();
-    files
-}
 
 async fn stored(history: &History) -> (MemoryStore, ThreadId) {
     let (store, thread) = (MemoryStore::new(), ThreadId::from_parts(1, [1; 10]));
@@ -60,7 +44,8 @@ async fn check(history: &History, label: &str) -> u64 {
 #[tokio::test]
 async fn a_part_of_every_recorded_session_shows_a_model_what_the_whole_shows_at_every_cut() {
     let mut shortened = 0;
-    for path in session_files() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sessions");
+    for path in session_files(folder).unwrap() {
         let file = read_session(&path).unwrap();
         let history = resolve_history(&file, None).unwrap();
         let label = path.display().to_string();

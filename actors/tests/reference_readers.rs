@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use coppicer_actors::{
     Envelope, ForkOptions, History, Line, MarkerKind, SessionMeta, ThreadSpawn, TokenCounts,
-    close_turn, plan_fork, read_session, read_session_from, resolve_history, write_flattened,
+    close_turn, plan_fork, read_session, read_session_from, resolve_history, session_files,
+    write_flattened,
 };
 use coppicer_messages::{
     AbortReason, ForkPoint, MessagePhase, NewRecord, RecordClass, ThreadId, ToolKind,
@@ -46,19 +47,8 @@ const NULLABLE: [&str; 5] = [
 const OURS: [&str; 1] = ["cause"];
 
 fn sessions() -> Vec<PathBuf> {
-    fn below(folder: &Path, files: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
-                files.push(path);
-            }
-        }
-    }
-    let mut files = Vec::new();
-    below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/sessions"), &mut files);
-    files
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/sessions");
+    session_files(folder).unwrap()
 }
 
 fn json_type(value: &Value) -> &'static str {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use coppicer_actors::{
     ForkOptions, History, Kept, MarkerKind, RecordedOutcome, SessionFile, SessionMeta, classify,
     close_turn, items_validity, model_view, plan_fork, read_session, read_session_from,
-    recorded_turns, resolve_history, turn_state, wire_validity, write_flattened, write_history,
+    recorded_turns, resolve_history, session_files, turn_state, wire_validity, write_flattened,
+    write_history,
 };
 use coppicer_messages::{AbortReason, ForkPoint, ForkRefusal, RecordClass, Seq, TurnRef};
 use serde_json::Value;
@@ -21,19 +22,7 @@ fn manifest(folder: &Path) -> Value {
 }
 
 fn all_files() -> Vec<PathBuf> {
-    fn below(folder: &Path, files: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
-                files.push(path);
-            }
-        }
-    }
-    let mut files = Vec::new();
-    below(&sessions(), &mut files);
-    files.sort();
+    let files = session_files(sessions()).unwrap();
     assert_eq!(files.len(), 69);
     files
 }

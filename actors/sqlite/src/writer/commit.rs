@@ -202,10 +202,9 @@ impl Committer {
             if suspect {
                 // A failed flush may have lost pages that reading still shows: the log is read from
                 // its beginning, since nobody has the file open, and all of it is written again.
-                let (busy, ..) =
-                    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-                    })?;
+                let busy: i64 =
+                    connection
+                        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
                 if busy != 0 {
                     return Err(refused("another process reads the store"));
                 }

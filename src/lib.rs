@@ -68,17 +68,19 @@ pub use coppicer_actors::{
     wire_validity, write_flattened, write_history,
 };
 pub use coppicer_messages::{
-    AbortReason, Accepted, AgentPath, ArchiveError, Asker, Backoff, CallId, Change, CloseError,
-    CloseOrder, CloseReport, CloseScope, CodecError, ControlError, Deadline, DeleteError, Delivery,
-    Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, Fact,
-    ForkPoint, ForkRefusal, GitDetails, GitPatch, IdError, InputPart, Interrupted, KnownSubmission,
-    LeaseKind, LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash,
-    OnSpent, Op, Origin, Outcome, OutcomeError, PatchError, PathError, Phase, Placement,
-    QuestionId, Raw, Record, RecordClass, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent,
-    Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, Submission, SubmissionId,
-    SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent,
-    ThreadId, ThreadPatch, ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput,
-    decode, encode, status_after,
+    AbortReason, Accepted, AfterPoison, AgentPath, Amounts, ArchiveError, Asker, AutoShutdown,
+    Backoff, Budget, CRASHES_KEPT_MAX, CallId, Change, Charge, Children, CloseError, CloseOrder,
+    CloseReport, CloseScope, CodecError, ControlError, CrashRecord, Deadline, DeleteError,
+    Delivery, Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION,
+    Fact, ForkPoint, ForkRefusal, GitDetails, GitPatch, IdError, InputPart, Interrupted,
+    KnownSubmission, LeaseKind, Ledger, LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase,
+    NewRecord, Now, OnCrash, OnSpent, Op, Origin, Outcome, OutcomeError, ParentClose, PatchError,
+    PathError, Phase, Placement, Poison, QuestionId, Raw, Record, RecordClass, Restart,
+    RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin, SpawnThread,
+    StatusFact, StoreError, Strategy, Submission, SubmissionId, SubmissionState, SubmitError,
+    TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch,
+    ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput, decode, encode,
+    status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{

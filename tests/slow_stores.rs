@@ -64,6 +64,18 @@ impl ThreadStore for Custom {
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         self.0.mem.submission(thread, id, done);
     }
+    fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        self.0.mem.charge(charges, done);
+    }
+
+    fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
+        self.0.mem.crashes(thread)
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.0.mem.count()
+    }
+
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
         async move {
             let found = self.0.mem.thread(thread).await;

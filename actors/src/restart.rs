@@ -21,6 +21,8 @@ pub enum Decision {
     Park,
     /// It ends.
     Close,
+    /// It is its parent's affair.
+    Escalate,
 }
 
 /// The crashes of one child within its window. Siblings never share one.
@@ -44,6 +46,7 @@ impl RestartTracker {
         if self.recent.len() >= limit.count as usize {
             return match policy.on_spent {
                 OnSpent::Close => Decision::Close,
+                OnSpent::Escalate => Decision::Escalate,
                 _ => Decision::Park,
             };
         }

@@ -3,8 +3,10 @@
 //! Data only: nothing here reads a clock, starts a task, or touches a file. The other crates of
 //! Coppicer speak in these words; hosts use them through the facade crate `coppicer`.
 
+mod budget;
 mod close;
 mod codec;
+mod crash;
 mod deadline;
 mod details;
 mod event;
@@ -24,8 +26,10 @@ mod status;
 mod supervisor_msg;
 mod thread_msg;
 
+pub use budget::{Amounts, Budget, Charge, Ledger};
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
+pub use crash::{AfterPoison, CRASHES_KEPT_MAX, CrashRecord, Poison};
 pub use deadline::Deadline;
 pub use details::{Change, GitDetails, GitPatch, ThreadDetails, ThreadPatch};
 pub use event::{
@@ -46,7 +50,10 @@ pub use refusal::{
     SpawnError, StoreError, SubmitError, TapError,
 };
 pub use reply::{Answer, NoAnswer, Reply};
-pub use restart::{Backoff, OnSpent, Restart, RestartLimit, RestartPolicy};
+pub use restart::{
+    AutoShutdown, Backoff, Children, OnSpent, ParentClose, Restart, RestartLimit, RestartPolicy,
+    Strategy,
+};
 pub use spawn::{OnCrash, Origin, Placement, SpawnThread, ThreadConfig};
 pub use status::{Phase, StatusFact, ThreadStatus, status_after};
 pub use supervisor_msg::{Asker, SupervisorMsg, SupervisorTick};

@@ -49,6 +49,59 @@ pub enum OnSpent {
     Park,
     /// The thread is closed.
     Close,
+    /// It is its parent's affair: that one crashes of it, and what is below comes back with it. A
+    /// root is parked.
+    Escalate,
+}
+
+/// Which siblings come back with a child that crashed. Those that go down with it do so in the
+/// reverse of their start order, come back in it, and none of their restart budgets is charged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// None.
+    #[default]
+    OneForOne,
+    /// Those that were started after it.
+    RestForOne,
+    /// All.
+    OneForAll,
+}
+
+/// Whether a thread closes when its significant children have ended by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdown {
+    /// No.
+    #[default]
+    Never,
+    /// With the first of them.
+    Any,
+    /// With the last of them.
+    All,
+}
+
+/// How a thread supervises its children.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Children {
+    /// Who comes back with one that crashed.
+    pub strategy: Strategy,
+    /// Whether the thread closes with its significant children.
+    pub auto_shutdown: AutoShutdown,
+}
+
+/// What becomes of a thread when its parent is closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentClose {
+    /// It is closed first.
+    #[default]
+    Close,
+    /// It lives on, below the nearest thread above that does not close, or as a root. Closing
+    /// everything closes it too.
+    Detach,
 }
 
 /// What follows a crash of one thread. Siblings never share a budget.

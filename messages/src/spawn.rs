@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ForkPoint, RestartPolicy, Submission, ThreadId};
+use crate::{
+    Budget, Children, ForkPoint, ParentClose, Poison, RestartPolicy, Submission, ThreadId,
+};
 
 /// Where a thread comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,6 +144,16 @@ pub struct ThreadConfig {
     pub on_crash: OnCrash,
     /// Whether the engine runs on OS threads of its own, where blocking it harms nobody else.
     pub placement: Placement,
+    /// When a turn that crashes is not tried again.
+    pub poison: Poison,
+    /// How it supervises its children.
+    pub children: Children,
+    /// Whether its end counts for its parent's [`AutoShutdown`](crate::AutoShutdown).
+    pub significant: bool,
+    /// What becomes of it when its parent is closed.
+    pub on_parent_close: ParentClose,
+    /// What it and all below it may use: carved from its parent's.
+    pub budget: Option<Budget>,
 }
 
 impl ThreadConfig {
@@ -149,6 +161,41 @@ impl ThreadConfig {
     #[must_use]
     pub const fn with_restart(mut self, restart: RestartPolicy) -> Self {
         self.restart = restart;
+        self
+    }
+
+    /// The default with a budget.
+    #[must_use]
+    pub const fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// The default with another way to supervise its children.
+    #[must_use]
+    pub const fn with_children(mut self, children: Children) -> Self {
+        self.children = children;
+        self
+    }
+
+    /// The default, significant for its parent's [`AutoShutdown`](crate::AutoShutdown).
+    #[must_use]
+    pub const fn significant(mut self) -> Self {
+        self.significant = true;
+        self
+    }
+
+    /// The default with another fate when its parent is closed.
+    #[must_use]
+    pub const fn with_on_parent_close(mut self, fate: ParentClose) -> Self {
+        self.on_parent_close = fate;
+        self
+    }
+
+    /// The default with another rule for turns that crash again and again.
+    #[must_use]
+    pub const fn with_poison(mut self, poison: Poison) -> Self {
+        self.poison = poison;
         self
     }
 

@@ -156,6 +156,7 @@ mod tests {
             created_ms: 0,
             updated_ms: 0,
             archived_ms: None,
+            ledger: None,
         }
     }
 

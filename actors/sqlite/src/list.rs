@@ -153,6 +153,7 @@ fn unreadable(id: ThreadId) -> StoredThread {
         epoch: Epoch(0),
         created_ms: 0,
         updated_ms: 0,
+        ledger: None,
         archived_ms: None,
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
         created_ms: unsigned(row, 8)?,
         updated_ms: unsigned(row, 26)?,
         archived_ms,
+        ledger: None,
     };
     Ok(ThreadRow {
         pk: row.get(30)?,

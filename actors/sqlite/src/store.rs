@@ -9,7 +9,8 @@ use coppicer_actors::{
     StoredThread, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
-    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
+    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
+    ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -150,6 +151,18 @@ impl ThreadStore for SqliteStore {
             return self.writer.ask(Request::Mail { thread, done });
         }
         self.tell(done, move |connection| mail(connection, thread));
+    }
+
+    fn charge(&self, _charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        done.tell(Err(StoreError::Unsupported { operation: "charge" }));
+    }
+
+    fn crashes(&self, _thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
+        futures::future::ready(Err(StoreError::Unsupported { operation: "crashes" })).boxed()
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        futures::future::ready(Err(StoreError::Unsupported { operation: "count" })).boxed()
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
+    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
+    ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -159,6 +160,18 @@ impl ThreadStore for FaultyStore {
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
         self.inner.mail(thread, done);
+    }
+
+    fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        self.inner.charge(charges, done);
+    }
+
+    fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
+        self.inner.crashes(thread)
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.count()
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

@@ -1,11 +1,11 @@
 //! A store in memory: for tests, and for threads that need not outlive the process.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 
 use coppicer_messages::{
-    Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, Seq, StoreError, SubmissionId,
-    SubmissionState, ThreadId, ThreadPatch, ThreadStatus,
+    CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord,
+    Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -33,6 +33,9 @@ struct Row {
     mail: Vec<Mail>,
     mail_had: HashSet<MailId>,
     children: BTreeSet<ThreadId>,
+    crashes: VecDeque<CrashRecord>,
+    /// What its making changed in ledgers of others.
+    charged: Vec<Charge>,
 }
 
 struct SubmissionRow {
@@ -98,12 +101,14 @@ fn create(
     if let Some(parent) = new.parent.and_then(|parent| rows.get_mut(&parent)) {
         parent.children.insert(thread);
     }
+    charge(rows, &new.charges);
     let stored = StoredThread {
         id: thread,
         parent: new.parent.map(|parent| (parent, EdgeStatus::Open)),
         base: new.base,
         depth: new.depth,
         path: new.path,
+        ledger: new.config.budget.map(Ledger::new),
         config: new.config,
         status: new.status,
         rollout_path: new.rollout_path,
@@ -120,6 +125,7 @@ fn create(
         thread: stored.clone(),
         open: Vec::new(),
         mail: Vec::new(),
+        crashes: Vec::new(),
     };
     let row = Row {
         thread: stored,
@@ -130,6 +136,8 @@ fn create(
         mail: Vec::new(),
         mail_had: HashSet::new(),
         children: BTreeSet::new(),
+        crashes: VecDeque::new(),
+        charged: new.charges,
     };
     rows.insert(thread, row);
     Ok(acquired)
@@ -159,7 +167,19 @@ fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
         thread: row.thread.clone(),
         open: open.into_iter().map(|(_, open)| open).collect(),
         mail: row.mail.clone(),
+        crashes: row.crashes.iter().cloned().collect(),
     })
+}
+
+/// Changes ledgers; those that there are.
+fn charge(rows: &mut Rows, charges: &[Charge]) -> Vec<Option<Ledger>> {
+    for charge in charges {
+        if let Some(ledger) = rows.get_mut(&charge.to).and_then(|row| row.thread.ledger.as_mut()) {
+            ledger.apply(charge);
+        }
+    }
+    let after = |charge: &Charge| rows.get(&charge.to).and_then(|row| row.thread.ledger);
+    charges.iter().map(after).collect()
 }
 
 fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<Seq, StoreError> {
@@ -213,7 +233,11 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     if batch.settled {
         row.thread.settled = row.thread.head;
     }
+    row.crashes.extend(batch.crashes);
+    let too_many = row.crashes.len().saturating_sub(CRASHES_KEPT_MAX);
+    row.crashes.drain(..too_many);
     let head = row.thread.head;
+    charge(rows, &batch.charges);
     for out in batch.mail {
         if let Some(reader) = rows.get_mut(&out.to)
             && reader.mail_had.insert(out.mail.id.clone())
@@ -233,7 +257,11 @@ fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
     match rows.get(&thread) {
         None => Ok(()),
         Some(row) if row.thread.epoch != epoch => Err(StoreError::Fenced { thread }),
-        Some(_) => delete(rows, thread).map(drop),
+        Some(row) => {
+            let back: Vec<Charge> = row.charged.iter().map(|charge| charge.reversed()).collect();
+            charge(rows, &back);
+            delete(rows, thread).map(drop)
+        }
     }
 }
 
@@ -246,6 +274,7 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
             return Err(StoreError::BadParent { thread: child, parent, reason });
         }
         EdgeChange::Parent(parent, status) => Some((parent, status)),
+        EdgeChange::Root => None,
     };
     if let Some(row) = rows.get_mut(&child) {
         row.thread.parent = after;
@@ -339,6 +368,21 @@ impl ThreadStore for MemoryStore {
             None => Err(not_found(thread)),
         };
         done.tell(result);
+    }
+
+    fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        let ledgers = charge(&mut self.threads.lock(), &charges);
+        done.tell(Ok(ledgers));
+    }
+
+    fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
+        let found =
+            self.threads.lock().get(&thread).map(|row| row.crashes.iter().cloned().collect());
+        futures::future::ready(found.ok_or_else(|| not_found(thread))).boxed()
+    }
+
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        futures::future::ready(Ok(self.len() as u64)).boxed()
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

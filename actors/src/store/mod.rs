@@ -16,9 +16,9 @@ mod query;
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, Epoch, KnownSubmission, Mail, MailId, NewRecord, Raw, RecordClass, Seq, StoreError,
-    SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch,
-    ThreadStatus,
+    AgentPath, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord, Raw,
+    RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails,
+    ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,9 @@ pub struct NewThread {
     pub details: ThreadDetails,
     /// Whether its first records end at a boundary: no turn runs in them and no call is open.
     pub settled: bool,
+    /// What its making changes in the ledgers of threads above it: taken back if it is undone. Its
+    /// own ledger begins with the budget of its configuration.
+    pub charges: Vec<Charge>,
     /// When, in milliseconds since the Unix epoch.
     pub created_ms: u64,
 }
@@ -139,6 +142,7 @@ impl NewThread {
             rollout_path: None,
             details: ThreadDetails::default(),
             settled: false,
+            charges: Vec::new(),
             created_ms,
         }
     }
@@ -186,6 +190,8 @@ pub struct StoredThread {
     pub updated_ms: u64,
     /// Since when it is in the archive, in milliseconds since the Unix epoch.
     pub archived_ms: Option<u64>,
+    /// Its account, if it has a budget of its own.
+    pub ledger: Option<Ledger>,
 }
 
 impl StoredThread {
@@ -258,6 +264,11 @@ pub struct Batch {
     pub patch: Option<Box<ThreadPatch>>,
     /// When a turn of the thread began or ended with it, in milliseconds since the Unix epoch.
     pub updated_ms: Option<u64>,
+    /// Crashes to keep; the oldest of the thread go when there are more than
+    /// [`CRASHES_KEPT_MAX`](coppicer_messages::CRASHES_KEPT_MAX).
+    pub crashes: Vec<CrashRecord>,
+    /// Changes of ledgers, of this thread's and of others.
+    pub charges: Vec<Charge>,
     /// Whether nothing is open after it: no turn runs, and every call has its output. Writes nothing
     /// by itself.
     pub settled: bool,
@@ -274,6 +285,8 @@ impl Batch {
             && self.status.is_none()
             && self.patch.is_none()
             && self.updated_ms.is_none()
+            && self.crashes.is_empty()
+            && self.charges.is_empty()
     }
 }
 
@@ -288,6 +301,8 @@ pub struct Acquired {
     pub open: Vec<OpenSubmission>,
     /// Mail that was not read, in the order in which it came.
     pub mail: Vec<Mail>,
+    /// Crashes that are kept, oldest first.
+    pub crashes: Vec<CrashRecord>,
 }
 
 /// Durable threads.
@@ -342,6 +357,25 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// # Errors
     /// `NotFound`; `Unavailable`.
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>);
+
+    /// Changes ledgers, in one transaction. Unfenced. Answers the ledgers after it, in the order of
+    /// the charges; none where a thread has none.
+    ///
+    /// # Errors
+    /// `Unavailable`; `UnknownOutcome`.
+    fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>);
+
+    /// Crashes of a thread that are kept, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>>;
+
+    /// How many threads there are.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// The thread, without its records.
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>>;
@@ -476,6 +510,8 @@ pub enum EdgeChange {
     Status(EdgeStatus),
     /// Its parent and its status.
     Parent(ThreadId, EdgeStatus),
+    /// It has no parent any more: it is a root.
+    Root,
 }
 
 /// Breadth-first search over edges: by depth, then id, each thread once, cycles included.

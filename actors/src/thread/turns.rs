@@ -355,7 +355,7 @@ impl ThreadCore {
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
                 out.push(Effect::Arm { at: later(now, after), tick });
             }
-            Decision::Park => {
+            Decision::Park | Decision::Escalate => {
                 self.phase = Phase::Parked;
                 self.status = ThreadStatus::Parked;
                 let status = Some(ThreadStatus::Parked);

@@ -39,6 +39,8 @@ impl Writes {
         batch.states.extend(more.states);
         batch.mail.extend(more.mail);
         batch.mail_taken.extend(more.mail_taken);
+        batch.crashes.extend(more.crashes);
+        batch.charges.extend(more.charges);
         match (&mut batch.patch, more.patch) {
             (Some(patch), Some(later)) => patch.merge(*later),
             (None, later) => batch.patch = later,

@@ -143,7 +143,7 @@ impl SupervisorState {
                 let at = Deadline::after(now, after).instant();
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
             }
-            Decision::Park => {
+            Decision::Park | Decision::Escalate => {
                 entry.parking = true;
                 slot.set_door(Door::Parked);
                 self.show(&slot, ThreadStatus::Parked, Phase::Parked);

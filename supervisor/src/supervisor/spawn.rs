@@ -287,6 +287,7 @@ impl SupervisorState {
             rollout_path: None,
             details: ThreadDetails::default(),
             settled: planned.settled,
+            charges: Vec::new(),
             created_ms: self.now().at_ms,
         };
         new.details.preview = planned.preview;

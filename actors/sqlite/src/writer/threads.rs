@@ -78,7 +78,7 @@ pub(super) fn create(
     say_status(connection, pk, &new.status)?;
     let fence = Fence { thread, epoch: Epoch(1) };
     let stored = find_thread(connection, thread)?.stored;
-    Ok(Acquired { fence, thread: stored, open: Vec::new(), mail: Vec::new() })
+    Ok(Acquired { fence, thread: stored, open: Vec::new(), mail: Vec::new(), crashes: Vec::new() })
 }
 
 /// A run of records that a thread shares with another.
@@ -167,6 +167,7 @@ pub(super) fn acquire(connection: &Connection, thread: ThreadId) -> Result<Acqui
         fence: Fence { thread, epoch: row.stored.epoch },
         open: open_submissions(connection, &row)?,
         mail: unread(connection, &row)?,
+        crashes: Vec::new(),
         thread: row.stored,
     })
 }
@@ -264,6 +265,11 @@ pub(super) fn put_edge(
                  RETURNING pk",
             )?
             .query_row(params![child.to_string(), edge_text(status)], |row| row.get(0)),
+        EdgeChange::Root => connection
+            .prepare_cached(
+                "UPDATE thread SET parent = NULL, edge = NULL WHERE id = ?1 AND hidden = 0 RETURNING pk",
+            )?
+            .query_row(params![child.to_string()], |row| row.get(0)),
         EdgeChange::Parent(parent, status) => connection
             .prepare_cached(
                 "UPDATE thread SET parent = ?2, edge = ?3 WHERE id = ?1 AND hidden = 0 RETURNING pk",

@@ -193,6 +193,8 @@ cases! {
             status: Some(ThreadStatus::Shutdown),
             patch: Some(Box::new(ThreadPatch::default().with_name("never"))),
             updated_ms: Some(99),
+            crashes: Vec::new(),
+            charges: Vec::new(),
             settled: true,
         };
         assert!(append(&store, old, 1, everything()).await.is_err());

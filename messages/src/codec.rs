@@ -171,6 +171,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecErro
     }
 }
 
+/// How long the payload of a value would be. Writes nothing and allocates nothing. Of a value that has
+/// no payload, what there was of it up to that.
+pub(crate) fn encoded_bytes<T: Serialize>(value: &T) -> usize {
+    struct Count(usize);
+    impl Writer for Count {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+            self.0 += bytes.len();
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A value without a payload is counted as far as it goes.
+    let _ = bincode::serde::encode_into_writer(value, &mut count, config());
+    count.0
+}
+
 /// The one configuration of this crate's payloads. Its limit holds for decoding; when encoding,
 /// [`BoundedPayload`] keeps it.
 #[expect(clippy::disallowed_methods, reason = "the one place that sets the limit")]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::encoded_bytes;
+use crate::facts::{FactRow, facts};
 use crate::{
     AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Rung, Seq, SubmissionId, ThreadId,
     ThreadStatus, TurnId,
@@ -45,6 +47,12 @@ impl Event {
             fact,
         }
     }
+
+    /// About how much memory it takes, in bytes. Reads the whole fact: taps ask once for each event.
+    pub fn bytes(&self) -> usize {
+        let path = self.path.as_ref().map_or(0, |path| path.as_str().len());
+        size_of::<Self>() + path + encoded_bytes(&self.fact)
+    }
 }
 
 /// What happened.
@@ -57,29 +65,47 @@ pub enum Fact {
     Thread(ThreadEvent),
 }
 
+facts! {
 /// Facts of the supervisor. All are lifecycle facts, kept in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RuntimeEvent {
-    /// A thread was made, is durable, and has an actor.
+    /// A thread was made, is durable, and has an actor. The first fact of that actor.
+    #[fact(Runtime, lifecycle)]
     ThreadSpawned {
         /// How it came to be.
         origin: SpawnOrigin,
     },
+    /// What a thread is known by, behind each patch, and behind its spawn if it has any of it.
+    #[fact(Runtime, lifecycle)]
+    ThreadDescribed {
+        /// Its path. Other facts carry the one that it came up with.
+        path: Option<AgentPath>,
+        /// A name for people.
+        nickname: Option<String>,
+        /// Its role.
+        role: Option<String>,
+        /// Whether it is hidden from lists.
+        internal: bool,
+    },
     /// A spawn, resume or fork was refused.
+    #[fact(Runtime, lifecycle)]
     SpawnRefused {
         /// Why.
         reason: String,
     },
     /// A spawn, resume or fork missed its deadline, and what it had started was taken back.
+    #[fact(Runtime, lifecycle)]
     SpawnUndone,
     /// A thread's actor is gone.
+    #[fact(Runtime, lifecycle)]
     ThreadEnded {
         /// How.
         how: Ended,
     },
     /// A thread's actor comes back after a pause.
+    #[fact(Runtime, lifecycle)]
     RestartScheduled {
         /// The how-many-th of its window.
         restart: u32,
@@ -87,15 +113,19 @@ pub enum RuntimeEvent {
         after: Duration,
     },
     /// A thread's actor is back.
+    #[fact(Runtime, lifecycle)]
     ThreadRestarted,
     /// A thread's restarts are spent.
+    #[fact(Runtime, lifecycle)]
     ThreadParked,
     /// A close began, of one thread and what is below it, or of everything.
+    #[fact(Runtime, lifecycle)]
     CloseStarted {
         /// How many threads it covers.
         threads: usize,
     },
     /// A close answered.
+    #[fact(Runtime, lifecycle)]
     CloseEnded {
         /// Threads that ended.
         completed: usize,
@@ -103,24 +133,31 @@ pub enum RuntimeEvent {
         timed_out: usize,
     },
     /// A thread is in the archive: not listed with the others, and kept.
+    #[fact(Runtime, lifecycle)]
     ThreadArchived,
     /// A thread is out of the archive again.
+    #[fact(Runtime, lifecycle)]
     ThreadUnarchived,
     /// What is known of a thread was changed.
+    #[fact(Runtime, lifecycle)]
     ThreadPatched,
     /// A thread and what was below it are gone from the store.
+    #[fact(Runtime, lifecycle)]
     ThreadDeleted {
         /// How many threads.
         threads: u64,
     },
     /// The store cannot write: nothing is acknowledged until it can. What it has can be read.
+    #[fact(Runtime, lifecycle)]
     StoreAiling {
         /// Why.
         reason: String,
     },
     /// The store writes again.
+    #[fact(Runtime, lifecycle)]
     StoreRecovered,
     /// A thread that an earlier process left unfinished could not be brought up.
+    #[fact(Runtime, lifecycle)]
     RecoveryFailed {
         /// Why.
         reason: String,
@@ -128,7 +165,9 @@ pub enum RuntimeEvent {
         again: bool,
     },
     /// The runtime has ended. The last event of every tap.
+    #[fact(Runtime, lifecycle)]
     RuntimeEnded,
+}
 }
 
 /// How a thread came to have an actor.
@@ -180,12 +219,14 @@ pub enum Ended {
     },
 }
 
+facts! {
 /// Facts of one thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ThreadEvent {
-    /// Its status changed. Lifecycle.
+    /// Its status changed.
+    #[fact(Status, lifecycle)]
     StatusChanged {
         /// The how-many-th status of this runtime's view of the thread, from 1.
         status_seq: u64,
@@ -194,26 +235,30 @@ pub enum ThreadEvent {
         /// The phase.
         phase: Phase,
     },
-    /// A submission is durable. Lifecycle.
+    /// A submission is durable.
+    #[fact(Submission, lifecycle)]
     SubmissionAccepted {
         /// Which.
         submission: SubmissionId,
         /// The wire name of its op.
         op: String,
     },
-    /// A submission has its one outcome. Lifecycle.
+    /// A submission has its one outcome.
+    #[fact(Submission, lifecycle)]
     SubmissionEnded {
         /// Which.
         submission: SubmissionId,
         /// How.
         outcome: Outcome,
     },
-    /// A turn's start is durable. Lifecycle.
+    /// A turn's start is durable.
+    #[fact(Turn, lifecycle)]
     TurnStarted {
         /// Which attempt at its submission, from 1.
         attempt: u32,
     },
-    /// A turn is tried again after a passing error. Lifecycle.
+    /// A turn is tried again after a passing error.
+    #[fact(Turn, lifecycle)]
     TurnRetried {
         /// Which attempt comes next.
         attempt: u32,
@@ -222,7 +267,8 @@ pub enum ThreadEvent {
         /// What went wrong.
         error: String,
     },
-    /// A turn's end is durable. Lifecycle.
+    /// A turn's end is durable.
+    #[fact(Turn, lifecycle)]
     TurnEnded {
         /// How.
         outcome: Outcome,
@@ -231,69 +277,82 @@ pub enum ThreadEvent {
         /// How long it took.
         took: Duration,
     },
-    /// A turn's engine, or the thread's actor, panicked. Lifecycle.
+    /// A turn's engine, or the thread's actor, panicked.
+    #[fact(Crash, lifecycle)]
     Crashed {
         /// What it said.
         cause: String,
     },
-    /// No turn starts for a while after a crash. Lifecycle.
+    /// No turn starts for a while after a crash.
+    #[fact(Crash, lifecycle)]
     BackoffStarted {
         /// The how-many-th crash of its window.
         crash: u32,
         /// The pause.
         after: Duration,
     },
-    /// A turn's code would not stop and was fenced off. Lifecycle.
+    /// A turn's code would not stop and was fenced off.
+    #[fact(Turn, lifecycle)]
     TurnFenced,
     /// A record is durable.
+    #[fact(Record, ephemeral)]
     RecordAppended {
         /// Its place.
         seq: Seq,
         /// Its class.
         class: RecordClass,
     },
-    /// Input joined the running turn. Lifecycle.
+    /// Input joined the running turn.
+    #[fact(Submission, lifecycle)]
     Steered {
         /// Which.
         submission: SubmissionId,
     },
-    /// Mail is durable in this thread's mailbox. Lifecycle.
+    /// Mail is durable in this thread's mailbox.
+    #[fact(Mail, lifecycle)]
     MailReceived {
         /// Which.
         mail: MailId,
     },
     /// Mail was handed to a turn.
+    #[fact(Mail, ephemeral)]
     MailDelivered {
         /// Which.
         mail: MailId,
     },
-    /// The engine asks the host. Lifecycle.
+    /// The engine asks the host.
+    #[fact(Question, lifecycle)]
     QuestionAsked {
         /// Which.
         question: QuestionId,
         /// What.
         body: serde_json::Value,
     },
-    /// The host answered. Lifecycle.
+    /// The host answered.
+    #[fact(Question, lifecycle)]
     QuestionAnswered {
         /// Which.
         question: QuestionId,
     },
     /// Tokens were used.
+    #[fact(Usage, ephemeral)]
     UsageReported {
         /// How many.
         usage: Usage,
     },
-    /// A piece of text on its way. Ephemeral: never durable.
+    /// A piece of text on its way. Never durable.
+    #[fact(Delta, ephemeral)]
     Delta {
         /// The text.
         text: String,
     },
-    /// What the store found damaged. Lifecycle.
+    /// What the store found damaged.
+    #[fact(Damage, lifecycle)]
     DamageFound {
         /// Where and how.
         what: String,
     },
+}
 }
 
 /// Names one question of an engine within its thread.
@@ -338,45 +397,30 @@ impl Fact {
     /// Whether it is kept in the journal and can be read again from a cursor.
     pub const fn is_lifecycle(&self) -> bool {
         match self {
-            Self::Runtime(_) => true,
-            Self::Thread(event) => !matches!(
-                event,
-                ThreadEvent::RecordAppended { .. }
-                    | ThreadEvent::MailDelivered { .. }
-                    | ThreadEvent::UsageReported { .. }
-                    | ThreadEvent::Delta { .. }
-            ),
+            Self::Runtime(event) => event.is_lifecycle(),
+            Self::Thread(event) => event.is_lifecycle(),
         }
     }
 
     /// The kind, for filters.
     pub const fn kind(&self) -> EventKind {
         match self {
-            Self::Runtime(_) => EventKind::Runtime,
-            Self::Thread(event) => match event {
-                ThreadEvent::StatusChanged { .. } => EventKind::Status,
-                ThreadEvent::SubmissionAccepted { .. }
-                | ThreadEvent::SubmissionEnded { .. }
-                | ThreadEvent::Steered { .. } => EventKind::Submission,
-                ThreadEvent::TurnStarted { .. }
-                | ThreadEvent::TurnRetried { .. }
-                | ThreadEvent::TurnEnded { .. }
-                | ThreadEvent::TurnFenced => EventKind::Turn,
-                ThreadEvent::Crashed { .. } | ThreadEvent::BackoffStarted { .. } => {
-                    EventKind::Crash
-                }
-                ThreadEvent::RecordAppended { .. } => EventKind::Record,
-                ThreadEvent::MailReceived { .. } | ThreadEvent::MailDelivered { .. } => {
-                    EventKind::Mail
-                }
-                ThreadEvent::QuestionAsked { .. } | ThreadEvent::QuestionAnswered { .. } => {
-                    EventKind::Question
-                }
-                ThreadEvent::UsageReported { .. } => EventKind::Usage,
-                ThreadEvent::Delta { .. } => EventKind::Delta,
-                ThreadEvent::DamageFound { .. } => EventKind::Damage,
-            },
+            Self::Runtime(event) => event.kind(),
+            Self::Thread(event) => event.kind(),
         }
+    }
+
+    /// The name on the wire, such as `turn_ended`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Runtime(event) => event.name(),
+            Self::Thread(event) => event.name(),
+        }
+    }
+
+    /// The table of all facts: those of the runtime, then those of threads.
+    pub fn table() -> Vec<FactRow> {
+        [RuntimeEvent::table(), ThreadEvent::table()].concat()
     }
 }
 
@@ -410,6 +454,38 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Runtime,
+        Self::Status,
+        Self::Submission,
+        Self::Turn,
+        Self::Crash,
+        Self::Record,
+        Self::Mail,
+        Self::Question,
+        Self::Usage,
+        Self::Delta,
+        Self::Damage,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Status => "status",
+            Self::Submission => "submission",
+            Self::Turn => "turn",
+            Self::Crash => "crash",
+            Self::Record => "record",
+            Self::Mail => "mail",
+            Self::Question => "question",
+            Self::Usage => "usage",
+            Self::Delta => "delta",
+            Self::Damage => "damage",
+        }
+    }
+
     /// A bit of its own, for sets of kinds.
     pub const fn bit(self) -> u32 {
         1 << (self as u32)

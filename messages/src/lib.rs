@@ -10,6 +10,7 @@ mod crash;
 mod deadline;
 mod details;
 mod event;
+mod facts;
 mod fork;
 mod ids;
 mod lease;
@@ -35,6 +36,7 @@ pub use details::{Change, GitDetails, GitPatch, ThreadDetails, ThreadPatch};
 pub use event::{
     Ended, Event, EventKind, Fact, QuestionId, RuntimeEvent, SpawnOrigin, ThreadEvent, Usage,
 };
+pub use facts::{FactField, FactRow};
 pub use fork::{ForkPoint, ForkRefusal};
 pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
 pub use lease::{Lease, LeaseBook, LeaseKind};

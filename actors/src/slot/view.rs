@@ -1,6 +1,8 @@
 //! What a thread publishes of itself, read by anyone without a message.
 
-use coppicer_messages::{AgentPath, Epoch, Phase, ThreadId, ThreadStatus, TurnId, Usage};
+use coppicer_messages::{
+    AgentPath, Epoch, Phase, RuntimeEvent, ThreadId, ThreadStatus, TurnId, Usage,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Slot;
@@ -105,6 +107,26 @@ impl Slot {
                 view.status_seq += 1;
             }
             changed.then_some(view.status_seq)
+        })
+    }
+
+    /// What the thread is known by, if it is told behind its spawn.
+    pub fn description(&self) -> Option<RuntimeEvent> {
+        let path = self.about().path.as_ref();
+        let told = self.with_view(|view| {
+            let known = view.nickname.is_some() || view.role.is_some() || view.internal;
+            known || view.path.as_ref() != path
+        });
+        told.then(|| self.describe())
+    }
+
+    /// What the thread is known by.
+    pub fn describe(&self) -> RuntimeEvent {
+        self.with_view(|view| RuntimeEvent::ThreadDescribed {
+            path: view.path.clone(),
+            nickname: view.nickname.clone(),
+            role: view.role.clone(),
+            internal: view.internal,
         })
     }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     Accepted, AgentPath, Answer, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
-    Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+    RuntimeEvent, Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::Semaphore;
@@ -85,6 +85,8 @@ pub struct ThreadArgs {
     pub recovery: Vec<NewRecord>,
     /// What it comes up for.
     pub rise: Rise,
+    /// What its first fact is: that it is there. None of one that only ends.
+    pub told: Option<RuntimeEvent>,
 }
 
 /// What an incarnation comes up for.

@@ -74,7 +74,7 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, rise } = args;
+        let ThreadArgs { world, slot, acquired, recovery, rise, told } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -89,7 +89,14 @@ impl ThreadState {
             LetGo { thread: about.thread, uplink: world.turns.uplink.clone(), asleep: false };
         let head = acquired.thread.head;
         let open = restore(acquired.open);
-        slot.change_view(|view| view.epoch = acquired.fence.epoch);
+        let epoch = acquired.fence.epoch;
+        slot.change_view(|view| view.epoch = epoch);
+        // The first that is told of it: it has done nothing yet.
+        let description = told.as_ref().and_then(|_| slot.description());
+        for event in told.into_iter().chain(description) {
+            let fact = || Fact::Runtime(event);
+            world.turns.hub.publish(Some(slot.about()), epoch, None, EventKind::Runtime, fact);
+        }
         slot.attach(myself.clone(), open.len());
         Self {
             core,

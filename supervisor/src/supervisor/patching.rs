@@ -4,7 +4,7 @@
 use coppicer_actors::{Done, StoredThread, ThreadStore};
 use coppicer_messages::{
     AgentPath, Change, PatchError, Reply, RuntimeEvent, SpawnError, StoreError, SupervisorMsg,
-    ThreadId, ThreadPatch, ThreadStatus,
+    ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
 };
 
 use super::SupervisorState;
@@ -80,13 +80,16 @@ impl SupervisorState {
         let Some(Patching { thread, patch, reply, taken }) = self.patches.remove(&op) else {
             return;
         };
-        if let Err(error) = result {
-            let unknown = matches!(error, StoreError::UnknownOutcome { .. });
-            if let (Some((root, path)), false) = (&taken, unknown) {
-                self.table.free_path(*root, path, thread);
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => {
+                let unknown = matches!(error, StoreError::UnknownOutcome { .. });
+                if let (Some((root, path)), false) = (&taken, unknown) {
+                    self.table.free_path(*root, path, thread);
+                }
+                return reply.tell(Err(PatchError::Store(error)));
             }
-            return reply.tell(Err(PatchError::Store(error)));
-        }
+        };
         if let Some(entry) = self.table.get_mut(thread) {
             let (root, slot) = (entry.root, entry.slot.clone());
             let before = entry.path.clone();
@@ -97,8 +100,13 @@ impl SupervisorState {
             }
             slot.show_patch(&patch);
             self.publish(Some(&slot), RuntimeEvent::ThreadPatched);
+            self.publish(Some(&slot), slot.describe());
         } else {
             self.publish_of(thread, RuntimeEvent::ThreadPatched);
+            let StoredThread { path, config, .. } = stored;
+            let ThreadConfig { nickname, role, internal, .. } = config;
+            let described = RuntimeEvent::ThreadDescribed { path, nickname, role, internal };
+            self.publish_of(thread, described);
         }
         reply.tell(Ok(thread));
     }

@@ -200,7 +200,16 @@ impl SupervisorState {
                 Kind::Parking => Rise::ToSitParked,
                 _ => Rise::ToWork,
             },
+            told: match spawning.kind {
+                _ if ends => None, // it is not back: it only ends
+                Kind::Restart | Kind::Parking => Some(RuntimeEvent::ThreadRestarted),
+                Kind::Fresh | Kind::Wake => {
+                    Some(RuntimeEvent::ThreadSpawned { origin: spawning.origin })
+                }
+            },
         };
+        // Found by whoever is told of it.
+        self.directory.insert(slot);
         // Does not wait: `pre_start` only puts its state together.
         match start(args, self.cell_for(parent)) {
             Ok(incarnation) => {
@@ -218,16 +227,8 @@ impl SupervisorState {
                 return self.undo(spawning, &SpawnError::ParentGone { parent });
             }
         }
-        self.directory.insert(slot.clone());
-        if ends {
-            // It is not back: it only ends.
-            if let Some(entry) = self.table.get_mut(thread) {
-                entry.ends_only = true;
-            }
-        } else if matches!(spawning.kind, Kind::Restart | Kind::Parking) {
-            self.publish(Some(&slot), RuntimeEvent::ThreadRestarted);
-        } else {
-            self.publish(Some(&slot), RuntimeEvent::ThreadSpawned { origin: spawning.origin });
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.ends_only |= ends;
         }
         self.restart_children(thread);
         self.came_back(thread);

@@ -68,10 +68,12 @@ async fn one(store: &dyn ThreadStore, thread: ThreadId) -> Dump {
     let (done, mail) = Done::channel();
     store.mail(thread, done);
     add("mail", text(mail.await));
+    add("crashes", text(store.crashes(thread).await));
     dump
 }
 
 async fn lists(store: &dyn ThreadStore, dump: &mut Dump) {
+    dump.insert("count".to_owned(), text(store.count().await));
     let base = |archived| ThreadQuery::all().archived(archived);
     let queries = [
         ("by id", base(Archived::Any)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
 use coppicer::{
-    Done, EdgeStatus, History, StoreError, StoredThread, ThreadId, ThreadStore, open_calls,
-    recorded_turns, turn_state,
+    Budget, CrashRecord, Done, EdgeStatus, History, Ledger, StoreError, StoredThread, ThreadId,
+    ThreadStore, open_calls, recorded_turns, turn_state,
 };
 use serde::Serialize;
 
@@ -51,6 +51,11 @@ struct Shown {
     /// Mail that waits; not known of a store that is only read.
     #[serde(skip_serializing_if = "Option::is_none")]
     mail: Option<usize>,
+    /// Its account, if it has a budget of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Ledger>,
+    /// Its last crashes, oldest first.
+    crashes: Vec<CrashRecord>,
     /// The damage, if a record is damaged.
     damage: Option<String>,
 }
@@ -98,6 +103,8 @@ async fn look(store: &dyn ThreadStore, thread: &StoredThread) -> Result<Shown, S
         open_calls: calls_of(&history),
         has_work,
         mail: mail.await.ok().map(|mail| mail.len()),
+        ledger: thread.ledger,
+        crashes: store.crashes(id).await?,
         damage,
     })
 }
@@ -155,6 +162,13 @@ fn write_rows(
     let work = if shown.has_work { "waits for its next life" } else { "none" };
     row("work", Some(work.to_owned()))?;
     row("mail", shown.mail.map(|mail| format!("{mail} unread")))?;
+    row("budget", shown.ledger.map(|ledger| budget_text(&ledger)))?;
+    for crash in &shown.crashes {
+        row(
+            "crash",
+            Some(format!("{}, at record {}: {}", ago(crash.at_ms), crash.seq, crash.cause)),
+        )?;
+    }
     row("lives", Some(thread.epoch.to_string()))?;
     row("created", Some(ago(thread.created_ms)))?;
     row("updated", Some(ago(thread.updated_ms)))?;
@@ -163,6 +177,23 @@ fn write_rows(
     row("model", config.model.clone())?;
     row("source", config.source.clone())?;
     row("imported", thread.rollout_path.clone())
+}
+
+/// What is left of each thing that a budget limits.
+fn budget_text(ledger: &Ledger) -> String {
+    let Budget { tokens, cost_micros, wall_ms, spawns, .. } = ledger.rest();
+    let seconds = |ms: u64| ms as f64 / 1_000.0;
+    let left = [
+        tokens.zip(ledger.budget.tokens).map(|(left, of)| format!("{left} of {of} tokens")),
+        cost_micros
+            .zip(ledger.budget.cost_micros)
+            .map(|(left, of)| format!("{left} of {of} millionths of cost")),
+        wall_ms
+            .zip(ledger.budget.wall_ms)
+            .map(|(left, of)| format!("{} of {} seconds", seconds(left), seconds(of))),
+        spawns.zip(ledger.budget.spawns).map(|(left, of)| format!("{left} of {of} spawns")),
+    ];
+    format!("{} left", left.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn level(depth: u32) -> String {

@@ -1,15 +1,15 @@
 //! Writes a store of the present version with something of everything in it: a fixture for
 //! `tests/versions.rs`, which every later version must open.
 //!
-//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v2.db`
+//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v3.db`
 
 use coppicer_actors::{
     Acquired, Base, Batch, Done, EdgeChange, EdgeStatus, MailTo, NewSubmission, NewThread,
     ThreadStore, digest,
 };
 use coppicer_messages::{
-    Mail, MailId, NewRecord, Outcome, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig,
-    ThreadId, ThreadPatch, ThreadStatus,
+    Budget, Charge, CrashRecord, Mail, MailId, NewRecord, Outcome, Seq, StoreError, SubmissionId,
+    SubmissionState, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
 };
 use coppicer_sqlite::SqliteStore;
 
@@ -101,6 +101,28 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
     let (done, archived) = Done::channel();
     store.archive(id(3), Some(1_780_473_700_000), done);
     archived.await?;
+
+    let mut with_budget = NewThread::root(id(4), 1_780_473_600_004);
+    let mut budget = Budget::default();
+    budget.tokens = Some(1_000);
+    with_budget.config = ThreadConfig::default().with_budget(budget);
+    with_budget.parent = Some(id(1));
+    let mut spawn = Charge::to(id(1));
+    spawn.spent.spawns = 1;
+    with_budget.charges = vec![spawn];
+    let made = create(store, with_budget, records(&[meta])).await?;
+    let mut used = Charge::to(id(4));
+    used.spent.tokens = 250;
+    let crash = CrashRecord {
+        at_ms: 1_780_473_650_000,
+        epoch: made.fence.epoch,
+        turn: None,
+        seq: Seq(1),
+        place: 0,
+        cause: "boom".into(),
+    };
+    let batch = Batch { charges: vec![used], crashes: vec![crash], ..Batch::default() };
+    append(store, &made, 1, batch).await?;
     Ok(())
 }
 

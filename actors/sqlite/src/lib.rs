@@ -4,7 +4,7 @@
 //! nobody but the runtime that opened it writes. One thread writes it in group commits, each of them
 //! one fsync; what is acknowledged is on disk ([`Durability::Power`], the default). Forks share the
 //! records of their source. Every record has a checksum, and a damaged one takes only its own thread
-//! out of use. The sqlite3 shell can open the file: the views `threads`, `records` and `tree` are for
+//! out of use. The sqlite3 shell can open the file: the views `threads`, `records`, `budgets`, `crashes` and `tree` are for
 //! people.
 //!
 //! ```

@@ -14,7 +14,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use crate::error::Fault;
 use crate::rows::{
     DAMAGED_ROW, HOLDS_AT, THREAD_COLUMNS, THREAD_HOLDS, THREAD_TABLES, edge_text, id_at, signed,
-    thread_of,
+    thread_of, unsigned,
 };
 
 /// The page that a query asks for.
@@ -134,6 +134,12 @@ fn shown(row: &Row<'_>) -> Result<Option<(StoredThread, bool)>, Fault> {
     };
     thread.status = ThreadStatus::Damaged(DAMAGED_ROW.to_owned());
     Ok(Some((thread, false)))
+}
+
+/// How many threads there are: from the index of those that are not hidden.
+pub(crate) fn count(connection: &Connection) -> Result<u64, Fault> {
+    let mut look = connection.prepare_cached("SELECT count(*) FROM thread WHERE hidden = 0")?;
+    Ok(look.query_row([], |row| unsigned(row, 0))?)
 }
 
 /// A thread of which only the id is known.

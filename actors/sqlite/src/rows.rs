@@ -13,16 +13,19 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::error::Fault;
 use crate::seal;
 
-/// The columns that [`thread_of`] reads, of `thread t`, `state s` and `status_text n`.
+/// The columns that [`thread_of`] reads, of `thread t`, `state s`, `status_text n` and `account a`.
 pub(crate) const THREAD_COLUMNS: &str = "t.id, t.parent, t.edge, t.base, t.base_cut, t.depth, \
      t.path, t.rollout_path, t.created_ms, t.archived_ms, t.name, t.title, t.preview, t.git_sha, \
      t.git_branch, t.git_origin_url, t.cwd, t.model, t.source, t.thread_source, t.nickname, t.role, \
-     t.config, s.head, s.settled, s.epoch, s.updated_ms, s.status, n.text, t.damaged_seq, t.pk";
+     t.config, s.head, s.settled, s.epoch, s.updated_ms, s.status, n.text, t.damaged_seq, t.pk, a.ledger";
 
 /// Whether the rows that [`THREAD_COLUMNS`] are of are as they were sealed: the column behind them.
 pub(crate) static THREAD_HOLDS: LazyLock<String> = LazyLock::new(|| {
     let (thread, state) = (seal::THREAD.holds("t"), seal::STATE.holds("s"));
-    format!("{thread} AND {state} AND (n.thread IS NULL OR {})", seal::STATUS_TEXT.holds("n"))
+    let (text, account) = (seal::STATUS_TEXT.holds("n"), seal::ACCOUNT.holds("a"));
+    format!(
+        "{thread} AND {state} AND (n.thread IS NULL OR {text}) AND (a.thread IS NULL OR {account})"
+    )
 });
 
 static FIND: LazyLock<String> = LazyLock::new(|| {
@@ -33,8 +36,8 @@ static FIND: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The tables that [`THREAD_COLUMNS`] are of.
-pub(crate) const THREAD_TABLES: &str =
-    "thread t JOIN state s ON s.thread = t.pk LEFT JOIN status_text n ON n.thread = t.pk";
+pub(crate) const THREAD_TABLES: &str = "thread t JOIN state s ON s.thread = t.pk LEFT JOIN status_text n ON n.thread = t.pk \
+     LEFT JOIN account a ON a.thread = t.pk";
 
 /// A thread as the store has it, and what only the store knows of it.
 #[derive(Debug, Clone)]
@@ -127,7 +130,10 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
         created_ms: unsigned(row, 8)?,
         updated_ms: unsigned(row, 26)?,
         archived_ms,
-        ledger: None,
+        ledger: match row.get_ref(31)?.as_str_or_null()? {
+            None => None,
+            Some(text) => read(31, text, serde_json::from_str(text).ok()).map(Some)?,
+        },
     };
     Ok(ThreadRow {
         pk: row.get(30)?,
@@ -140,7 +146,7 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
 }
 
 /// Where [`THREAD_HOLDS`] stands behind the other columns.
-pub(crate) const HOLDS_AT: usize = 31;
+pub(crate) const HOLDS_AT: usize = 32;
 
 /// What is said of a thread of which something beside its records is damaged.
 pub(crate) const DAMAGED_ROW: &str =

@@ -76,8 +76,18 @@ pub(crate) const SUBMISSION: Sealed = Sealed {
 pub(crate) const MAIL: Sealed =
     Sealed { table: "mail", what: "mail", columns: &["pk", "reader", "id", "trigger", "body"] };
 
+pub(crate) const ACCOUNT: Sealed = Sealed {
+    table: "account",
+    what: "the account of a thread",
+    columns: &["thread", "ledger", "charged"],
+};
+
+pub(crate) const CRASH: Sealed =
+    Sealed { table: "crash", what: "a crash that is kept", columns: &["pk", "thread", "body"] };
+
 /// Every table whose rows are sealed.
-pub(crate) const ALL: [Sealed; 6] = [THREAD, STATE, STATUS_TEXT, LINEAGE, SUBMISSION, MAIL];
+pub(crate) const ALL: [Sealed; 8] =
+    [THREAD, STATE, STATUS_TEXT, LINEAGE, SUBMISSION, MAIL, ACCOUNT, CRASH];
 
 impl Sealed {
     /// The seal of a row of the table under this alias.

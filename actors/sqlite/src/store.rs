@@ -21,7 +21,7 @@ use crate::open::open;
 use crate::options::SqliteOptions;
 use crate::pool::Pool;
 use crate::verify::{Verification, verify};
-use crate::writer::{Request, Writer, mail, submission};
+use crate::writer::{Request, Writer, crashes, mail, submission};
 use crate::{list, reader, rows};
 
 /// Threads in one SQLite file.
@@ -153,16 +153,20 @@ impl ThreadStore for SqliteStore {
         self.tell(done, move |connection| mail(connection, thread));
     }
 
-    fn charge(&self, _charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
-        done.tell(Err(StoreError::Unsupported { operation: "charge" }));
+    fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        self.writer.ask(Request::Charge { charges, done });
     }
 
-    fn crashes(&self, _thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
-        futures::future::ready(Err(StoreError::Unsupported { operation: "crashes" })).boxed()
+    fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
+        self.read_with(move |connection| {
+            let pk = rows::find_thread(connection, thread)?.pk;
+            crashes(connection, thread, pk)
+        })
+        .boxed()
     }
 
     fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        futures::future::ready(Err(StoreError::Unsupported { operation: "count" })).boxed()
+        self.read_with(list::count).boxed()
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

@@ -83,7 +83,7 @@ impl fmt::Display for Finding {
 }
 
 /// What must be so of every thread, as a query for those of which it is not.
-const INVARIANTS: [(&str, &str); 8] = [
+const INVARIANTS: [(&str, &str); 9] = [
     (
         "it has no state",
         "SELECT t.id FROM thread t WHERE t.hidden = 0
@@ -121,6 +121,14 @@ const INVARIANTS: [(&str, &str); 8] = [
            WHERE t.hidden = 0 AND b.outcome IS NULL AND b.body IS NULL",
     ),
     (
+        "its ledger has less than nothing",
+        "SELECT t.id FROM thread t JOIN account a ON a.thread = t.pk WHERE t.hidden = 0 AND a.ledger IS NOT NULL
+           AND min(json_extract(a.ledger, '$.spent.tokens'), json_extract(a.ledger, '$.spent.cost_micros'),
+             json_extract(a.ledger, '$.spent.wall_ms'), json_extract(a.ledger, '$.spent.spawns'),
+             json_extract(a.ledger, '$.carved.tokens'), json_extract(a.ledger, '$.carved.cost_micros'),
+             json_extract(a.ledger, '$.carved.wall_ms'), json_extract(a.ledger, '$.carved.spawns')) < 0",
+    ),
+    (
         "it is settled past its head",
         "SELECT t.id FROM thread t JOIN state s ON s.thread = t.pk
            WHERE t.hidden = 0 AND s.settled > s.head",
@@ -128,7 +136,7 @@ const INVARIANTS: [(&str, &str); 8] = [
 ];
 
 /// What must not be left over.
-const STRAYS: [(&str, &str); 4] = [
+const STRAYS: [(&str, &str); 6] = [
     (
         "records of a thread that is not there",
         "SELECT count(*) FROM record r WHERE NOT EXISTS (SELECT 1 FROM thread t WHERE t.pk = r.thread)",
@@ -142,6 +150,16 @@ const STRAYS: [(&str, &str); 4] = [
         "submissions of threads that are not there",
         "SELECT count(*) FROM submission b WHERE NOT EXISTS
            (SELECT 1 FROM thread t WHERE t.pk = b.thread AND t.hidden = 0)",
+    ),
+    (
+        "accounts of threads that are not there",
+        "SELECT count(*) FROM account a WHERE NOT EXISTS
+           (SELECT 1 FROM thread t WHERE t.pk = a.thread AND t.hidden = 0)",
+    ),
+    (
+        "crashes of threads that are not there",
+        "SELECT count(*) FROM crash c WHERE NOT EXISTS
+           (SELECT 1 FROM thread t WHERE t.pk = c.thread AND t.hidden = 0)",
     ),
     (
         "mail to threads that are not there",

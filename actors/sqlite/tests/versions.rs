@@ -57,15 +57,16 @@ async fn a_file_of_every_version_is_brought_up_to_date_with_all_that_is_in_it() 
             );
         }
         let store = SqliteStore::open(&path).unwrap();
-        look(&store).await;
+        look(&store, was).await;
         store.close();
         assert_eq!(version(&path), newest, "{}", fixture.display());
         // And again, as a file of the newest version.
-        look(&SqliteStore::open(&path).unwrap()).await;
+        look(&SqliteStore::open(&path).unwrap(), was).await;
     }
 }
 
-async fn look(store: &SqliteStore) {
+/// `made`: the version that the file was made with.
+async fn look(store: &SqliteStore, made: i64) {
     let root = store.thread(id(1)).await.unwrap();
     assert_eq!((root.head, root.settled, root.epoch.0), (Seq(5), Seq(1), 1));
     assert_eq!(root.status, ThreadStatus::Running);
@@ -104,5 +105,15 @@ async fn look(store: &SqliteStore) {
     assert_eq!(fork.len(), 5);
     assert_eq!(fork.prefix(3), history.prefix(3));
     let page = store.list(ThreadQuery::new()).await.unwrap();
-    assert_eq!(page.threads.iter().map(|thread| thread.id).collect::<Vec<_>>(), [id(2), id(1)]);
+    let with_budget = (made >= 3).then(|| id(4));
+    let expected: Vec<ThreadId> = with_budget.into_iter().chain([id(2), id(1)]).collect();
+    assert_eq!(page.threads.iter().map(|thread| thread.id).collect::<Vec<_>>(), expected);
+    assert_eq!(root.ledger, None);
+    assert_eq!(store.crashes(id(1)).await.unwrap(), []);
+    if made >= 3 {
+        let ledger = store.thread(id(4)).await.unwrap().ledger.unwrap();
+        assert_eq!(ledger.rest().tokens, Some(750));
+        let crashes = store.crashes(id(4)).await.unwrap();
+        assert_eq!(crashes.iter().map(|crash| &*crash.cause).collect::<Vec<_>>(), ["boom"]);
+    }
 }

@@ -101,7 +101,6 @@ fn create(
     if let Some(parent) = new.parent.and_then(|parent| rows.get_mut(&parent)) {
         parent.children.insert(thread);
     }
-    charge(rows, &new.charges);
     let stored = StoredThread {
         id: thread,
         parent: new.parent.map(|parent| (parent, EdgeStatus::Open)),
@@ -120,13 +119,6 @@ fn create(
         updated_ms: new.created_ms,
         archived_ms: None,
     };
-    let acquired = Acquired {
-        fence: Fence { thread, epoch: Epoch(1) },
-        thread: stored.clone(),
-        open: Vec::new(),
-        mail: Vec::new(),
-        crashes: Vec::new(),
-    };
     let row = Row {
         thread: stored,
         history,
@@ -137,10 +129,18 @@ fn create(
         mail_had: HashSet::new(),
         children: BTreeSet::new(),
         crashes: VecDeque::new(),
-        charged: new.charges,
+        charged: new.charges.clone(),
     };
     rows.insert(thread, row);
-    Ok(acquired)
+    charge(rows, &new.charges);
+    let thread = rows[&thread].thread.clone();
+    Ok(Acquired {
+        fence: Fence { thread: thread.id, epoch: Epoch(1) },
+        thread,
+        open: Vec::new(),
+        mail: Vec::new(),
+        crashes: Vec::new(),
+    })
 }
 
 fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {

@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use coppicer::{
-    Acquired, Base, Batch, Change, Done, EdgeChange, EdgeStatus, Fence, Mail, MailId, MailTo,
-    NewRecord, NewSubmission, NewThread, Outcome, Raw, RecordClass, Seq, StoreError, SubmissionId,
-    SubmissionState, ThreadId, ThreadPatch, ThreadStatus, ThreadStore, TurnRef, digest,
+    Acquired, Amounts, Base, Batch, Budget, Change, Charge, CrashRecord, Done, EdgeChange,
+    EdgeStatus, Fence, Ledger, Mail, MailId, MailTo, NewRecord, NewSubmission, NewThread, Outcome,
+    Raw, RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch,
+    ThreadStatus, ThreadStore, TurnRef, digest,
 };
 use coppicer_reliability::dice::Dice;
 use futures::FutureExt;
@@ -22,6 +23,7 @@ pub(crate) enum Request {
     Patch(ThreadId, Box<ThreadPatch>),
     Archive(ThreadId, Option<u64>),
     Delete(ThreadId),
+    Charge(Vec<Charge>),
 }
 
 /// What was answered.
@@ -31,6 +33,7 @@ pub(crate) enum Answer {
     Head(Seq),
     Thread(Box<coppicer::StoredThread>),
     Count(u64),
+    Ledgers(Vec<Option<Ledger>>),
     Nothing,
 }
 
@@ -85,6 +88,11 @@ impl Request {
                 let (done, answer) = Done::channel();
                 store.delete(thread, done);
                 later(answer, Answer::Count)
+            }
+            Self::Charge(charges) => {
+                let (done, answer) = Done::channel();
+                store.charge(charges, done);
+                later(answer, Answer::Ledgers)
             }
         }
     }
@@ -153,9 +161,13 @@ impl Case {
                 Request::Create(Box::new(new), (0..count).map(|n| self.record(n, dice)).collect())
             }
             (Some(_), 0..4) => Request::Create(Box::new(NewThread::root(thread, 7)), Vec::new()),
-            (_, 0..66) => {
+            (_, 0..62) => {
                 self.asked = Some(at);
                 self.append(at, dice)
+            }
+            (_, 62..66) => {
+                let count = dice.below(3);
+                Request::Charge((0..count).map(|_| self.charge(dice)).collect())
             }
             (_, 66..72) => {
                 self.asked = Some(at);
@@ -163,10 +175,10 @@ impl Case {
             }
             (_, 72..80) => {
                 let status = if dice.chance(50) { EdgeStatus::Open } else { EdgeStatus::Closed };
-                let change = if dice.chance(70) {
-                    EdgeChange::Status(status)
-                } else {
-                    EdgeChange::Parent(self.mostly_there(dice), status)
+                let change = match dice.below(10) {
+                    0..7 => EdgeChange::Status(status),
+                    7 => EdgeChange::Root,
+                    _ => EdgeChange::Parent(self.mostly_there(dice), status),
                 };
                 Request::PutEdge(thread, change)
             }
@@ -208,6 +220,14 @@ impl Case {
         }
         new.settled = dice.chance(50);
         new.details.preview = dice.chance(50).then(|| format!("preview {}", self.number));
+        if dice.chance(50) {
+            let mut budget = Budget::default();
+            budget.tokens = Some(dice.below(100));
+            new.config.budget = Some(budget);
+        }
+        if dice.chance(40) {
+            new.charges.push(self.charge(dice));
+        }
         new.config.cwd = dice.chance(50).then(|| format!("/w/{}", dice.below(5)));
         new
     }
@@ -288,9 +308,40 @@ impl Case {
         if dice.chance(20) {
             batch.patch = Some(Box::new(self.patch(dice)));
         }
+        if dice.chance(20) {
+            batch.charges.push(self.charge(dice));
+        }
+        if dice.chance(20) {
+            let many = if dice.chance(20) { 20 } else { 1 };
+            batch.crashes = (0..many).map(|n| self.crash(n)).collect();
+        }
         batch.updated_ms = dice.chance(40).then_some(2_000 + self.number);
         batch.settled = dice.chance(40);
         Request::Append(fence, head, Box::new(batch))
+    }
+
+    /// Never less than nothing in a ledger: all amounts grow.
+    fn charge(&self, dice: &mut Dice) -> Charge {
+        let mut amount = Amounts::default();
+        (amount.tokens, amount.spawns) = (dice.below(5).cast_signed(), dice.below(2).cast_signed());
+        let mut charge = Charge::to(*dice.pick(&self.threads));
+        match dice.below(3) {
+            0 => charge.granted = amount,
+            1 => charge.carved = amount,
+            _ => charge.spent = amount,
+        }
+        charge
+    }
+
+    fn crash(&self, n: u64) -> CrashRecord {
+        CrashRecord {
+            at_ms: self.number,
+            epoch: coppicer::Epoch(1),
+            turn: None,
+            seq: Seq(n),
+            place: n,
+            cause: format!("boom {}", self.number),
+        }
     }
 
     fn patch(&self, dice: &mut Dice) -> ThreadPatch {

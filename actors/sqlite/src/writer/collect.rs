@@ -6,6 +6,7 @@ use coppicer_actors::Fence;
 use coppicer_messages::{StoreError, ThreadId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::accounts;
 use super::threads::seal_thread;
 use crate::error::Fault;
 use crate::list::descendants;
@@ -35,6 +36,7 @@ pub(super) fn undo_create(connection: &Connection, fence: Fence) -> Result<(), F
     if row.stored.epoch != fence.epoch {
         return Err(StoreError::Fenced { thread: fence.thread }.into());
     }
+    accounts::take_back(connection, row.pk)?;
     delete(connection, fence.thread).map(drop)
 }
 
@@ -47,6 +49,8 @@ fn remove(connection: &Connection, pk: i64) -> Result<(), Fault> {
         "DELETE FROM status_text WHERE thread = ?1",
         "DELETE FROM submission WHERE thread = ?1",
         "DELETE FROM mail WHERE reader = ?1",
+        "DELETE FROM account WHERE thread = ?1",
+        "DELETE FROM crash WHERE thread = ?1",
     ] {
         connection.prepare_cached(sql)?.execute([pk])?;
     }

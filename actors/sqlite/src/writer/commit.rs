@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::gates::Gates;
 use super::health::Health;
 use super::request::{Answer, Request, tell};
-use super::{collect, records, threads};
+use super::{accounts, collect, records, threads};
 use crate::error::{Fault, is_of_the_disk, may_have_lost_writes, says, unavailable};
 use crate::open::{Owner, connect_again};
 use crate::options::{Access, QUICK_CHECK_BYTES_MAX, SqliteOptions};
@@ -309,6 +309,7 @@ fn apply(
             Answer::Thread(Box::new(threads::archive(connection, *thread, *at_ms)?))
         }
         Request::Delete { thread, .. } => Answer::Count(collect::delete(connection, *thread)?),
+        Request::Charge { charges, .. } => Answer::Ledgers(accounts::charge(connection, charges)?),
         Request::Quarantine { thread, seq, reason, .. } => {
             Answer::Quarantined(threads::quarantine(connection, *thread, *seq, reason)?)
         }

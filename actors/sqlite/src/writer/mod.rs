@@ -5,6 +5,7 @@
 //! commit that fails is never tried again on the same connection: its requests have an unknown
 //! outcome, the connection is made anew and what is in the file is checked.
 
+mod accounts;
 mod collect;
 mod commit;
 mod gates;
@@ -28,6 +29,7 @@ use coppicer_messages::StoreError;
 use crate::open::{Opened, Owner};
 use crate::options::SqliteOptions;
 use crate::pool::Pool;
+pub(crate) use accounts::crashes;
 use commit::Committer;
 pub(crate) use health::Health;
 pub(crate) use request::Request;

@@ -4,6 +4,7 @@ use coppicer_actors::{Batch, Fence};
 use coppicer_messages::{NewRecord, RecordClass, Seq, StoreError, SubmissionState, ThreadStatus};
 use rusqlite::{Connection, params};
 
+use super::accounts::{charge, keep_crashes};
 use super::gates::{Gate, Gates};
 use super::threads::{Share, apply_patch};
 use crate::class::{Code, checksum, encode};
@@ -63,6 +64,8 @@ pub(super) fn append(
     if let Some(patch) = &batch.patch {
         apply_patch(connection, &mut find_thread(connection, thread)?, patch)?;
     }
+    keep_crashes(connection, pk, &batch.crashes)?;
+    charge(connection, &batch.charges)?;
     mail(connection, pk, batch)?;
     Ok(after)
 }

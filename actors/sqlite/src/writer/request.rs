@@ -2,7 +2,8 @@
 
 use coppicer_actors::{Acquired, Batch, Done, EdgeChange, Fence, NewThread, StoredThread};
 use coppicer_messages::{
-    KnownSubmission, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
+    Charge, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId,
+    ThreadPatch,
 };
 
 /// One request.
@@ -54,6 +55,10 @@ pub(crate) enum Request {
         thread: ThreadId,
         done: Done<u64>,
     },
+    Charge {
+        charges: Vec<Charge>,
+        done: Done<Vec<Option<Ledger>>>,
+    },
     /// A reader found a damaged record.
     Quarantine {
         thread: ThreadId,
@@ -96,12 +101,16 @@ impl Request {
             Self::Mail { done, .. } => done.tell(Err(error)),
             Self::Patch { done, .. } | Self::Archive { done, .. } => done.tell(Err(error)),
             Self::Delete { done, .. } => done.tell(Err(error)),
+            Self::Charge { done, .. } => done.tell(Err(error)),
         }
     }
 
     /// The thread that it is about.
     pub(crate) fn thread(&self) -> ThreadId {
         match self {
+            Self::Charge { charges, .. } => {
+                charges.first().map_or(ThreadId::from_parts(0, [0; 10]), |charge| charge.to)
+            }
             Self::Create { thread, .. } => thread.id,
             Self::Append { fence, .. } | Self::UndoCreate { fence, .. } => fence.thread,
             Self::PutEdge { child, .. } => *child,
@@ -135,6 +144,7 @@ pub(crate) enum Answer {
     Mail(Vec<Mail>),
     Thread(Box<StoredThread>),
     Count(u64),
+    Ledgers(Vec<Option<Ledger>>),
     /// Whether it was not in quarantine before.
     Quarantined(bool),
 }
@@ -158,6 +168,7 @@ pub(crate) fn tell(request: Request, answer: Result<Answer, StoreError>) {
             done.tell(Ok(*thread));
         }
         (Request::Delete { done, .. }, Answer::Count(count)) => done.tell(Ok(count)),
+        (Request::Charge { done, .. }, Answer::Ledgers(ledgers)) => done.tell(Ok(ledgers)),
         (request, _) => {
             tracing::error!("a request of the store had an answer of another kind");
             request.refuse(StoreError::UnknownOutcome { reason: "a fault in the store".into() });

@@ -10,6 +10,7 @@ use coppicer_messages::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::accounts;
 use super::records::{check_records, copy_records, insert_records, say_status};
 use crate::error::Fault;
 use crate::options::SqliteOptions;
@@ -60,6 +61,7 @@ pub(super) fn create(
                 .execute(params![pk, ord, share.src, signed(share.lo), signed(share.hi)])?;
         }
     }
+    accounts::open(connection, pk, &new.config, &new.charges)?;
     insert_records(connection, pk, head, records)?;
     head = head.plus(records.len() as u64);
     let settled = if new.settled { head } else { Seq(0) };
@@ -167,7 +169,7 @@ pub(super) fn acquire(connection: &Connection, thread: ThreadId) -> Result<Acqui
         fence: Fence { thread, epoch: row.stored.epoch },
         open: open_submissions(connection, &row)?,
         mail: unread(connection, &row)?,
-        crashes: Vec::new(),
+        crashes: accounts::crashes(connection, thread, row.pk)?,
         thread: row.stored,
     })
 }

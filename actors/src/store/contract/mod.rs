@@ -42,6 +42,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
         lists::CASES,
         forks::CASES,
         keeping::CASES,
+        accounts::CASES,
     ];
     rooms.into_iter().flatten().copied()
 }
@@ -54,6 +55,7 @@ macro_rules! cases {
     };
 }
 
+mod accounts;
 mod edges;
 mod forks;
 mod keeping;

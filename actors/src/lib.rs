@@ -18,13 +18,13 @@ mod thread;
 mod turn;
 
 pub use clock::{Clock, IdSource};
-#[doc(hidden)]
-pub use engine::TurnWorld;
 pub use engine::{
     EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext, Reads,
     ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
     TurnStopped, Wait, Waited,
 };
+#[doc(hidden)]
+pub use engine::{TurnWorld, wait_for};
 pub use handle::{SubmitOptions, ThreadHandle};
 #[doc(hidden)]
 pub use handle::{check as check_submission, not_woken, slot_or_wake};

@@ -3,6 +3,7 @@
 //!
 //! Hosts use it through the facade crate `coppicer`.
 
+mod agents;
 mod audit;
 mod directory;
 mod keeping;

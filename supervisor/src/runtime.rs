@@ -549,6 +549,10 @@ impl Runtime {
         self.inner.shared.uplink.send(msg)
     }
 
+    pub(crate) fn turns(&self) -> &TurnWorld {
+        &self.inner.turns
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
     }

@@ -12,8 +12,6 @@ use coppicer_messages::{
     TurnItem, Usage,
 };
 
-use tokio::time::Instant;
-
 use super::Item;
 use super::link::{TurnLink, TurnWorld};
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
@@ -25,27 +23,6 @@ use crate::store::{Done, EdgeStatus};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the turn was stopped")]
 pub struct TurnStopped;
-
-/// What a wait for sub-agents waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The first of them to end what it does.
-    Any,
-    /// All of them.
-    All,
-}
-
-/// A thread that is waited for: its slot, or what it counts as without one.
-type WaitedFor = (ThreadId, Result<Arc<Slot>, ThreadStatus>);
-
-/// What became of a wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waited {
-    /// Those that had ended what they did, with their status. A thread that is not loaded counts.
-    pub ended: Vec<(ThreadId, ThreadStatus)>,
-    /// Whether the deadline came first.
-    pub timed_out: bool,
-}
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
 ///
@@ -336,70 +313,6 @@ impl TurnContext {
         self.send(to, Op::AgentMessage { from, content: content.into(), trigger }).await
     }
 
-    /// Waits until threads have ended what they do, or until `budget` is over. Event-driven: a
-    /// thread that had ended before counts at once, and so does one that is not loaded.
-    ///
-    /// # Errors
-    /// The turn was stopped.
-    pub async fn wait(
-        &self,
-        threads: &[ThreadId],
-        how: Wait,
-        budget: Duration,
-    ) -> Result<Waited, TurnStopped> {
-        let until = self.world.clock.deadline(budget).instant();
-        let mut slots: Vec<WaitedFor> = Vec::new();
-        for &thread in threads {
-            let slot = match (self.world.find)(thread) {
-                Some(slot) => Ok(slot),
-                None => Err(self.stored_status(thread, until).await),
-            };
-            slots.push((thread, slot));
-        }
-        let ended = |slots: &[WaitedFor]| -> Vec<(ThreadId, ThreadStatus)> {
-            slots
-                .iter()
-                .filter_map(|(thread, slot)| match slot {
-                    Err(status) => Some((*thread, status.clone())),
-                    Ok(slot) => {
-                        let waiting = slot.depth() > 0;
-                        slot.with_view(|view| {
-                            let idle = !waiting && view.status.is_final() && view.turn.is_none();
-                            idle.then(|| (*thread, view.status.clone()))
-                        })
-                    }
-                })
-                .collect()
-        };
-        let enough = |done: usize| match how {
-            Wait::Any => done > 0 || slots.is_empty(),
-            Wait::All => done == slots.len(),
-        };
-        let waiting = async {
-            loop {
-                let changes: futures::stream::FuturesUnordered<_> = slots
-                    .iter()
-                    .filter_map(|(_, slot)| slot.as_ref().ok())
-                    .map(|slot| slot.changed())
-                    .collect();
-                let mut changes = Box::pin(changes);
-                // Registered before looking, so that no change falls in between.
-                let _registered = futures::poll!(futures::StreamExt::next(&mut changes));
-                let done = ended(&slots);
-                if enough(done.len()) {
-                    return done;
-                }
-                futures::StreamExt::next(&mut changes).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = waiting => Ok(Waited { ended: done, timed_out: false }),
-            () = tokio::time::sleep_until(until) => Ok(Waited { ended: ended(&slots), timed_out: true }),
-            () = self.link.cancel.cancelled() => Err(TurnStopped),
-        }
-    }
-
     /// Closes a sub-agent of this thread and all below it, within `budget`.
     ///
     /// # Errors
@@ -424,18 +337,6 @@ impl TurnContext {
             return Err(CloseError::RuntimeEnded);
         }
         answer.wait().await
-    }
-
-    /// What a thread without a slot counts as, for a wait: one that sleeps has ended what it did;
-    /// what is closed is not found.
-    async fn stored_status(&self, thread: ThreadId, until: Instant) -> ThreadStatus {
-        match tokio::time::timeout_at(until, self.world.store.thread(thread)).await {
-            Ok(Ok(stored)) if stored.status.is_final() => match stored.status {
-                ThreadStatus::Shutdown => ThreadStatus::NotFound,
-                status => status,
-            },
-            Ok(_) | Err(_) => ThreadStatus::NotFound,
-        }
     }
 
     /// Whether a thread without a slot is below this one, and belongs to its tree.

@@ -4,6 +4,7 @@ mod context;
 mod link;
 mod replay;
 mod scripted;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use futures::future::BoxFuture;
 
 use crate::history::History;
 
-pub use context::{EmitError, HistoryError, TurnContext, TurnStopped, Wait, Waited};
+pub use context::{EmitError, HistoryError, TurnContext, TurnStopped};
 pub(crate) use link::TurnLink;
 #[doc(hidden)]
 pub use link::TurnWorld;
 pub use replay::ReplayEngine;
 pub use scripted::{Gate, Script, ScriptedEngine, Step};
+#[doc(hidden)]
+pub use wait::wait_for;
+pub use wait::{Wait, Waited};
 
 /// Runs the turns of threads: a model loop, an external agent process, a script.
 pub trait Engine: Send + Sync + 'static {

@@ -58,7 +58,10 @@ pub use store::{
 pub use store::{contract, faulty};
 #[doc(hidden)]
 pub use taps::About;
-pub use taps::{Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions};
+pub use taps::{
+    Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions, ThreadTree, TreeChange,
+    TreeRow, TreeSnapshot,
+};
 #[doc(hidden)]
 pub use thread::{
     Incarnation, Rise, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start,

@@ -48,10 +48,20 @@ impl Event {
         }
     }
 
-    /// About how much memory it takes, in bytes. Reads the whole fact: taps ask once for each event.
+    /// About how much memory it takes, in bytes. May read the whole fact: taps ask once for each event.
     pub fn bytes(&self) -> usize {
-        let path = self.path.as_ref().map_or(0, |path| path.as_str().len());
-        size_of::<Self>() + path + encoded_bytes(&self.fact)
+        let fact = match &self.fact {
+            // What there are many of is small, or says how long it is.
+            Fact::Thread(ThreadEvent::Delta { text }) => text.len(),
+            Fact::Thread(
+                ThreadEvent::RecordAppended { .. }
+                | ThreadEvent::UsageReported { .. }
+                | ThreadEvent::TurnStarted { .. }
+                | ThreadEvent::SubmissionAccepted { .. },
+            ) => 0,
+            fact => encoded_bytes(fact),
+        };
+        size_of::<Self>() + fact
     }
 }
 

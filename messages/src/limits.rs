@@ -90,8 +90,16 @@ limits! {
         "Subscriptions at once. Each costs its ring and a push per event.";
     tap_events_max: usize = 4_096, "events",
         "Events that wait in one tap. The oldest go first, and the gap is in the stream.";
+    tap_bytes_max: usize = 8 << 20, "bytes",
+        "Size of the events that wait in one tap. The oldest go first; taps share the events.";
     journal_events_max: usize = 65_536, "events",
         "Lifecycle events that a cursor can go back to.";
+    journal_bytes_max: usize = 64 << 20, "bytes",
+        "Size of the lifecycle events that a cursor can go back to. The oldest go first.";
+    recording_bytes_max: usize = 256 << 20, "bytes",
+        "Size at which a recorder puts its file aside and begins another.";
+    recording_files_max: usize = 4, "files",
+        "Files of one recording that are kept, the newest among them.";
     call_timeout: Duration = Duration::from_secs(30), "time",
         "Wait for an answer where the caller names no deadline.";
     interrupt_grace: Duration = Duration::from_millis(100), "time",

@@ -1,15 +1,18 @@
 //! Which events a tap wants.
 
+use std::num::NonZeroU32;
+
 use coppicer_messages::{Event, EventKind, ThreadId};
 
 use crate::lineage::Lineage;
 
-/// Which events a tap wants. Each condition narrows it.
+/// Which events a tap wants. Each condition narrows it. Evaluated where an event is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TapFilter {
-    pub(super) kinds: u32,
+    kinds: u32,
     lifecycle_only: bool,
     scope: Scope,
+    pub(super) delta_sample: NonZeroU32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,20 +22,28 @@ enum Scope {
     Subtree(ThreadId),
 }
 
+/// Kinds without a lifecycle fact: the bulk of all events.
+pub(super) const BULK: u32 =
+    EventKind::Record.bit() | EventKind::Usage.bit() | EventKind::Delta.bit();
+
 impl TapFilter {
+    const fn scoped(scope: Scope) -> Self {
+        Self { kinds: u32::MAX, lifecycle_only: false, scope, delta_sample: NonZeroU32::MIN }
+    }
+
     /// Everything.
     pub const fn all() -> Self {
-        Self { kinds: u32::MAX, lifecycle_only: false, scope: Scope::All }
+        Self::scoped(Scope::All)
     }
 
     /// Facts of one thread.
     pub const fn thread(thread: ThreadId) -> Self {
-        Self { kinds: u32::MAX, lifecycle_only: false, scope: Scope::Thread(thread) }
+        Self::scoped(Scope::Thread(thread))
     }
 
     /// Facts of a thread and of all below it, those spawned later included.
     pub const fn subtree(root: ThreadId) -> Self {
-        Self { kinds: u32::MAX, lifecycle_only: false, scope: Scope::Subtree(root) }
+        Self::scoped(Scope::Subtree(root))
     }
 
     /// Only facts of these kinds.
@@ -49,19 +60,55 @@ impl TapFilter {
         self
     }
 
+    /// Of the deltas that pass otherwise only the first, and every `every`-th after it. The others
+    /// count as filtered.
+    #[must_use]
+    pub const fn sample_deltas(mut self, every: NonZeroU32) -> Self {
+        self.delta_sample = every;
+        self
+    }
+
+    /// The kinds that may pass.
+    pub(super) const fn wanted(&self) -> u32 {
+        if self.lifecycle_only { self.kinds & !BULK } else { self.kinds }
+    }
+
+    /// Whether an event passes, sampling aside.
     pub(super) fn passes(&self, event: &Event, lineage: &Lineage) -> bool {
         self.kinds & event.fact.kind().bit() != 0
             && (!self.lifecycle_only || event.fact.is_lifecycle())
-            && match self.scope {
-                Scope::All => true,
-                Scope::Thread(thread) => event.thread == Some(thread),
-                Scope::Subtree(root) => event.thread == Some(root) || lineage.contains(root),
+            && match event.thread {
+                Some(thread) => self.covers(thread, lineage),
+                None => self.scope == Scope::All,
             }
+    }
+
+    /// Whether it is about this thread, whatever else it asks.
+    pub(super) fn covers(&self, thread: ThreadId, lineage: &Lineage) -> bool {
+        match self.scope {
+            Scope::All => true,
+            Scope::Thread(wanted) => thread == wanted,
+            Scope::Subtree(root) => thread == root || lineage.contains(root),
+        }
     }
 }
 
 impl Default for TapFilter {
     fn default() -> Self {
         Self::all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppicer_messages::Fact;
+
+    use super::*;
+
+    #[test]
+    fn no_kind_of_the_bulk_has_a_lifecycle_fact() {
+        for row in Fact::table() {
+            assert!(!row.lifecycle || row.kind.bit() & BULK == 0, "{row:?}");
+        }
     }
 }

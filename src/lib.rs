@@ -27,7 +27,8 @@
 //! | send, steer, interrupt, answer | [`ThreadHandle`], [`Op`], [`Delivery`], [`SubmitError`] |
 //! | let agents work with agents | [`TurnContext::spawn`], [`TurnContext::wait`], [`TurnContext::mail`] |
 //! | decide what follows a crash | [`RestartPolicy`], [`OnCrash`] |
-//! | watch | [`Runtime::tap`], [`Event`], [`ThreadView`], [`Runtime::audit`] |
+//! | watch | [`Runtime::tap`], [`Event`], [`ThreadTree`], [`ThreadView`], [`Runtime::audit`] |
+//! | record, log, count, be called | [`Recorder`], [`Recording`], [`log_events`], [`Hooks`]; `count_events` (feature `metrics`) |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
 //! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
 //! | keep threads on disk | `SqliteStore` (feature `sqlite`), [`RuntimeBuilder::store`] |
@@ -36,7 +37,7 @@
 //! | know every bound | [`Limits`] |
 //!
 //! Features: `cli` (default) is the `coppicer` command; hosts depend with `default-features = false`.
-//! `sqlite` adds `SqliteStore`, the embedded durable store (part of `cli`). `testing` adds `World`, the fixture that our own tests use.
+//! `metrics` adds `count_events`. `sqlite` adds `SqliteStore`, the embedded durable store (part of `cli`). `testing` adds `World`, the fixture that our own tests use.
 
 // The example of the README is compiled and run as a test.
 #[cfg(doctest)]
@@ -59,13 +60,14 @@ pub use coppicer_actors::{
     RestartTracker, RolloutLine, RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine,
     SessionFile, SessionMeta, SessionSet, SessionSource, SortBy, Step, StoreHealth, StoreWatch,
     StoredThread, SubmitOptions, Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions,
-    ThreadCursor, ThreadHandle, ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadView,
-    TokenCounts, Turn, TurnContext, TurnInput, TurnKind, TurnOutput, TurnState, TurnStopped,
-    ViewItem, ViewStart, Wait, Waited, before_nth_user_message, classify, classify_item,
-    close_open_calls, close_turn, descend, digest, fork_turn_positions, is_settled, items_validity,
-    model_view, open_calls, plan_fork, preview_of, read_session, read_session_from, record_of,
-    recorded_turns, resolve_history, text_of, turn_state, user_positions, user_turns, view_start,
-    wire_validity, write_flattened, write_history,
+    ThreadCursor, ThreadHandle, ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadTree,
+    ThreadView, TokenCounts, TreeChange, TreeRow, TreeSnapshot, Turn, TurnContext, TurnInput,
+    TurnKind, TurnOutput, TurnState, TurnStopped, ViewItem, ViewStart, Wait, Waited,
+    before_nth_user_message, classify, classify_item, close_open_calls, close_turn, descend,
+    digest, fork_turn_positions, is_settled, items_validity, model_view, open_calls, plan_fork,
+    preview_of, read_session, read_session_from, record_of, recorded_turns, resolve_history,
+    text_of, turn_state, user_positions, user_turns, view_start, wire_validity, write_flattened,
+    write_history,
 };
 pub use coppicer_messages::{
     AbortReason, Accepted, AfterPoison, AgentPath, Amounts, ArchiveError, Asker, AutoShutdown,
@@ -87,6 +89,9 @@ pub use coppicer_sqlite::{
     Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,
 };
 pub use coppicer_supervisor::{
-    Audit, ImportThread, LeaseOwner, LeaseRow, Recover, Resumed, Runtime, RuntimeBuilder,
-    StartError,
+    Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, RecordError,
+    RecordOptions, Recorded, Recorder, Recording, Recover, Resumed, Runtime, RuntimeBuilder,
+    StartError, Terminal, log_events, recording_files,
 };
+#[cfg(feature = "metrics")]
+pub use coppicer_supervisor::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};

@@ -14,6 +14,7 @@ mod out;
 mod run;
 mod show;
 mod store;
+mod tap;
 mod text;
 mod threads;
 mod tree;
@@ -53,6 +54,7 @@ enum Command {
     History(history::Args),
     Fork(fork::Args),
     Diff(diff::Args),
+    Tap(tap::Args),
 }
 
 /// Why a command ended early. The text is all that the user sees.
@@ -82,6 +84,10 @@ enum Failure {
     },
     #[error("cannot start the runtime")]
     Start(#[source] coppicer::StartError),
+    #[error(transparent)]
+    Tap(coppicer::TapError),
+    #[error(transparent)]
+    Recording(coppicer::RecordError),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }
@@ -123,6 +129,7 @@ pub(crate) fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Tap(args) => tap::run(&args),
     };
     match ended {
         Ok(Verdict::Well) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt::Write as _;
 
 /// Whether a character would steer a terminal, or turn the direction of what follows.
 fn steers(c: char) -> bool {
@@ -25,6 +26,26 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// The text with what would steer a terminal as `\uXXXX`, as JSON has it: in a JSON text it means the
+/// same.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| steers(c) || c == '\n' || c == '\t') {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) || c == '\n' || c == '\t' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// The text in one line, as it can be printed.
@@ -106,6 +127,19 @@ mod tests {
         assert_eq!(printable("x\u{202e}y\u{2066}z\u{200f}"), "xyz");
         assert_eq!(one_line(" a\n b\t\u{1b}c "), "a b c");
         assert!(matches!(printable("plain\n\täöü 木"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_escaped_means_the_same_in_json() {
+        let hostile = "a\u{1b}[31m\u{7f}\u{9b}b\u{202e}c\u{e0041}\u{2028}ä木\n\t\"";
+        let json = serde_json::to_string(hostile).unwrap();
+        let line = escaped(&json);
+        assert!(
+            !line.contains(steers) && line.contains("\\u202e") && line.contains("ä木"),
+            "{line}"
+        );
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), hostile);
+        assert_eq!(escaped("a\nb"), "a\\u000ab");
     }
 
     #[test]

@@ -8,10 +8,17 @@ mod audit;
 mod directory;
 mod keeping;
 mod runtime;
+mod sinks;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
 pub use runtime::{ImportThread, Resumed, Runtime, RuntimeBuilder, StartError};
+pub use sinks::{
+    Attention, HookCounts, Hooks, RecordError, RecordOptions, Recorded, Recorder, Recording,
+    Terminal, log_events, recording_files,
+};
+#[cfg(feature = "metrics")]
+pub use sinks::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};
 pub use supervisor::Recover;

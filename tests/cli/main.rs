@@ -12,3 +12,4 @@ mod opening;
 mod run;
 mod store;
 mod support;
+mod tap;

@@ -20,6 +20,7 @@ use super::load::{Loaded, load};
 use super::lot::Lot;
 use super::memory::resident_bytes;
 use super::progress::Progress;
+use super::record::{self, Recording};
 use super::report::{Continued, Memory, Report};
 use super::verify::{state_of, verify};
 use crate::cli::{Failure, say, text};
@@ -35,6 +36,7 @@ pub(super) struct Driven {
 
 pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     let started = Instant::now();
+    let recorder = args.record.as_deref().map(record::open).transpose()?;
     // A task of its own, so that the signal is caught from the start.
     let interrupt = tokio::spawn(interrupted()).map(drop).boxed().shared();
     let file = if args.memory { None } else { Some(Arc::new(args.store.open_or_make()?)) };
@@ -80,6 +82,7 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
         .start()
         .await
         .map_err(Failure::Start)?;
+    let recording = recorder.map(|recorder| record::start(&runtime, recorder)).transpose()?;
     let mut up: BTreeSet<ThreadId> = BTreeSet::new();
     let handles = resume(&runtime, &places, &mut report).await;
     up.extend(handles.iter().map(ThreadHandle::id));
@@ -107,7 +110,7 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     report.threads = up.len();
     report.restarts = runtime.list().iter().map(|view| view.crashes).sum();
     progress.phase("closing");
-    close(&runtime, args.deadline, &mut report).await;
+    close(&runtime, args.deadline, recording, &mut report).await;
     progress.finish();
     // What did not come up is told as a failure, and has nothing to be judged by.
     jobs.retain(|thread, _| up.contains(thread));
@@ -241,7 +244,12 @@ fn each(
     Some(Memory { threads: count, spawned_bytes: share(spawned?)?, idle_bytes: share(idle?)? })
 }
 
-async fn close(runtime: &Runtime, deadline: Duration, report: &mut Report) {
+async fn close(
+    runtime: &Runtime,
+    deadline: Duration,
+    recording: Option<Recording>,
+    report: &mut Report,
+) {
     let started = Instant::now();
     match runtime.shutdown(deadline).await {
         Ok(CloseReport { threads, timed_out, submit_failed, .. }) => {
@@ -257,6 +265,9 @@ async fn close(runtime: &Runtime, deadline: Duration, report: &mut Report) {
         }
     }
     report.shutdown_ms = started.elapsed().as_millis() as u64;
+    if let Some(recording) = recording {
+        recording.finish(report).await;
+    }
     let audit = runtime.audit().await;
     let drift = audit.drift.iter().map(|(kind, by)| format!("{kind:?} drifts by {by}"));
     let held = audit.live.iter().map(|row| {

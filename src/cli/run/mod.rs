@@ -12,6 +12,7 @@ mod lot;
 mod memory;
 mod problem;
 mod progress;
+mod record;
 mod report;
 mod verify;
 
@@ -72,6 +73,10 @@ pub(super) struct Args {
     /// How long the shutdown may take: 500ms, 10s, 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     deadline: Duration,
+    /// Record every event of the run in this file, for `coppicer tap --replay FILE`. A recording that is
+    /// there already goes on; past 256 MiB it is put aside as FILE.1.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print the report as one JSON object, and no progress.
     #[arg(long)]
     json: bool,

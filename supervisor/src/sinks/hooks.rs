@@ -1,0 +1,430 @@
+//! What a host wants to be called for: threads that are over, and what needs somebody's attention.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coppicer_actors::{
+    Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
+};
+use coppicer_messages::{
+    Event, EventKind, Fact, Limits, Phase, RuntimeEvent, TapError, ThreadEvent, ThreadId, TurnId,
+};
+use tokio::time::Instant;
+
+use crate::Runtime;
+
+/// A thread that is over: closed, undone, deleted, fenced off or damaged. It takes nothing more in this
+/// life; a closed one can be resumed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Terminal {
+    /// The thread as it was last shown.
+    pub row: Arc<TreeRow>,
+}
+
+/// What needs somebody's attention. Told once when it begins; again when it comes back.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Attention {
+    /// Of a running turn nothing was told for [`Hooks::stuck_after`].
+    Stuck {
+        /// Which thread.
+        thread: ThreadId,
+        /// Which turn.
+        turn: Option<TurnId>,
+        /// For how long.
+        silent: Duration,
+    },
+    /// The restarts of a thread are spent. It can be read, forked, closed and revived.
+    Parked {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// The engine of a thread asks its host.
+    Asked {
+        /// Which.
+        thread: ThreadId,
+    },
+    /// A record of a thread is damaged.
+    Damaged {
+        /// Which.
+        thread: ThreadId,
+        /// Where and how.
+        what: String,
+    },
+    /// Nine tenths of a limit are used.
+    NearLimit {
+        /// Its name.
+        limit: &'static str,
+        /// How much of it is used.
+        used: u64,
+        /// Its value.
+        value: u64,
+    },
+    /// The store cannot write, such as on a full disk: nothing is acknowledged until it can.
+    StoreAiling {
+        /// Why.
+        reason: String,
+    },
+    /// The store writes again.
+    StoreRecovered,
+    /// The hooks were too slow, and events were lost. No end of a thread is missed.
+    Lagged {
+        /// How many events.
+        count: u64,
+    },
+}
+
+/// How often the hooks were called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookCounts {
+    /// Calls for threads that are over.
+    pub terminal: u64,
+    /// Calls for attention.
+    pub attention: u64,
+    /// Of these, calls that panicked.
+    pub panics: u64,
+}
+
+type Hook<T> = Box<dyn FnMut(T) + Send>;
+
+/// Calls a host's closures, from one task of its own. A closure that takes long delays only the others:
+/// the events wait in the hooks' own bounded tap. One that panics is logged, and called again the next
+/// time.
+#[must_use = "hooks do nothing until they are run"]
+pub struct Hooks {
+    on_terminal: Option<Hook<Terminal>>,
+    on_attention: Option<Hook<Attention>>,
+    stuck_after: Duration,
+    counts: HookCounts,
+}
+
+impl Hooks {
+    /// No hooks.
+    pub const fn new() -> Self {
+        Self {
+            on_terminal: None,
+            on_attention: None,
+            stuck_after: Duration::from_secs(5 * 60),
+            counts: HookCounts { terminal: 0, attention: 0, panics: 0 },
+        }
+    }
+
+    /// Called once for each life of a thread that is over.
+    pub fn on_terminal(mut self, hook: impl FnMut(Terminal) + Send + 'static) -> Self {
+        self.on_terminal = Some(Box::new(hook));
+        self
+    }
+
+    /// Called when something needs attention.
+    pub fn on_attention(mut self, hook: impl FnMut(Attention) + Send + 'static) -> Self {
+        self.on_attention = Some(Box::new(hook));
+        self
+    }
+
+    /// How long nothing may be told of a running turn; 5 minutes if not said. Records, usage and
+    /// lifecycle facts count, deltas do not.
+    pub const fn stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = time;
+        self
+    }
+
+    /// Runs until the runtime has ended and everything was told. Threads that are there already are
+    /// followed too.
+    ///
+    /// # Errors
+    /// There is no room for a tap, or the runtime has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the hooks.
+    pub async fn run(mut self, runtime: &Runtime) -> Result<HookCounts, TapError> {
+        let limits = runtime.limits().clone();
+        let mut tap = open(runtime)?;
+        let mut watch = Watch::new(self.stuck_after, &limits);
+        loop {
+            let due = watch.next_due();
+            let item = tokio::select! {
+                biased;
+                item = tap.next() => item,
+                () = sleep_until(due) => {
+                    self.tell(watch.look(Instant::now()));
+                    continue;
+                }
+            };
+            let now = Instant::now();
+            match item {
+                None => {
+                    self.tell(watch.end());
+                    return Ok(self.counts);
+                }
+                Some(TapItem::Snapshot(snapshot)) => self.tell(watch.begin(&snapshot, now)),
+                Some(TapItem::Event(event)) => self.tell(watch.event(&event, now)),
+                Some(TapItem::Lagged { count, .. }) => {
+                    self.tell(vec![Told::Attention(Attention::Lagged { count })]);
+                    // What the gap hid is in what the tree is now.
+                    match open(runtime) {
+                        Ok(again) => tap = again,
+                        Err(TapError::RuntimeEnded) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, told: Vec<Told>) {
+        for told in told {
+            let called = match told {
+                Told::Terminal(terminal) => {
+                    self.counts.terminal += 1;
+                    call(self.on_terminal.as_mut(), terminal)
+                }
+                Told::Attention(attention) => {
+                    self.counts.attention += 1;
+                    call(self.on_attention.as_mut(), attention)
+                }
+            };
+            if !called {
+                self.counts.panics += 1;
+                tracing::error!("a hook panicked, and is called again the next time");
+            }
+        }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+/// Whether it came back, or there is none.
+fn call<T>(hook: Option<&mut Hook<T>>, told: T) -> bool {
+    hook.is_none_or(|hook| catch_unwind(AssertUnwindSafe(|| hook(told))).is_ok())
+}
+
+fn open(runtime: &Runtime) -> Result<Tap, TapError> {
+    let quiet = [EventKind::Delta];
+    let kinds = EventKind::ALL.into_iter().filter(|kind| !quiet.contains(kind));
+    let filter = TapFilter::all().kinds(kinds);
+    runtime.tap(TapOptions::matching(filter).with_from(TapFrom::Snapshot))
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Told {
+    Terminal(Terminal),
+    Attention(Attention),
+}
+
+/// What decides. Pure: events and the time in, what is told out.
+struct Watch {
+    tree: ThreadTree,
+    stuck_after: Duration,
+    /// Threads whose turn runs: since when nothing was told of each.
+    running: BTreeMap<ThreadId, Instant>,
+    /// The same, by time. Entries that were touched since are stale.
+    silence: BTreeSet<(Instant, ThreadId)>,
+    parked: BTreeSet<ThreadId>,
+    resident: Gauge,
+    executing: Gauge,
+}
+
+/// How much of a limit is used.
+struct Gauge {
+    limit: &'static str,
+    value: u64,
+    used: u64,
+    told: bool,
+}
+
+impl Gauge {
+    const fn new(limit: &'static str, value: u64) -> Self {
+        Self { limit, value, used: 0, told: false }
+    }
+
+    /// Tells when nine tenths are reached; again only after it fell below eight.
+    fn tell(&mut self) -> Option<Told> {
+        let Self { limit, value, used, .. } = *self;
+        let tenths = used.saturating_mul(10);
+        if tenths < value.saturating_mul(8) {
+            self.told = false;
+        }
+        let near = tenths >= value.saturating_mul(9) && !std::mem::replace(&mut self.told, true);
+        near.then_some(Told::Attention(Attention::NearLimit { limit, used, value }))
+    }
+}
+
+const fn is_resident(phase: Phase) -> bool {
+    !matches!(phase, Phase::Dormant | Phase::Stopped)
+}
+
+impl Watch {
+    fn new(stuck_after: Duration, limits: &Limits) -> Self {
+        Self {
+            tree: ThreadTree::default(),
+            stuck_after,
+            running: BTreeMap::new(),
+            silence: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            resident: Gauge::new("resident_max", limits.resident_max as u64),
+            executing: Gauge::new("executing_max", limits.executing_max as u64),
+        }
+    }
+
+    /// Begins, or begins again after a gap: what is not there any more is over.
+    fn begin(&mut self, snapshot: &TreeSnapshot, now: Instant) -> Vec<Told> {
+        let before = std::mem::replace(&mut self.tree, ThreadTree::from_snapshot(snapshot));
+        let gone = before.snapshot().rows.into_iter();
+        let gone = gone.filter(|row| self.tree.get(row.thread).is_none());
+        let mut told: Vec<Told> = gone.map(|row| Told::Terminal(Terminal { row })).collect();
+        self.resident.used = 0;
+        self.executing.used = 0;
+        self.running.clear();
+        self.silence.clear();
+        let was_parked = std::mem::take(&mut self.parked);
+        for row in &snapshot.rows {
+            self.resident.used += u64::from(is_resident(row.phase));
+            if row.phase == Phase::Running {
+                self.executing.used += 1;
+                self.touch(row.thread, now);
+            }
+            if row.phase == Phase::Parked {
+                self.parked.insert(row.thread);
+                if !was_parked.contains(&row.thread) {
+                    told.push(Told::Attention(Attention::Parked { thread: row.thread }));
+                }
+            }
+        }
+        told.extend(self.resident.tell());
+        told.extend(self.executing.tell());
+        told
+    }
+
+    fn event(&mut self, event: &Event, now: Instant) -> Vec<Told> {
+        let mut told = Vec::new();
+        if let Some(attention) = attention_of(event) {
+            told.push(Told::Attention(attention));
+        }
+        let Some(thread) = event.thread else { return told };
+        let before = self.tree.get(thread).map(|row| row.phase);
+        if let TreeChange::Removed(rows) = self.tree.apply(event) {
+            for row in rows {
+                self.moved(row.thread, Some(row.phase), None, now);
+                told.push(Told::Terminal(Terminal { row }));
+            }
+        } else {
+            let after = self.tree.get(thread).map(|row| row.phase);
+            if before != after {
+                let parked = self.moved(thread, before, after, now);
+                told.extend(parked.map(Told::Attention));
+            } else if after == Some(Phase::Running) {
+                self.touch(thread, now);
+            }
+        }
+        told.extend(self.resident.tell());
+        told.extend(self.executing.tell());
+        told
+    }
+
+    /// A thread has another phase, or none any more.
+    fn moved(
+        &mut self,
+        thread: ThreadId,
+        before: Option<Phase>,
+        after: Option<Phase>,
+        now: Instant,
+    ) -> Option<Attention> {
+        let change = |used: &mut u64, holds: &dyn Fn(Phase) -> bool| {
+            *used += u64::from(after.is_some_and(holds));
+            *used = used.saturating_sub(u64::from(before.is_some_and(holds)));
+        };
+        change(&mut self.resident.used, &is_resident);
+        change(&mut self.executing.used, &|phase| phase == Phase::Running);
+        if after == Some(Phase::Running) {
+            self.touch(thread, now);
+        } else {
+            self.running.remove(&thread);
+        }
+        if after == Some(Phase::Parked) {
+            self.parked.insert(thread).then_some(Attention::Parked { thread })
+        } else {
+            self.parked.remove(&thread);
+            None
+        }
+    }
+
+    fn touch(&mut self, thread: ThreadId, now: Instant) {
+        // It stands in the queue once; a look puts it back by what it did.
+        if self.running.insert(thread, now).is_none() {
+            self.silence.insert((now, thread));
+        }
+    }
+
+    /// The runtime has ended. What a gap hid is over too; what sleeps goes on to sleep in the store.
+    fn end(self) -> Vec<Told> {
+        let rows = self.tree.snapshot().rows.into_iter();
+        let over = rows.filter(|row| row.phase != Phase::Dormant);
+        over.map(|row| Told::Terminal(Terminal { row })).collect()
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.silence.first().map(|(since, _)| *since + self.stuck_after)
+    }
+
+    /// Looks at those who were silent for long enough.
+    fn look(&mut self, now: Instant) -> Vec<Told> {
+        let mut told = Vec::new();
+        while let Some(&(since, thread)) = self.silence.first()
+            && since + self.stuck_after <= now
+        {
+            self.silence.pop_first();
+            match self.running.get(&thread) {
+                Some(&touched) if touched + self.stuck_after <= now => {
+                    // Told once for each silence: the next event of it begins another.
+                    self.running.remove(&thread);
+                    let turn = self.tree.get(thread).and_then(|row| row.turn.clone());
+                    let silent = now - touched;
+                    told.push(Told::Attention(Attention::Stuck { thread, turn, silent }));
+                }
+                Some(&touched) => drop(self.silence.insert((touched, thread))),
+                None => {}
+            }
+        }
+        told
+    }
+}
+
+fn attention_of(event: &Event) -> Option<Attention> {
+    let thread = event.thread;
+    match &event.fact {
+        Fact::Runtime(RuntimeEvent::StoreAiling { reason }) => {
+            Some(Attention::StoreAiling { reason: reason.clone() })
+        }
+        Fact::Runtime(RuntimeEvent::StoreRecovered) => Some(Attention::StoreRecovered),
+        Fact::Thread(ThreadEvent::QuestionAsked { .. }) => {
+            thread.map(|thread| Attention::Asked { thread })
+        }
+        Fact::Thread(ThreadEvent::DamageFound { what }) => {
+            thread.map(|thread| Attention::Damaged { thread, what: what.clone() })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,297 @@
+//! Recordings: what a tap gave is in the file, up to the last whole item, whatever became of the file.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coppicer::testing::{BUDGET, World};
+use coppicer::{
+    Event, Fact, RecordError, RecordOptions, Recorder, Recording, Script, ScriptedEngine,
+    SpawnThread, Step, TapFrom, TapItem, TapOptions, ThreadEvent, ThreadId, ThreadTree, Usage,
+    recording_files,
+};
+use tempfile::TempDir;
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tap.rec");
+    (folder, file)
+}
+
+/// Items of every form, from a runtime: facts of all kinds, a snapshot, a gap.
+async fn story() -> Vec<TapItem> {
+    let engine = ScriptedEngine::new(|_, input| match &*input.text() {
+        "ask" => {
+            let question = serde_json::json!({ "sure?": [1, 2.5, null, "\u{1b}[31m\u{202e}"] });
+            Script::new().then(Step::Ask(question, Duration::from_secs(1)))
+        }
+        "spawn" => Script::new().spawn(SpawnThread::new().with_name("child")),
+        "panic" => Script::new().panic("as asked"),
+        _ => Script::new()
+            .then(Step::Delta("ä\0".into()))
+            .then(Step::Usage(Usage::default()))
+            .say("done"),
+    });
+    let world = World::new(engine).await;
+    let root = world.spawn(SpawnThread::new()).await.unwrap();
+    root.run("spawn").await.unwrap();
+    let all = TapOptions::all().with_capacity(10_000).with_from(TapFrom::Snapshot);
+    let mut tap = world.tap(all).unwrap();
+    let mut slow = world.tap(TapOptions::all().with_capacity(2)).unwrap();
+    for text in ["hello", "ask", "panic", "hello"] {
+        let _outcome = root.run(text).await.unwrap();
+    }
+    let mut items: Vec<TapItem> = std::iter::from_fn(|| tap.try_next()).collect();
+    items.extend(std::iter::from_fn(|| slow.try_next()));
+    assert!(items.iter().any(|item| matches!(item, TapItem::Lagged { .. })));
+    drop((tap, slow));
+    world.end().await;
+    items
+}
+
+fn record(file: &Path, items: &[TapItem]) {
+    let mut recorder = Recorder::open(file, RecordOptions::default()).unwrap();
+    for item in items {
+        recorder.write(item).unwrap();
+    }
+    recorder.flush().unwrap();
+}
+
+/// The items, none of them damaged, and where the file is torn.
+fn read(file: &Path) -> (Vec<TapItem>, Option<u64>) {
+    let mut recording = Recording::open(file).unwrap();
+    let items = recording.by_ref().map(Result::unwrap).collect();
+    (items, recording.torn())
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_item_comes_back_as_it_was() {
+    let (_folder, file) = folder();
+    let items = story().await;
+    record(&file, &items);
+    assert_eq!(read(&file), (items, None));
+    assert!(Recording::open(&file).unwrap().begun_ms() > 1_700_000_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_cut_at_every_byte_replays_up_to_the_last_whole_event() {
+    let (_folder, file) = folder();
+    let items = story().await;
+    // Where each item ends, as the recorder says.
+    let mut recorder = Recorder::open(&file, RecordOptions::default()).unwrap();
+    let mut ends = vec![recorder.recorded().bytes];
+    for item in &items {
+        recorder.write(item).unwrap();
+        recorder.flush().unwrap();
+        ends.push(recorder.recorded().bytes);
+    }
+    drop(recorder);
+    let whole = fs::read(&file).unwrap();
+    assert_eq!(ends.last(), Some(&(whole.len() as u64)));
+    assert!(whole.len() > 5_000 && ends.len() > 30, "{}", whole.len());
+    let cut_file = file.with_extension("cut");
+    let healed = TapItem::Lagged { from: 1, to: 2, count: 2 };
+    for cut in 0..=whole.len() {
+        fs::write(&cut_file, &whole[..cut]).unwrap();
+        let kept = ends.iter().filter(|&&end| end <= cut as u64).count().saturating_sub(1);
+        let (read_items, torn) = read(&cut_file);
+        assert_eq!(read_items, items[..kept], "cut after {cut} bytes");
+        let last_end = if cut as u64 >= ends[0] { ends[kept] } else { 0 };
+        let is_torn = cut as u64 != last_end || cut == 0;
+        assert_eq!(torn, is_torn.then_some(last_end), "cut after {cut} bytes");
+        if cut > 200 && cut + 1_500 < whole.len() {
+            continue; // opening it takes its time
+        }
+        // The next recorder takes the torn item off, and goes on.
+        record(&cut_file, std::slice::from_ref(&healed));
+        let (mut read_items, torn) = read(&cut_file);
+        assert_eq!((read_items.pop(), torn), (Some(healed.clone()), None), "after {cut}");
+        assert_eq!(read_items, items[..kept], "healed after {cut} bytes");
+        assert!(!cut_file.with_extension("cut.1").exists(), "nothing was damaged");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_an_error_with_its_place_and_reading_goes_on_behind_it() {
+    let (_folder, file) = folder();
+    let items = story().await;
+    record(&file, &items);
+    let whole = fs::read(&file).unwrap();
+    let (mut lost, mut ended) = (0, 0);
+    for byte in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 0x10;
+        fs::write(&file, &bytes).unwrap();
+        let recording = match Recording::open(&file) {
+            Ok(recording) => recording,
+            Err(RecordError::NotARecording { .. }) if byte < 40 => continue,
+            Err(error) => panic!("byte {byte}: {error}"),
+        };
+        let mut sound = 0;
+        let mut damage = Vec::new();
+        for item in recording {
+            match item {
+                Ok(item) => {
+                    assert!(items.contains(&item), "byte {byte}: {item:?}");
+                    sound += 1;
+                }
+                Err(RecordError::Damaged { offset, .. }) => damage.push(offset),
+                Err(error) => {
+                    assert!(matches!(error, RecordError::Unknown { .. }), "byte {byte}: {error}");
+                }
+            }
+        }
+        assert!(damage.iter().all(|&offset| offset <= byte as u64 || damage.len() > 1));
+        lost += items.len() - sound;
+        ended += usize::from(sound + 1 < items.len());
+    }
+    assert!(lost > 0 && ended < whole.len() / 7 / 2, "most damage costs one item: {ended}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_file_is_put_aside_whole_when_a_recorder_opens_it() {
+    let (_folder, file) = folder();
+    let items = story().await;
+    record(&file, &items);
+    let whole = fs::read(&file).unwrap();
+    let header = {
+        let empty = file.with_extension("empty");
+        record(&empty, &[]);
+        fs::read(&empty).unwrap().len()
+    };
+    // A flipped length looks like a file that was cut, with all that follows in the torn frame.
+    for byte in [header + 3, header + 60] {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 0x10;
+        fs::write(&file, &bytes).unwrap();
+        record(&file, &items[..3]);
+        assert_eq!(read(&file), (items[..3].to_vec(), None));
+        assert_eq!(
+            fs::read(file.with_extension("rec.1")).unwrap(),
+            bytes,
+            "nothing is thrown away"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_recording_is_refused_and_left_alone() {
+    let (_folder, file) = folder();
+    for bytes in
+        [&b"{\"type\":\"session_meta\"}\n"[..], &[0; 64], b"x", &[0xC1, 1, 0, 0, 0, 9, 9, 9, 9, 9]]
+    {
+        fs::write(&file, bytes).unwrap();
+        let refused = Recorder::open(&file, RecordOptions::default());
+        assert!(matches!(refused, Err(RecordError::NotARecording { .. })), "{refused:?}");
+        assert!(matches!(Recording::open(&file), Err(RecordError::NotARecording { .. })));
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+    }
+    let missing = file.with_extension("missing");
+    assert!(matches!(Recording::open(&missing), Err(RecordError::Open { .. })));
+    let nowhere = file.join("below").join("a file");
+    assert!(matches!(
+        Recorder::open(nowhere, RecordOptions::default()),
+        Err(RecordError::Open { .. })
+    ));
+}
+
+#[test]
+fn one_recorder_at_a_time_has_a_file() {
+    let (_folder, file) = folder();
+    let first = Recorder::open(&file, RecordOptions::default()).unwrap();
+    let second = Recorder::open(&file, RecordOptions::default());
+    assert!(matches!(second, Err(RecordError::Busy { .. })), "{second:?}");
+    drop(first);
+    Recorder::open(&file, RecordOptions::default()).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn only_its_owner_can_read_a_recording() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, file) = folder();
+    record(&file, &[]);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn past_its_size_a_file_is_put_aside_and_the_newest_are_kept() {
+    let (_folder, file) = folder();
+    let options = RecordOptions::default().with_file_bytes(2_000).with_files(3);
+    let mut recorder = Recorder::open(&file, options).unwrap();
+    for seq in 1..=200 {
+        let mut event = Event::new(Fact::Thread(ThreadEvent::Delta { text: "x".repeat(20) }));
+        event.seq = seq;
+        recorder.write(&TapItem::Event(event.into())).unwrap();
+    }
+    recorder.flush().unwrap();
+    let recorded = recorder.recorded();
+    assert!(recorded.rotations > 5 && recorded.events == 200, "{recorded:?}");
+    drop(recorder);
+    let files = recording_files(&file);
+    assert_eq!(files.len(), 3, "{files:?}");
+    let mut seqs = Vec::new();
+    for file in &files {
+        assert!(fs::metadata(file).unwrap().len() <= 2_000);
+        seqs.extend(read(file).0.iter().map(|item| item.event().unwrap().seq));
+    }
+    let first = seqs[0];
+    assert!(first > 1 && seqs.iter().copied().eq(first..=200), "the newest, in order: {seqs:?}");
+
+    // With one file the old one makes room.
+    let mut recorder = Recorder::open(&file, options.with_files(1)).unwrap();
+    for seq in 201..=300 {
+        recorder.write(&TapItem::Lagged { from: seq, to: seq, count: 1 }).unwrap();
+    }
+    recorder.flush().unwrap();
+    drop(recorder);
+    assert!(fs::metadata(&file).unwrap().len() <= 2_000);
+    let last = read(&file).0.pop();
+    assert_eq!(last, Some(TapItem::Lagged { from: 300, to: 300, count: 1 }));
+}
+
+#[test]
+fn an_event_that_is_too_large_for_a_frame_stands_there_as_a_gap() {
+    let (_folder, file) = folder();
+    let text = "x".repeat(coppicer::FRAME_BYTES_MAX);
+    let mut event = Event::new(Fact::Thread(ThreadEvent::Delta { text }));
+    event.seq = 7;
+    event.thread = Some(ThreadId::from_parts(1, [0; 10]));
+    record(&file, &[TapItem::Event(event.into())]);
+    assert_eq!(read(&file).0, [TapItem::Lagged { from: 7, to: 7, count: 1 }]);
+}
+
+#[tokio::test]
+async fn a_recorder_takes_a_tap_to_its_end_and_its_recording_rebuilds_the_tree() {
+    let (_folder, file) = folder();
+    let engine = ScriptedEngine::always(Script::new().spawn(SpawnThread::new()));
+    let world = World::new(engine).await;
+    let options = TapOptions::all().with_capacity(100_000).with_from(TapFrom::Snapshot);
+    let recorder = Recorder::open(&file, RecordOptions::default()).unwrap();
+    let recording = tokio::spawn(recorder.run(world.tap(options).unwrap()));
+    let root = world.spawn(SpawnThread::new()).await.unwrap();
+    for _ in 0..20 {
+        root.run("go").await.unwrap();
+    }
+    let mut tap = world.tap(TapOptions::all().with_from(TapFrom::Snapshot)).unwrap();
+    let Some(TapItem::Snapshot(expected)) = tap.try_next() else { panic!("no snapshot") };
+    drop(tap);
+    world.shutdown(BUDGET).await.unwrap();
+    let recorded = recording.await.unwrap().unwrap();
+    assert!(world.audit().await.is_empty(), "the recorder has let go of its tap");
+    assert_eq!(recorded.lost, 0);
+    let (items, torn) = read(&file);
+    assert_eq!((items.len() as u64, torn), (recorded.events + 1, None));
+    let mut tree = ThreadTree::default();
+    for item in &items {
+        match item {
+            TapItem::Snapshot(snapshot) => tree = ThreadTree::from_snapshot(snapshot),
+            TapItem::Event(event) if event.seq <= expected.seq => drop(tree.apply(event)),
+            _ => {}
+        }
+    }
+    assert_eq!(tree.snapshot().rows, expected.rows);
+    assert_eq!(expected.rows.len(), 21);
+}

@@ -1,7 +1,7 @@
 //! What do taps cost those who publish, and do turns slow down when ten of them listen?
 //!
 //! Units of work: one event published, with no, one and ten taps that nobody reads; one turn of a
-//! thread, with none and with ten taps; 1,000,000 events from four publishers with ten taps, one of
+//! thread that answers at once, kept in memory or on disk, with none and with ten taps; 1,000,000 events from four publishers with ten taps, one of
 //! which never reads and one reads 1 %, each of which must account for every event. Baseline: the same
 //! without a tap, in the same run, rounds in turns.
 //!
@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use coppicer::{
-    Clock, Epoch, EventKind, Fact, Limits, Runtime, Script, ScriptedEngine, SpawnThread, Step, Tap,
-    TapCounts, TapFilter, TapFrom, TapItem, TapOptions, ThreadEvent, ThreadHandle, ThreadId,
+    Clock, Epoch, EventKind, Fact, Limits, Runtime, RuntimeBuilder, Script, ScriptedEngine,
+    SpawnThread, SqliteStore, Step, Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions,
+    ThreadEvent, ThreadHandle, ThreadId,
 };
 use coppicer_actors::{About, Lineage, TapHub};
 use coppicer_messages::LeaseBook;
@@ -37,7 +38,11 @@ fn main() {
         publishing(quick);
         snapshots(quick);
         flood(if quick { 100_000 } else { 1_000_000 }).await;
-        turns(if quick { 10 } else { 40 }).await;
+        let rounds = if quick { 10 } else { 40 };
+        turns("in memory", Runtime::builder(), rounds, 100).await;
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let store = SqliteStore::open(folder.path().join("store.db")).expect("a store opens");
+        turns("on disk", Runtime::builder().store(store), rounds, 10).await;
     });
 }
 
@@ -211,10 +216,10 @@ async fn flood(events: u64) {
 }
 
 /// Turns a second with ten taps, beside none.
-async fn turns(rounds: usize) {
+async fn turns(place: &str, builder: RuntimeBuilder, rounds: usize, each: usize) {
     let script = Script::new().then(Step::Remark("on it".into())).call("tool", "{}", "done");
     let engine = ScriptedEngine::always(script.then(Step::Say("done".into())));
-    let runtime = Runtime::builder().engine(engine).start().await.expect("a runtime starts");
+    let runtime = builder.engine(engine).start().await.expect("a runtime starts");
     let mut threads = Vec::new();
     for _ in 0..THREADS {
         threads.push(runtime.spawn(SpawnThread::new()).await.expect("a thread starts"));
@@ -223,9 +228,11 @@ async fn turns(rounds: usize) {
     threads[0].run("go").await.expect("ends");
     println!("events of a turn: {}", counting.counts().emitted);
     drop(counting);
-    println!("\nturns a second of {THREADS} threads, medians of {rounds} rounds each in turns:");
+    println!(
+        "\nturns a second of {THREADS} threads kept {place}, medians of {rounds} rounds each in turns:"
+    );
     println!("| ten taps that | none | ten | ten / none |\n|---|---:|---:|---:|");
-    round(&threads).await;
+    round(&threads, each).await;
     for (name, pace) in [
         ("nobody reads", None),
         ("are read at 4 Hz", Some(Duration::from_millis(250))),
@@ -238,7 +245,7 @@ async fn turns(rounds: usize) {
             let mut pair = [0.0; 2];
             for taps in [n % 2, 1 - n % 2] {
                 let held = if taps == 1 { listen(&runtime, pace) } else { Vec::new() };
-                pair[taps] = round(&threads).await;
+                pair[taps] = round(&threads, each).await;
                 for reader in held {
                     reader.abort();
                     let _aborted = reader.await;
@@ -278,12 +285,11 @@ fn listen(runtime: &Runtime, pace: Option<Duration>) -> Vec<tokio::task::JoinHan
 }
 
 /// Turns a second of one round.
-async fn round(threads: &[ThreadHandle]) -> f64 {
-    const TURNS: usize = 100;
+async fn round(threads: &[ThreadHandle], turns: usize) -> f64 {
     let begin = Instant::now();
     let work = threads.iter().cloned().map(|thread| {
         tokio::spawn(async move {
-            for _ in 0..TURNS {
+            for _ in 0..turns {
                 thread.run("go").await.expect("a turn ends");
             }
         })
@@ -291,5 +297,5 @@ async fn round(threads: &[ThreadHandle]) -> f64 {
     for thread in work.collect::<Vec<_>>() {
         thread.await.expect("no turn panics");
     }
-    (threads.len() * TURNS) as f64 / begin.elapsed().as_secs_f64()
+    (threads.len() * turns) as f64 / begin.elapsed().as_secs_f64()
 }

@@ -245,6 +245,17 @@ impl ThreadHandle {
         self.control(|reply| ThreadMsg::Interrupt { reply }).await
     }
 
+    /// Parks the thread: its running turn is interrupted, and no other starts until it is
+    /// [revived](Self::revive). What is queued stays queued; what is submitted meanwhile is refused.
+    /// Durable once it is answered, and idempotent. Answered within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout).
+    ///
+    /// # Errors
+    /// The thread is closing or closed; no answer in time.
+    pub async fn park(&self) -> Result<(), ControlError> {
+        self.control(|reply| ThreadMsg::Park { reply }).await
+    }
+
     /// Lets a parked thread run again, with a fresh budget of restarts.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod engine;
 mod handle;
 mod history;
 mod lineage;
+mod poison;
 mod restart;
 mod rollout;
 mod slot;
@@ -35,8 +36,8 @@ pub use history::{
     RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
     TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
     close_open_calls, close_turn, fork_turn_positions, is_settled, items_validity, model_view,
-    open_calls, plan_fork, plan_rollback, record_of, recorded_turns, text_of, turn_state,
-    user_positions, user_turns, wire_validity,
+    open_calls, open_turn, plan_fork, plan_rollback, record_of, recorded_turns, text_of,
+    turn_state, user_positions, user_turns, wire_validity,
 };
 pub use lineage::Lineage;
 pub use restart::{Decision, RestartTracker};
@@ -64,5 +65,6 @@ pub use taps::{
 };
 #[doc(hidden)]
 pub use thread::{
-    Incarnation, Rise, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission, start,
+    HOST_DIED, Incarnation, Rise, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission,
+    start,
 };

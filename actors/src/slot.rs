@@ -370,6 +370,12 @@ impl Slot {
         self.changed.notify_waiters();
     }
 
+    /// Takes one place of the inbox for work that had given its own back, also if all are taken.
+    pub(crate) fn take_place(&self) {
+        self.lanes.lock().used += 1;
+        self.leases.note_granted(LeaseKind::InboxPermit);
+    }
+
     /// Takes back a place that was handed to somebody who did not use it.
     fn take_back_place(&self) {
         let mut lanes = self.lanes.lock();

@@ -31,7 +31,7 @@ pub struct CrashRecord {
 #[non_exhaustive]
 pub struct Poison {
     /// Most crashes of one turn at the same place; at least 1. Counts where
-    /// [`OnCrash::Requeue`](crate::OnCrash::Requeue) tries a turn again.
+    /// [`OnCrash::Retry`](crate::OnCrash::Retry) tries a turn again.
     pub same_place_max: u32,
     /// What follows then.
     pub then: AfterPoison,

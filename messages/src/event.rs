@@ -213,7 +213,7 @@ pub enum Ended {
         /// How.
         cause: String,
     },
-    /// It was killed together with its parent.
+    /// It was killed together with its parent, or with a sibling by the strategy of their parent.
     Killed,
     /// The store gave its place to a newer incarnation.
     Fenced,

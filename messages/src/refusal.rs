@@ -154,6 +154,14 @@ pub enum SpawnError {
     /// The name is no name.
     #[error(transparent)]
     BadPath(#[from] PathError),
+    /// What the thread's configuration says does not go together.
+    #[error("`{field}` cannot be so: {reason}")]
+    BadConfig {
+        /// The field of [`ThreadConfig`](crate::ThreadConfig).
+        field: &'static str,
+        /// Why, and what helps.
+        reason: &'static str,
+    },
     /// The thread runs with another rollout path than the one asked for.
     #[error("thread {thread} is already running with a different rollout path")]
     PathMismatch {

@@ -140,7 +140,7 @@ pub struct ThreadConfig {
     pub internal: bool,
     /// What follows a crash.
     pub restart: RestartPolicy,
-    /// What becomes of a turn that was running when its host died.
+    /// What becomes of a turn that crashed.
     pub on_crash: OnCrash,
     /// Whether the engine runs on OS threads of its own, where blocking it harms nobody else.
     pub placement: Placement,
@@ -246,16 +246,24 @@ pub enum Placement {
     Dedicated,
 }
 
-/// What becomes of a submission whose turn was running when its host died.
+/// What becomes of a submission whose turn crashed: its engine panicked, or its thread's actor or its
+/// host died.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnCrash {
-    /// It ends as `Interrupted`.
+    /// It ends: as `Crashed` if its engine panicked, else as `Interrupted`.
     #[default]
     Interrupt,
-    /// It is tried again, at most this many times in all, then ends as `Crashed`.
+    /// It is tried again if its actor or its host died, at most this many times in all, then ends as
+    /// `Crashed`. A panic of its engine ends it at once.
     Requeue {
+        /// Most attempts.
+        attempts_max: u32,
+    },
+    /// It is tried again whatever crashed, at most this many times in all and as long as it is no
+    /// [`Poison`], then ends as `Crashed`. A turn that mail alone started is not tried again.
+    Retry {
         /// Most attempts.
         attempts_max: u32,
     },

@@ -73,6 +73,22 @@ pub enum SupervisorMsg {
         /// How.
         how: Ended,
     },
+    /// A turn of a thread crashed; the thread lives.
+    TurnCrashed {
+        /// Whose.
+        thread: ThreadId,
+        /// In which incarnation.
+        epoch: Epoch,
+        /// That its restarts are spent, and that it is its parent's affair: the cause.
+        spent: Option<String>,
+    },
+    /// A thread asks for its own end.
+    CloseItself {
+        /// Which.
+        thread: ThreadId,
+        /// In which incarnation.
+        epoch: Epoch,
+    },
     /// A parked thread runs again: it has a fresh budget of restarts.
     Revived {
         /// Which.
@@ -159,6 +175,8 @@ impl SupervisorMsg {
             Self::End => "end",
             Self::StepDone { .. } => "step_done",
             Self::ThreadEnded { .. } => "thread_ended",
+            Self::TurnCrashed { .. } => "turn_crashed",
+            Self::CloseItself { .. } => "close_itself",
             Self::Revived { .. } => "revived",
             Self::Tick { .. } => "tick",
             Self::EdgeClosed { .. } => "edge_closed",

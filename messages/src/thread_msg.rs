@@ -41,6 +41,11 @@ pub enum ThreadMsg {
         /// Whether it was waiting.
         reply: Reply<(), SubmitError>,
     },
+    /// Stop the running turn, if any, and start no other until it is revived. Idempotent.
+    Park {
+        /// Done; durable.
+        reply: Reply<(), ControlError>,
+    },
     /// Let a parked thread run again, with a fresh budget of restarts.
     Revive {
         /// Done.
@@ -164,6 +169,7 @@ impl ThreadMsg {
             Self::Submit { .. }
                 | Self::Interrupt { .. }
                 | Self::Answer { .. }
+                | Self::Park { .. }
                 | Self::Revive { .. }
                 | Self::Hibernate { .. }
                 | Self::Flush { .. }
@@ -179,6 +185,7 @@ impl ThreadMsg {
             Self::Submit { .. } => "submit",
             Self::Interrupt { .. } => "interrupt",
             Self::Answer { .. } => "answer",
+            Self::Park { .. } => "park",
             Self::Revive { .. } => "revive",
             Self::Hibernate { .. } => "hibernate",
             Self::Flush { .. } => "flush",

@@ -4,6 +4,7 @@
 //! Hosts use it through the facade crate `coppicer`.
 
 mod agents;
+mod asking;
 mod audit;
 mod directory;
 mod keeping;

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use coppicer_actors::{
     Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
-    StoredThread, SubmitOptions, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView,
-    ThreadWorld, TurnWorld, Uplink, check_submission, is_settled, not_woken, preview_of,
-    slot_or_wake,
+    StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
+    TurnWorld, Uplink, check_submission, is_settled, preview_of, slot_or_wake,
 };
 use coppicer_messages::{
-    Accepted, Answer, CloseError, CloseReport, CloseScope, ControlError, Deadline, ForkPoint,
-    Interrupted, LeaseBook, LeaseKind, Limits, NewRecord, Origin, Reply, SpawnError, SpawnThread,
-    StoreError, Submission, SubmitError, SupervisorMsg, TapError, ThreadId, ThreadStatus,
+    Answer, CloseError, CloseReport, CloseScope, Deadline, ForkPoint, LeaseBook, LeaseKind, Limits,
+    NewRecord, Origin, Reply, SpawnError, SpawnThread, StoreError, SupervisorMsg, TapError,
+    ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorRef};
 
@@ -384,58 +383,6 @@ impl Runtime {
         self.get(thread).map_or(ThreadStatus::NotFound, |handle| handle.status())
     }
 
-    /// Sends a submission to a thread. One without an actor is brought up for it; however many
-    /// callers there are, it comes up once.
-    ///
-    /// # Errors
-    /// As [`ThreadHandle::submit`]; `NotFound` if it is not in the store; `Closed` if it is, or what
-    /// it belongs to: [`resume`](Self::resume) opens it again.
-    ///
-    /// # Cancel safety
-    /// As [`ThreadHandle::submit`]. The thread may come up all the same.
-    pub async fn submit(
-        &self,
-        thread: ThreadId,
-        submission: impl Into<Submission>,
-    ) -> Result<Accepted, SubmitError> {
-        let deadline = self.inner.shared.clock.deadline(self.inner.shared.limits.call_timeout);
-        let handle =
-            self.handle_or_wake(thread, deadline).await.map_err(|no| not_woken(thread, no))?;
-        let left = deadline.left(self.inner.shared.clock.now().instant);
-        handle.submit_with(submission, SubmitOptions::new().within(left)).await
-    }
-
-    /// Stops the running turn of a thread. One without an actor is brought up for it: a turn that an
-    /// earlier process left running is closed then.
-    ///
-    /// # Errors
-    /// As [`ThreadHandle::interrupt`]; `NotFound` if it is not in the store, or closed.
-    pub async fn interrupt(&self, thread: ThreadId) -> Result<Interrupted, ControlError> {
-        let deadline = self.inner.shared.clock.deadline(self.inner.shared.limits.call_timeout);
-        let handle = self.handle_or_wake(thread, deadline).await.map_err(|no| match no {
-            SpawnError::NotFound { .. }
-            | SpawnError::Closed { .. }
-            | SpawnError::Closing { .. } => ControlError::NotFound { thread },
-            SpawnError::NoAnswer => ControlError::NoAnswer,
-            SpawnError::RuntimeEnded => ControlError::RuntimeEnded,
-            reason => ControlError::NotUp { thread, reason: Box::new(reason) },
-        })?;
-        handle.interrupt().await
-    }
-
-    async fn handle_or_wake(
-        &self,
-        thread: ThreadId,
-        deadline: Deadline,
-    ) -> Result<ThreadHandle, SpawnError> {
-        if self.has_ended() {
-            return Err(SpawnError::RuntimeEnded);
-        }
-        let slot = slot_or_wake(&self.inner.turns, thread, deadline).await?;
-        let handle = ThreadHandle::new(slot, self.inner.turns.clone());
-        if handle.view().internal { Err(SpawnError::NotFound { thread }) } else { Ok(handle) }
-    }
-
     /// Closes a thread and all below it, within `budget`. The report arrives by then, whatever
     /// threads do (P5). Closing what is closed already is a success.
     ///
@@ -536,7 +483,7 @@ impl Runtime {
         &self.inner.shared.limits
     }
 
-    fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.inner.shared.hub.is_closed()
     }
 
@@ -549,7 +496,7 @@ impl Runtime {
         self.inner.shared.uplink.send(msg)
     }
 
-    pub(crate) fn turns(&self) -> &TurnWorld {
+    pub(crate) fn turns(&self) -> &Arc<TurnWorld> {
         &self.inner.turns
     }
 

@@ -44,8 +44,9 @@ pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
 pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
 pub use text::text_of;
+pub(crate) use turns::is_own;
 pub use turns::{
-    TurnState, before_nth_user_message, fork_turn_positions, turn_state, user_positions,
+    TurnState, before_nth_user_message, fork_turn_positions, open_turn, turn_state, user_positions,
 };
 pub(crate) use valid::debug_check;
 pub use valid::{

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use coppicer_messages::{RecordClass, Seq, TurnRef};
+use coppicer_messages::{RecordClass, Seq, TurnId, TurnRef};
 
 use super::History;
 use super::dropped::Dropped;
@@ -194,6 +194,35 @@ impl Older {
             }
         }
     }
+}
+
+/// The last turn of a history, if it has no end and a name: which, and how many records it wrote.
+pub fn open_turn(history: &History) -> Option<(TurnId, u64)> {
+    let mut place = 0;
+    for record in history.iter().rev() {
+        match &record.class {
+            RecordClass::TurnStarted { turn } => {
+                return turn
+                    .as_ref()
+                    .and_then(|turn| TurnId::new(&**turn).ok())
+                    .map(|turn| (turn, place));
+            }
+            RecordClass::TurnCompleted { .. } | RecordClass::TurnAborted { .. } => return None,
+            class => place += u64::from(is_own(class)),
+        }
+    }
+    None
+}
+
+/// Whether a record of this class is a turn's own doing, not what it was given to work on.
+pub(crate) const fn is_own(class: &RecordClass) -> bool {
+    !matches!(
+        class,
+        RecordClass::UserMessage
+            | RecordClass::ContextualUserMessage
+            | RecordClass::UserEvent
+            | RecordClass::Envelope { .. }
+    )
 }
 
 #[cfg(test)]

@@ -133,6 +133,9 @@ impl ThreadCore {
             let came_to_end = self.phase == Phase::Stopping;
             self.phase = Phase::Stopping;
             self.asking = None;
+            for reply in std::mem::take(&mut self.parking) {
+                reply.tell(Err(self.wrong_phase("closing")));
+            }
             out.push(Effect::Shut);
             if !came_to_end {
                 out.push(self.show());
@@ -171,6 +174,34 @@ impl ThreadCore {
         self.phase = Phase::Stopped;
         out.push(self.show());
         out.push(Effect::End(Ended::Closed { rung: self.rung }));
+    }
+
+    /// Stops the running turn and starts no other until it is revived. What is queued stays queued.
+    pub(crate) fn park(&mut self, reply: Reply<(), ControlError>, now: Now, out: &mut Vec<Effect>) {
+        if self.closing.is_some() || self.phase == Phase::Stopping {
+            return reply.tell(Err(self.wrong_phase("closing")));
+        }
+        if self.phase == Phase::Parked {
+            return out.push(Effect::Confirm { reply });
+        }
+        self.parking.push(reply);
+        if self.turn.is_some() {
+            self.cancel(later(now, self.limits.interrupt_grace), now, out);
+        } else {
+            self.sit(out);
+        }
+    }
+
+    /// Is parked from now on.
+    pub(super) fn sit(&mut self, out: &mut Vec<Effect>) {
+        self.asking = None;
+        self.phase = Phase::Parked;
+        self.status = ThreadStatus::Parked;
+        let status = Some(ThreadStatus::Parked);
+        out.push(self.write(Batch { status, ..Batch::default() }));
+        out.push(Effect::Park);
+        out.push(self.show());
+        out.extend(self.parking.drain(..).map(|reply| Effect::Confirm { reply }));
     }
 
     /// Lets a parked thread run again.

@@ -9,15 +9,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, CloseOrder, ControlError, Epoch, Limits, Mail, MailId, NewRecord, Now, OnCrash,
-    Outcome, Phase, QuestionId, Reply, Rung, Seq, Submission, SubmissionId, SubmissionState,
-    SubmitError, ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TurnId, UserInput,
+    Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch, Limits,
+    Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId, Reply, Rung, Seq,
+    Submission, SubmissionId, SubmissionState, SubmitError, ThreadConfig, ThreadEvent, ThreadId,
+    ThreadStatus, TurnId, UserInput,
 };
 
 use super::Rise;
 use super::effect::{Effect, Last};
 use super::running::{RunningTurn, Stage};
-use super::{accept, records};
+use super::{HOST_DIED, accept, records};
+use crate::poison::{self, Retrial};
 use crate::restart::RestartTracker;
 use crate::store::{Batch, MailTo};
 
@@ -67,6 +69,10 @@ pub(crate) struct ThreadCore {
     pub(crate) rung: Rung,
     pub(crate) tracker: RestartTracker,
     pub(crate) crashes: u64,
+    /// Crashes that are kept, oldest first.
+    pub(crate) crash_log: Vec<CrashRecord>,
+    /// Those who wait until it is parked.
+    pub(crate) parking: Vec<Reply<(), ControlError>>,
     /// Turns that mail started, to name them.
     pub(crate) mail_turns: u64,
     /// Whether the thread has a preview already.
@@ -79,21 +85,31 @@ impl ThreadCore {
         &mut self,
         recovery: Vec<NewRecord>,
         open: Vec<(Restored, SubmissionState)>,
+        crash: Option<CrashRecord>,
         rise: Rise,
         now: Now,
         out: &mut Vec<Effect>,
     ) {
         let mut batch = Batch { records: recovery, ..Batch::default() };
+        let cause = crash.as_ref().map(|crash| crash.cause.clone());
+        self.keep(crash, &mut batch);
+        let mut poisoned = false;
         for (restored, state) in open {
             let outcome = match (&state, self.config.on_crash) {
                 _ if restored.is_err() => {
                     Some(Outcome::Failed { error: "what was asked cannot be read any more".into() })
                 }
                 (SubmissionState::Running { .. }, OnCrash::Interrupt) => Some(Outcome::Interrupted),
-                (SubmissionState::Running { attempt }, OnCrash::Requeue { attempts_max })
-                    if *attempt >= attempts_max =>
-                {
-                    Some(Outcome::Crashed { cause: "its host died in mid-turn".into() })
+                (
+                    SubmissionState::Running { attempt },
+                    OnCrash::Requeue { attempts_max } | OnCrash::Retry { attempts_max },
+                ) => {
+                    let poison = |it: &Waiting| self.retrial(it.id(), *attempt) == Retrial::Over;
+                    let is_poison = cause.is_some() && restored.as_ref().is_ok_and(poison);
+                    poisoned |= is_poison;
+                    let cause = || cause.clone().unwrap_or_else(|| HOST_DIED.into());
+                    (is_poison || *attempt >= attempts_max)
+                        .then(|| Outcome::Crashed { cause: cause() })
                 }
                 _ => None,
             };
@@ -116,7 +132,8 @@ impl ThreadCore {
         // The parent hears of a turn that its host or its actor left (P12).
         let left = !batch.states.is_empty();
         let told = if left { self.tell_parent(&mut batch, &self.status) } else { None };
-        let parked = rise == Rise::ToSitParked;
+        let parked = rise == Rise::ToSitParked
+            || poisoned && self.config.poison.then == AfterPoison::Park && rise == Rise::ToWork;
         if parked {
             self.status = ThreadStatus::Parked;
         }
@@ -216,6 +233,21 @@ impl ThreadCore {
         self.questions.insert(question.clone(), reply);
         out.push(self.publish(ThreadEvent::QuestionAsked { question, body }));
         out.push(self.show());
+    }
+
+    /// Keeps a crash, here and in the store.
+    pub(super) fn keep(&mut self, crash: Option<CrashRecord>, batch: &mut Batch) {
+        let Some(crash) = crash else { return };
+        self.crash_log.push(crash.clone());
+        let too_many = self.crash_log.len().saturating_sub(CRASHES_KEPT_MAX);
+        self.crash_log.drain(..too_many);
+        batch.crashes.push(crash);
+    }
+
+    /// Whether work whose attempt of this number crashed is tried again.
+    pub(super) fn retrial(&self, submission: &SubmissionId, attempt: u32) -> Retrial {
+        let config = &self.config;
+        poison::after(config.on_crash, config.poison, submission, attempt, &self.crash_log)
     }
 
     /// The turn that runs, or the one that comes next; none if nothing is to be done.

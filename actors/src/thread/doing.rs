@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use coppicer_messages::{
-    CloseScope, ControlError, Ended, Fact, LeaseKind, Reply, SubmitError, SupervisorMsg,
-    ThreadEvent, ThreadMsg, ThreadTick, TurnId, TurnPermit,
+    ControlError, Ended, Fact, LeaseKind, Reply, SubmitError, SupervisorMsg, ThreadEvent,
+    ThreadMsg, ThreadTick, TurnId, TurnPermit,
 };
 use futures::FutureExt;
 use ractor::Actor;
@@ -17,7 +17,7 @@ use super::running::TurnEnd;
 use super::state::{LiveTurn, ThreadState};
 use crate::engine::{TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, Slot, refuse_closed};
-use crate::store::Done;
+use crate::store::{Done, Fence};
 use crate::turn::{TurnActor, TurnArgs};
 
 impl ThreadState {
@@ -114,7 +114,15 @@ impl ThreadState {
                 let thread = self.fence.thread;
                 self.world.turns.uplink.send(SupervisorMsg::Revived { thread });
             }
-            Effect::AskClose => self.ask_close(),
+            Effect::TakePlace => self.slot.take_place(),
+            Effect::TellCrash { spent } => {
+                let Fence { thread, epoch } = self.fence;
+                self.world.turns.uplink.send(SupervisorMsg::TurnCrashed { thread, epoch, spent });
+            }
+            Effect::AskClose => {
+                let Fence { thread, epoch } = self.fence;
+                self.world.turns.uplink.send(SupervisorMsg::CloseItself { thread, epoch });
+            }
             Effect::ReadMail => {
                 let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
                 let done =
@@ -243,14 +251,6 @@ impl ThreadState {
             let end = TurnEnd::Failed("the turn's actor did not start".into());
             self.decide(|core, out| core.turn_ended(&turn, &end, jitter, now, out));
         }
-    }
-
-    pub(super) fn ask_close(&self) {
-        let deadline = self.world.turns.clock.deadline(self.world.turns.limits.call_timeout);
-        let (reply, _nobody_waits) = Reply::channel(deadline, None);
-        let scope = CloseScope::Thread(self.fence.thread);
-        let drain = std::time::Duration::ZERO;
-        self.world.turns.uplink.send(SupervisorMsg::Close { scope, drain, reply });
     }
 
     /// Leaves only: what is linked under this actor would go down with it.

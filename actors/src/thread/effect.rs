@@ -53,6 +53,11 @@ pub(crate) enum Effect {
     Park,
     /// Take submissions again.
     Unpark,
+    /// Take one place of the inbox, for work that is queued again.
+    TakePlace,
+    /// Tell the supervisor that a turn crashed; `spent`: that the restarts are, and it is the
+    /// parent's affair.
+    TellCrash { spent: Option<String> },
     /// Ask the supervisor to close this thread.
     AskClose,
     /// Read the mailbox.
@@ -101,6 +106,8 @@ impl Effect {
             | Self::FreeWindow { .. }
             | Self::Park
             | Self::Unpark
+            | Self::TakePlace
+            | Self::TellCrash { .. }
             | Self::AskClose
             | Self::ReadMail
             | Self::TellAnswer { .. }

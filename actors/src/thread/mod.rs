@@ -27,6 +27,7 @@ use std::sync::Arc;
 use coppicer_messages::{
     Accepted, AgentPath, Answer, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
     RuntimeEvent, Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+    TurnId,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::Semaphore;
@@ -83,11 +84,19 @@ pub struct ThreadArgs {
     pub acquired: Acquired,
     /// Records that close what a dead incarnation left open.
     pub recovery: Vec<NewRecord>,
+    /// The turn that it left open, and how many records that one had written.
+    pub left: Option<(TurnId, u64)>,
+    /// What it crashed of, if it did.
+    pub crash: Option<String>,
     /// What it comes up for.
     pub rise: Rise,
     /// What its first fact is: that it is there. None of one that only ends.
     pub told: Option<RuntimeEvent>,
 }
+
+/// What is kept of a turn that ran when its host died.
+#[doc(hidden)]
+pub const HOST_DIED: &str = "its host died in mid-turn";
 
 /// What an incarnation comes up for.
 #[doc(hidden)]
@@ -298,6 +307,8 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         rung: Rung::Drained,
         tracker: RestartTracker::default(),
         crashes: 0,
+        crash_log: acquired.crashes.clone(),
+        parking: Vec::new(),
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
     }

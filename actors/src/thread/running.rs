@@ -9,7 +9,9 @@ use coppicer_messages::{
 };
 use tokio::time::Instant;
 
+use super::core::Waiting;
 use crate::engine::TurnKind;
+use crate::history::is_own;
 
 /// How far a turn has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub(crate) struct RunningTurn {
     pub(crate) first_attempt: u32,
     /// What it works on: each gets the turn's outcome.
     pub(crate) submissions: Vec<SubmissionId>,
+    /// What it works on, to be tried again.
+    pub(crate) work: Vec<Waiting>,
+    /// Records that its engine wrote in this turn.
+    pub(crate) place: u64,
     /// Input that came for it and was not taken.
     pub(crate) steered: Vec<(SubmissionId, UserInput)>,
     pub(crate) items: Arc<[TurnItem]>,
@@ -108,6 +114,8 @@ impl RunningTurn {
             attempt: 1,
             first_attempt: 1,
             submissions: Vec::new(),
+            work: Vec::new(),
+            place: 0,
             steered: Vec::new(),
             items: Arc::new([]),
             trace: None,
@@ -120,8 +128,9 @@ impl RunningTurn {
         }
     }
 
-    /// Keeps count of calls without an output.
+    /// Keeps count of what it wrote, and of calls without an output.
     pub(crate) fn note(&mut self, class: &RecordClass) {
+        self.place += u64::from(is_own(class));
         match class {
             RecordClass::ToolCall { call, kind } => self.open_calls.push((call.clone(), *kind)),
             RecordClass::ToolOutput { call, .. } => {

@@ -6,9 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, Ended, EventKind, Fact, KnownSubmission, LeaseKind, NewRecord, Now, Reply,
-    StoreError, Submission, SubmissionId, SubmissionState, SubmitError, SupervisorMsg, ThreadEvent,
-    ThreadId, ThreadMsg, TurnId,
+    Accepted, CrashRecord, Ended, Epoch, EventKind, Fact, KnownSubmission, LeaseKind, NewRecord,
+    Now, Reply, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, SupervisorMsg,
+    ThreadEvent, ThreadId, ThreadMsg, TurnId,
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -30,6 +30,7 @@ pub(crate) struct ThreadState {
     pub(super) myself: ActorRef<Wake>,
     pub(super) exit: ExitGuard,
     recovery: Vec<NewRecord>,
+    crash: Option<CrashRecord>,
     rise: Rise,
     open: Vec<(Restored, SubmissionState)>,
     pub(super) session: Option<Box<dyn EngineSession>>,
@@ -74,7 +75,7 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, rise, told } = args;
+        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, told } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -88,6 +89,12 @@ impl ThreadState {
         let let_go =
             LetGo { thread: about.thread, uplink: world.turns.uplink.clone(), asleep: false };
         let head = acquired.thread.head;
+        let crash = crash.map(|cause| {
+            let (turn, place) = left.map_or((None, 0), |(turn, place)| (Some(turn), place));
+            let epoch = Epoch(acquired.fence.epoch.0.saturating_sub(1));
+            let at_ms = world.turns.clock.now().at_ms;
+            CrashRecord { at_ms, epoch, turn, seq: head, place, cause }
+        });
         let open = restore(acquired.open);
         let epoch = acquired.fence.epoch;
         slot.change_view(|view| view.epoch = epoch);
@@ -106,6 +113,7 @@ impl ThreadState {
             myself,
             exit,
             recovery,
+            crash,
             rise,
             open,
             session: None,
@@ -137,8 +145,8 @@ impl ThreadState {
         let now = self.now();
         let recovery = std::mem::take(&mut self.recovery);
         let open = std::mem::take(&mut self.open);
-        let rise = self.rise;
-        self.decide(|core, out| core.begin(recovery, open, rise, now, out));
+        let (crash, rise) = (self.crash.take(), self.rise);
+        self.decide(|core, out| core.begin(recovery, open, crash, rise, now, out));
         self.make_up();
         self.drain();
     }
@@ -209,11 +217,14 @@ impl ThreadState {
                     reply.tell(core.answer(&question, answer, out));
                 }
             }),
-            ThreadMsg::Revive { reply } | ThreadMsg::Hibernate { reply }
+            ThreadMsg::Park { reply }
+            | ThreadMsg::Revive { reply }
+            | ThreadMsg::Hibernate { reply }
                 if reply.expired(now.instant) =>
             {
                 drop(reply); // P4: nobody waits for it any more
             }
+            ThreadMsg::Park { reply } => self.decide(|core, out| core.park(reply, now, out)),
             ThreadMsg::Revive { reply } => self.decide(|core, out| core.revive(reply, now, out)),
             ThreadMsg::Hibernate { reply } => self.decide(|core, out| match core.hibernate() {
                 Ok(()) => out.push(Effect::Sleep { reply: Some(reply) }),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use coppicer_messages::{
-    Accepted, ControlError, Interrupted, Mail, NewRecord, Now, Phase, Reply, Rung, SubmissionId,
-    SubmissionState, SubmitError, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ThreadTick,
-    TurnId, TurnItem, TurnPermit,
+    Accepted, AfterPoison, ControlError, CrashRecord, Interrupted, Mail, NewRecord, Now, Phase,
+    Reply, Rung, SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadId, ThreadPatch,
+    ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
 };
 
 use super::control::later;
@@ -14,6 +14,7 @@ use super::effect::{Effect, Launch};
 use super::records;
 use super::running::{RunningTurn, Stage, TurnEnd};
 use crate::engine::TurnKind;
+use crate::poison::Retrial;
 use crate::restart::Decision;
 use crate::store::{Batch, MailTo};
 
@@ -58,9 +59,11 @@ impl ThreadCore {
         }
         let work = self.queue.pop_front();
         let had_place = work.is_some();
+        let again = work.clone();
         let mut running = RunningTurn::new(turn.clone(), now, permit);
         let mut batch =
             Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
+        running.work.extend(again);
         let mut items = Vec::new();
         match work {
             Some(Waiting::Input { id, input, attempt, trace }) => {
@@ -175,6 +178,12 @@ impl ThreadCore {
                 batch.records.extend(records::user_input(&input, now.at_ms));
                 batch.states.push((id.clone(), SubmissionState::Running { attempt: 1 }));
                 running.submissions.push(id.clone());
+                running.work.push(Waiting::Input {
+                    id: id.clone(),
+                    input: input.clone(),
+                    attempt: 1,
+                    trace: None,
+                });
                 items.push(TurnItem::Input { submission: id, input });
                 out.push(Effect::FreePlace);
             }
@@ -252,7 +261,18 @@ impl ThreadCore {
         {
             return self.retry(running, end, pause, now, out);
         }
-        let crashed = matches!(end, TurnEnd::Panicked(_));
+        let crash = match end {
+            TurnEnd::Panicked(cause) => Some(CrashRecord {
+                at_ms: now.at_ms,
+                epoch: self.epoch,
+                turn: Some(running.id.clone()),
+                seq: self.head,
+                place: running.place,
+                cause: cause.clone(),
+            }),
+            _ => None,
+        };
+        let crashed = crash.is_some();
         let verdict = running.verdict(end);
         let (id, took) = (running.id.clone(), now.instant - running.started.instant);
 
@@ -262,11 +282,20 @@ impl ThreadCore {
             updated_ms: Some(now.at_ms),
             ..Batch::default()
         };
-        for submission in &running.submissions {
-            let ended = SubmissionState::Ended(verdict.outcome.clone());
-            batch.states.push((submission.clone(), ended));
+        self.keep(crash, &mut batch);
+        let first = running.submissions.first().filter(|_| crashed);
+        let retrial =
+            first.map_or(Retrial::Never, |first| self.retrial(first, running.first_attempt));
+        let stops = running.cancelled.is_some() || self.closing.is_some();
+        let again = retrial == Retrial::Again && !stops;
+        let mut told = None;
+        if !again {
+            for submission in &running.submissions {
+                let ended = SubmissionState::Ended(verdict.outcome.clone());
+                batch.states.push((submission.clone(), ended));
+            }
+            told = self.tell_parent(&mut batch, &verdict.status);
         }
-        let told = self.tell_parent(&mut batch, &verdict.status);
         self.status = verdict.status;
         self.phase = Phase::Idle;
         self.questions.clear();
@@ -276,6 +305,9 @@ impl ThreadCore {
         // Input that the turn never took waits for a turn of its own, in front.
         for (id, input) in running.steered.drain(..).rev() {
             self.queue.push_front(Waiting::Input { id, input, attempt: 1, trace: None });
+        }
+        if again {
+            self.queue_again(&mut running, out);
         }
         // Before what tells others of it.
         let first = self.write(batch);
@@ -295,13 +327,17 @@ impl ThreadCore {
                 took,
             },
         });
-        for submission in running.submissions.drain(..) {
+        for submission in running.submissions.drain(..).filter(|_| !again) {
             let outcome = verdict.outcome.clone();
             out.push(Effect::Settle { submission, outcome });
         }
         out.push(Effect::TurnOver { turn: id.clone(), keep_session: verdict.keep_session });
-        if crashed {
-            self.after_crash(jitter, now, out);
+        let cause = end.describe();
+        if crashed && retrial == Retrial::Over && self.config.poison.then == AfterPoison::Park {
+            self.crashes += 1;
+            self.sit(out);
+        } else if crashed && self.parking.is_empty() {
+            self.after_crash(&cause, jitter, now, out);
         }
         out.push(self.show_last(verdict.error));
         for reply in running.interrupts.drain(..) {
@@ -312,8 +348,20 @@ impl ThreadCore {
         drop(running); // its permit goes back
         if self.closing.is_some() {
             self.finish_close(out);
-        } else {
+        } else if self.parking.is_empty() {
             self.next(now, out);
+        } else {
+            self.sit(out);
+        }
+    }
+
+    /// Queues what a crashed turn worked on once more, in front. It had given its places back.
+    fn queue_again(&mut self, running: &mut RunningTurn, out: &mut Vec<Effect>) {
+        for mut waiting in running.work.drain(..).rev() {
+            let (Waiting::Input { attempt, .. } | Waiting::Compact { attempt, .. }) = &mut waiting;
+            *attempt += 1;
+            out.push(Effect::TakePlace);
+            self.queue.push_front(waiting);
         }
     }
 
@@ -343,7 +391,13 @@ impl ThreadCore {
         }
     }
 
-    pub(super) fn after_crash(&mut self, jitter: f32, now: Now, out: &mut Vec<Effect>) {
+    pub(super) fn after_crash(
+        &mut self,
+        cause: &str,
+        jitter: f32,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
         self.crashes += 1;
         if self.closing.is_some() {
             return;
@@ -354,14 +408,16 @@ impl ThreadCore {
                 out.push(self.publish(ThreadEvent::BackoffStarted { crash: restart, after }));
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
                 out.push(Effect::Arm { at: later(now, after), tick });
+                if self.parent.is_some() {
+                    out.push(Effect::TellCrash { spent: None });
+                }
             }
-            Decision::Park | Decision::Escalate => {
-                self.phase = Phase::Parked;
-                self.status = ThreadStatus::Parked;
-                let status = Some(ThreadStatus::Parked);
-                out.push(self.write(Batch { status, ..Batch::default() }));
-                out.push(Effect::Park);
+            // It goes down with its parent, and comes back with it.
+            Decision::Escalate if self.parent.is_some() => {
+                self.phase = Phase::Backoff;
+                out.push(Effect::TellCrash { spent: Some(cause.to_owned()) });
             }
+            Decision::Park | Decision::Escalate => self.sit(out),
             Decision::Close => {
                 self.phase = Phase::Stopping; // no turn starts on the way out
                 out.push(Effect::AskClose);

@@ -269,6 +269,7 @@ impl SupervisorState {
             Life::Dormant
             | Life::Backoff { .. }
             | Life::AwaitParent
+            | Life::AwaitSibling
             | Life::AwaitStore
             | Life::Lost => self.end_if_told(thread),
         }

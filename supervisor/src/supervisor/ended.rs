@@ -21,6 +21,11 @@ impl SupervisorState {
             return;
         };
         entry.incarnation = None;
+        let how = match (how, entry.crash_as.take()) {
+            (Ended::Killed, Some(cause)) => Ended::Crashed { cause },
+            (how, _) => how,
+        };
+        let order = entry.order;
         let (slot, closing, wanted) = (entry.slot.clone(), entry.closing, entry.wanted);
         let (told, ends_only) = (entry.told, entry.ends_only);
         entry.wanted = false;
@@ -29,6 +34,10 @@ impl SupervisorState {
         slot.detach();
         if !ends_only {
             self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: how.clone() });
+        }
+        let falls = how == Ended::Killed && !closing && self.siblings.fell(thread, order);
+        if !falls && !matches!(how, Ended::Crashed { .. }) {
+            self.siblings_settled(thread);
         }
         match how {
             Ended::Closed { rung } => self.finish(thread, rung, How::Completed, None),
@@ -61,6 +70,7 @@ impl SupervisorState {
             Ended::StoreLost { .. } if self.parent_comes(thread) => self.await_parent(thread),
             Ended::StoreLost { reason } => self.await_store(thread, &reason),
             Ended::Damaged { what } => self.quarantined(thread, &what),
+            Ended::Killed if falls => self.await_siblings(thread),
             // It went down with its parent, and comes back after it.
             Ended::Killed => self.await_parent(thread),
             Ended::Fenced => {
@@ -88,9 +98,11 @@ impl SupervisorState {
     pub(super) fn parent_comes(&self, thread: ThreadId) -> bool {
         let parent = self.table.get(thread).and_then(|entry| entry.parent);
         parent.and_then(|parent| self.table.get(parent)).is_some_and(|entry| match entry.life() {
-            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {
-                true
-            }
+            Life::Coming { .. }
+            | Life::Backoff { .. }
+            | Life::AwaitParent
+            | Life::AwaitSibling
+            | Life::AwaitStore => true,
             Life::Live => entry
                 .incarnation
                 .as_ref()
@@ -124,7 +136,8 @@ impl SupervisorState {
         let slot = entry.slot.clone();
         slot.count_crash();
         let parking = entry.parking;
-        let policy = entry.policy;
+        entry.fell_of = Some(cause.to_owned());
+        let policy = entry.rules.restart;
         let decision = entry.tracker.crashed(&policy, now, jitter);
         match decision {
             _ if parking => {
@@ -133,6 +146,7 @@ impl SupervisorState {
                 self.table.set_life(thread, Life::Lost);
                 slot.set_door(Door::Parked);
                 self.show(&slot, ThreadStatus::Parked, Phase::Parked);
+                self.siblings_settled(thread);
                 // Nothing comes back that those below it could wait for.
                 self.restart_children(thread);
             }
@@ -142,8 +156,11 @@ impl SupervisorState {
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
                 let at = Deadline::after(now, after).instant();
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
+                self.take_down_siblings(thread, true);
             }
+            Decision::Escalate if self.escalate(thread, cause) => {}
             Decision::Park | Decision::Escalate => {
+                let Some(entry) = self.table.get_mut(thread) else { return };
                 entry.parking = true;
                 slot.set_door(Door::Parked);
                 self.show(&slot, ThreadStatus::Parked, Phase::Parked);
@@ -151,10 +168,10 @@ impl SupervisorState {
                 self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Parking);
             }
             Decision::Close => {
-                entry.closing = true;
-                self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Stopped);
-                self.end_orphans(thread);
-                self.finish(thread, Rung::Killed, How::SubmitFailed, Some(cause));
+                // One comes up only to write its end.
+                self.table.set_life(thread, Life::Lost);
+                self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Stopping);
+                self.close_itself(thread);
             }
         }
     }
@@ -210,7 +227,9 @@ impl SupervisorState {
     /// Removes a thread that is over: its handle's door is shut, its leases go back, whoever waits
     /// for its end is told.
     pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<&str>) {
+        let mut significant = None;
         if let Some(entry) = self.table.remove(thread) {
+            significant = entry.parent.filter(|_| entry.rules.significant && entry.ends_itself);
             let shown = self.directory.find(thread).is_some();
             if shown && entry.slot.phase() != Phase::Stopped {
                 self.show(&entry.slot, ThreadStatus::Shutdown, Phase::Stopped);
@@ -222,9 +241,13 @@ impl SupervisorState {
             self.room_came = true;
         }
         self.came_back(thread);
+        self.siblings_settled(thread);
         let waiting = self.waiting.remove(&thread).unwrap_or_default();
         self.refuse(waiting, &SpawnError::Closing { thread });
         self.close_ended(thread, rung, how, left);
+        if let Some(parent) = significant {
+            self.significant_ended(parent, thread);
+        }
         for postponed in self.postponed.remove(&thread).unwrap_or_default() {
             self.on_spawn(postponed.request, postponed.asker, postponed.reply);
         }

@@ -10,12 +10,14 @@ mod close;
 mod closing;
 mod comebacks;
 mod ended;
+mod falling;
 mod idle;
 mod patching;
 mod plan;
 mod recovery;
 mod resting;
 mod resume;
+mod siblings;
 mod spawn;
 mod steps;
 mod table;
@@ -41,6 +43,7 @@ use patching::Patching;
 pub use recovery::Recover;
 use recovery::Recovery;
 use resting::ForRoom;
+use siblings::Siblings;
 use spawn::{Spawning, Step, Waiter};
 use table::Table;
 
@@ -92,6 +95,8 @@ pub(crate) struct SupervisorState {
     postponed: HashMap<ThreadId, Vec<Postponed>>,
     /// Those who wait for threads that come back by themselves.
     waiting: HashMap<ThreadId, Vec<Waiter>>,
+    /// Threads that are down with a sibling.
+    siblings: Siblings,
     /// What comes up without being asked for.
     comebacks: Comebacks,
     recovery: Recovery,
@@ -138,6 +143,7 @@ impl Actor for SupervisorActor {
             telling_on: false,
             postponed: HashMap::new(),
             waiting: HashMap::new(),
+            siblings: Siblings::default(),
             comebacks,
             recovery: Recovery::new(args.recover),
             store_ails: false,
@@ -210,6 +216,10 @@ impl SupervisorState {
                 self.on_store_damaged(thread, seq, &reason);
             }
             SupervisorMsg::Close { scope, drain, reply } => self.on_close(scope, drain, reply),
+            SupervisorMsg::CloseItself { thread, epoch } => self.on_close_itself(thread, epoch),
+            SupervisorMsg::TurnCrashed { thread, epoch, spent } => {
+                self.on_turn_crashed(thread, epoch, spent.as_deref());
+            }
             SupervisorMsg::End => self.on_end(),
             SupervisorMsg::StepDone { op, step } => {
                 if let Ok(step) = step.downcast::<Step>() {

@@ -2,6 +2,7 @@
 
 use coppicer_actors::{
     Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore, close_turn, first_submission,
+    open_turn,
 };
 use coppicer_messages::{
     AbortReason, Asker, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError,
@@ -9,7 +10,7 @@ use coppicer_messages::{
 };
 
 use super::resting::ForRoom;
-use super::spawn::{Kind, Spawning, Step, Stored, Waiter, spawn_error};
+use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Entry, Life};
 use super::{Postponed, SupervisorState};
 
@@ -79,7 +80,7 @@ impl SupervisorState {
                 }
             }
             // It comes by itself, and they are answered then.
-            Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {
+            Life::Backoff { .. } | Life::AwaitParent | Life::AwaitSibling | Life::AwaitStore => {
                 let now = self.now().instant;
                 let waiting = self.waiting.entry(thread).or_default();
                 waiting.retain(|waiting| !waiting.reply.expired(now));
@@ -156,13 +157,13 @@ impl SupervisorState {
                 let acquired = acquired.await?;
                 let StoredThread { settled, head, .. } = acquired.thread;
                 if settled == head {
-                    return Ok((acquired, Vec::new())); // nothing is open: nothing is read
+                    return Ok((acquired, Left::default())); // nothing is open: nothing is read
                 }
                 let open = store.read_range(thread, settled, Some(head)).await?;
                 let now_ms = clock.now().at_ms;
                 let marker = MarkerKind::ContextualUser;
-                let recovery = close_turn(&open, AbortReason::Interrupted, marker, now_ms);
-                Ok((acquired, recovery))
+                let records = close_turn(&open, AbortReason::Interrupted, marker, now_ms);
+                Ok((acquired, Left { records, turn: open_turn(&open) }))
             };
             Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))
         });
@@ -187,7 +188,11 @@ impl SupervisorState {
             Life::Lost => self.load(thread, SpawnOrigin::Activation, Vec::new(), Kind::Parking),
             // Its actor is on its way out: `on_ended` sees to it.
             Life::Live => entry.wanted = true,
-            Life::Coming { .. } | Life::Backoff { .. } | Life::AwaitParent | Life::AwaitStore => {}
+            Life::Coming { .. }
+            | Life::Backoff { .. }
+            | Life::AwaitParent
+            | Life::AwaitSibling
+            | Life::AwaitStore => {}
         }
     }
 

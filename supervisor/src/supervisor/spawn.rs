@@ -8,13 +8,13 @@ use coppicer_actors::{
 };
 use coppicer_messages::{
     Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, PatchError,
-    Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError,
-    SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus,
+    Reply, Restart, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError,
+    SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus, TurnId,
 };
 
 use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
-use super::table::{Life, Place};
+use super::table::{Life, Place, Rules};
 use super::{Postponed, SupervisorState};
 
 /// A spawn, resume, fork, activation or restart that is under way.
@@ -69,19 +69,30 @@ pub(super) enum Step {
     /// A stored thread, and what is above it.
     Found(Result<Stored, SpawnError>),
     /// A stored thread was acquired, and what closes its unfinished turn.
-    Loaded(Result<(Acquired, Vec<NewRecord>), SpawnError>),
+    Loaded(Result<(Acquired, Left), SpawnError>),
     /// The first submission was accepted or refused.
     FirstDone(Result<Accepted, SubmitError>),
     /// A thread that is to be closed and is not here was looked up in the store.
     CloseTarget(Result<Stored, SpawnError>),
     /// A page of threads that an earlier process left unfinished.
     Unfinished(Result<Vec<ThreadId>, StoreError>),
+    /// Whether the last significant child of a thread has ended.
+    LastSignificant { parent: ThreadId, last: Result<bool, StoreError> },
     /// A thread gave up its actor, or did not.
     Slept { thread: ThreadId, asleep: bool },
     /// A thread that is to be patched was looked up, and whether its new path is taken.
     PatchChecked(Result<Stored, PatchError>),
     /// The store patched a thread.
     Patched(Result<StoredThread, StoreError>),
+}
+
+/// What a dead incarnation left open in the history of its thread.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Records that close it.
+    pub(super) records: Vec<NewRecord>,
+    /// The turn, and how many records it had written.
+    pub(super) turn: Option<(TurnId, u64)>,
 }
 
 /// A thread as the store has it.
@@ -149,6 +160,12 @@ impl SupervisorState {
                 return Err(SpawnError::Fenced);
             }
         }
+        if request.config.significant && request.config.restart.restart == Restart::Permanent {
+            return Err(SpawnError::BadConfig {
+                field: "significant",
+                reason: "a permanent thread never ends by itself; let it be transient or temporary",
+            });
+        }
         if let Some(parent) = request.parent {
             if !self.table.get(parent).is_some_and(|entry| entry.life() == Life::Live) {
                 return Err(SpawnError::ParentGone { parent });
@@ -194,8 +211,8 @@ impl SupervisorState {
         let lease = self.shared.leases.grant(LeaseKind::Slot);
         let depth = place.depth;
         let path = place.path.clone();
-        let policy = request.config.restart;
-        let order = self.table.insert(place, slot, policy, Life::Coming { op }, lease);
+        let rules = Rules::of(&request.config);
+        let order = self.table.insert(place, slot, rules, Life::Coming { op }, lease);
         let origin = match &request.origin {
             Origin::Fork { .. } => SpawnOrigin::Fork,
             _ => SpawnOrigin::New,

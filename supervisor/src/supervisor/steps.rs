@@ -1,19 +1,19 @@
 //! The steps of a spawn: what a notice brought, what comes next, and how a spawn is undone.
 
 use coppicer_actors::{
-    Acquired, Done, EdgeChange, EdgeStatus, Lineage, Rise, StoredThread, ThreadArgs, ThreadView,
-    first_submission, start,
+    Acquired, Done, EdgeChange, EdgeStatus, HOST_DIED, Lineage, Rise, StoredThread, ThreadArgs,
+    ThreadView, first_submission, start,
 };
 use coppicer_messages::{
-    Accepted, Answer, LeaseKind, NewRecord, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
-    StoreError, SubmitError, ThreadId, ThreadStatus,
+    Accepted, Answer, LeaseKind, Rung, RuntimeEvent, SpawnError, SpawnOrigin, StoreError,
+    SubmitError, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::close::How;
 use super::resting::ForRoom;
-use super::spawn::{Kind, Spawning, Step, Stored, Waiter, spawn_error};
-use super::table::{Life, Place};
+use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
+use super::table::{Life, Place, Rules};
 
 impl SupervisorState {
     pub(super) fn on_step(&mut self, op: u64, step: Step) {
@@ -22,6 +22,9 @@ impl SupervisorState {
             Step::FirstDone(result) => return self.on_first_done(op, result),
             Step::Unfinished(result) => return self.on_unfinished(result),
             Step::Slept { thread, asleep } => return self.on_slept(thread, asleep),
+            Step::LastSignificant { parent, last } => {
+                return self.on_last_significant(parent, last);
+            }
             Step::PatchChecked(result) => return self.on_patch_checked(op, result),
             Step::Patched(result) => return self.on_patched(op, result),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
@@ -69,10 +72,10 @@ impl SupervisorState {
                 }
                 self.ops.insert(op, spawning);
             }
-            Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Vec::new()),
+            Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Left::default()),
             Step::Found(Ok(stored)) => self.on_found(op, spawning, &stored),
-            Step::Loaded(Ok((acquired, recovery))) => {
-                self.bring_up(op, spawning, acquired, recovery);
+            Step::Loaded(Ok((acquired, left))) => {
+                self.bring_up(op, spawning, acquired, left);
             }
             Step::Planned(Err(refusal))
             | Step::Found(Err(refusal))
@@ -84,6 +87,7 @@ impl SupervisorState {
             | Step::CloseTarget(_)
             | Step::Unfinished(_)
             | Step::Slept { .. }
+            | Step::LastSignificant { .. }
             | Step::PatchChecked(_)
             | Step::Patched(_) => {}
         }
@@ -151,9 +155,9 @@ impl SupervisorState {
         view.status = stored.status.clone().reborn();
         let slot = self.new_slot(stored.path.clone(), lineage.clone(), view);
         let lease = self.shared.leases.grant(LeaseKind::Slot);
-        let policy = stored.config.restart;
+        let rules = Rules::of(&stored.config);
         let place = Stored::place_of(stored, lineage);
-        let order = self.table.insert(place, slot.clone(), policy, life, lease);
+        let order = self.table.insert(place, slot.clone(), rules, life, lease);
         self.directory.insert(slot);
         order
     }
@@ -164,7 +168,7 @@ impl SupervisorState {
         op: u64,
         mut spawning: Spawning,
         acquired: Acquired,
-        recovery: Vec<NewRecord>,
+        left: Left,
     ) {
         let thread = spawning.thread;
         let Some(entry) = self.table.get_mut(thread) else { return };
@@ -190,11 +194,16 @@ impl SupervisorState {
             });
             self.shared.store.put_edge(thread, EdgeChange::Status(EdgeStatus::Open), done);
         }
+        let fell_of = self.table.get_mut(thread).and_then(|entry| entry.fell_of.take());
+        // A turn that nobody here started, and that nobody ended.
+        let host_died = spawning.kind == Kind::Fresh && left.turn.is_some();
         let args = ThreadArgs {
             world: self.world.clone(),
             slot: slot.clone(),
             acquired,
-            recovery,
+            recovery: left.records,
+            crash: fell_of.or_else(|| host_died.then(|| HOST_DIED.to_owned())),
+            left: left.turn,
             rise: match spawning.kind {
                 _ if ends => Rise::ToEnd,
                 Kind::Parking => Rise::ToSitParked,
@@ -230,6 +239,7 @@ impl SupervisorState {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.ends_only |= ends;
         }
+        self.siblings_settled(thread);
         self.restart_children(thread);
         self.came_back(thread);
         self.watch_idle(thread);

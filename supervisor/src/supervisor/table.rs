@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use coppicer_actors::{Incarnation, RestartTracker, Slot};
 use coppicer_messages::{
-    AgentPath, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError, ThreadId,
+    AgentPath, Children, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError,
+    ThreadConfig, ThreadId,
 };
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub(crate) enum Life {
     Backoff { crash: u64 },
     /// It went down with its parent and comes back after it.
     AwaitParent,
+    /// It went down with a sibling and comes back after it.
+    AwaitSibling,
     /// Its store could not write; it comes back when that can. Not its own fault.
     AwaitStore,
     /// It has no actor until it is needed.
@@ -41,6 +44,7 @@ impl Life {
             | Self::Live
             | Self::Backoff { .. }
             | Self::AwaitParent
+            | Self::AwaitSibling
             | Self::AwaitStore => true,
             Self::Dormant | Self::Lost => false,
         }
@@ -57,10 +61,16 @@ pub(crate) struct Entry {
     pub(crate) order: u64,
     life: Life,
     pub(crate) epoch: Epoch,
-    pub(crate) policy: RestartPolicy,
+    pub(crate) rules: Rules,
     pub(crate) tracker: RestartTracker,
     pub(crate) crashes: u64,
     pub(crate) incarnation: Option<Incarnation>,
+    /// What it was killed for, if that counts as a crash of its own.
+    pub(crate) crash_as: Option<String>,
+    /// What the next incarnation keeps as the cause of its predecessor's crash.
+    pub(crate) fell_of: Option<String>,
+    /// Whether its end is its own doing.
+    pub(crate) ends_itself: bool,
     /// Whether it is being closed: intent is recorded before the signal.
     pub(crate) closing: bool,
     /// Whether a message came while its actor was on its way out.
@@ -79,6 +89,21 @@ pub(crate) struct Entry {
     /// Until when it is not asked again, because it had something to do after all.
     pub(crate) stays_until: Option<Instant>,
     pub(crate) _lease: Lease,
+}
+
+/// How a thread is supervised, and supervises.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) restart: RestartPolicy,
+    pub(crate) children: Children,
+    pub(crate) significant: bool,
+}
+
+impl Rules {
+    pub(crate) const fn of(config: &ThreadConfig) -> Self {
+        let &ThreadConfig { restart, children, significant, .. } = config;
+        Self { restart, children, significant }
+    }
 }
 
 impl Entry {
@@ -246,7 +271,7 @@ impl Table {
         &mut self,
         place: Place,
         slot: Arc<Slot>,
-        policy: RestartPolicy,
+        rules: Rules,
         life: Life,
         lease: Lease,
     ) -> u64 {
@@ -278,10 +303,13 @@ impl Table {
             order,
             life,
             epoch: Epoch(0),
-            policy,
+            rules,
             tracker: RestartTracker::default(),
             crashes: 0,
             incarnation: None,
+            crash_as: None,
+            fell_of: None,
+            ends_itself: false,
             closing: false,
             wanted: false,
             parking: false,

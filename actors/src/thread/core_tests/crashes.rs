@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use coppicer_messages::{
-    ControlError, Delivery, OnCrash, Outcome, Phase, RecordClass, Reply, RestartPolicy,
-    SubmissionState, SubmitError, ThreadConfig, ThreadStatus,
+    AfterPoison, ControlError, Delivery, OnCrash, OnSpent, Outcome, Phase, Poison, RecordClass,
+    Reply, RestartPolicy, SubmissionState, SubmitError, ThreadConfig, ThreadId, ThreadStatus,
 };
 
 use super::{Hands, answered, ms, name, panicked, turn};
@@ -143,9 +143,99 @@ fn what_cannot_be_read_any_more_is_told_as_such_and_not_run() {
         let open = vec![(Err(name("a")), state)];
         hands.places = 1;
         hands.decide(|core, now, out| {
-            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out);
+            core.begin(Vec::new(), open, None, crate::thread::Rise::ToWork, now, out);
         });
         assert_eq!(hands.outcome("a").map(Outcome::name), Some("failed"));
         assert_eq!((hands.asked.len(), hands.places), (0, 0));
+    }
+}
+
+fn retrying(attempts_max: u32) -> ThreadConfig {
+    ThreadConfig::default().with_on_crash(OnCrash::Retry { attempts_max })
+}
+
+/// Runs the attempt that waits for its permit, has it write something, and panic.
+fn crash_at(hands: &mut Hands, place: usize) -> String {
+    hands.permit();
+    let turn = hands.runs().expect("a turn runs").to_owned();
+    hands.emit(&turn, &vec![RecordClass::Other; place]);
+    hands.end(&turn, &panicked());
+    if hands.core.phase == Phase::Backoff {
+        let over = hands.armed.pop().expect("a pause is armed").1;
+        hands.tick(over);
+    }
+    turn
+}
+
+#[test]
+fn a_turn_that_panics_is_tried_again_and_ends_once_when_it_crashed_at_the_same_place_too_often() {
+    let mut hands = Hands::of(retrying(10));
+    hands.begin(Vec::new());
+    hands.submit("a", Delivery::Queue).unwrap();
+    hands.submit("b", Delivery::Queue).unwrap();
+    for (place, turn) in [(2, "a"), (1, "a.2"), (2, "a.3")] {
+        assert_eq!(crash_at(&mut hands, place), turn);
+        assert_eq!(hands.outcome("a"), None, "it is tried again");
+        assert_eq!(hands.queue(), ["a", "b"], "before what is queued");
+        assert_eq!(hands.places, 2, "it holds its place again");
+    }
+    assert_eq!(crash_at(&mut hands, 2), "a.4");
+    assert_eq!(hands.outcome("a").map(Outcome::name), Some("crashed"));
+    let places: Vec<u64> = hands.core.crash_log.iter().map(|crash| crash.place).collect();
+    assert_eq!(places, [2, 1, 2, 2]);
+    let kept = hands.writes.iter().map(|batch| batch.crashes.len()).sum::<usize>();
+    assert_eq!(kept, 4, "each crash is kept, in the write of its turn's end");
+    hands.permit();
+    assert_eq!(hands.runs(), Some("b"), "the thread goes on with what is queued");
+}
+
+#[test]
+fn a_policy_can_park_a_thread_that_a_turn_has_poisoned() {
+    let mut poison = Poison::default();
+    (poison.same_place_max, poison.then) = (2, AfterPoison::Park);
+    let mut hands = Hands::of(retrying(10).with_poison(poison));
+    hands.begin(Vec::new());
+    hands.submit("a", Delivery::Queue).unwrap();
+    hands.submit("b", Delivery::Queue).unwrap();
+    crash_at(&mut hands, 0);
+    crash_at(&mut hands, 0);
+    assert_eq!(hands.outcome("a").map(Outcome::name), Some("crashed"));
+    assert_eq!((hands.core.phase, hands.queue()), (Phase::Parked, vec!["b"]));
+    assert!(hands.asked.is_empty());
+}
+
+#[test]
+fn a_turn_that_was_stopped_and_panics_is_not_tried_again() {
+    let mut hands = Hands::of(retrying(10));
+    hands.begin(Vec::new());
+    hands.submit("a", Delivery::Queue).unwrap();
+    hands.permit();
+    let _answer = hands.interrupt();
+    hands.end("a", &panicked());
+    assert_eq!(hands.outcome("a").map(Outcome::name), Some("crashed"));
+}
+
+#[test]
+fn what_a_parent_is_told_of_a_crash_depends_on_what_is_spent() {
+    let policy = RestartPolicy::default()
+        .with_limit(1, Duration::from_secs(60))
+        .with_on_spent(OnSpent::Escalate);
+    for (parent, told, phase) in [
+        (Some(ThreadId::from_parts(9, [9; 10])), vec!["tell crash", "escalate"], Phase::Backoff),
+        (None, vec!["park"], Phase::Parked),
+    ] {
+        let mut hands = Hands::of(ThreadConfig::default().with_restart(policy));
+        hands.core.parent = parent;
+        hands.begin(Vec::new());
+        hands.submit("a", Delivery::Queue).unwrap();
+        hands.submit("b", Delivery::Queue).unwrap();
+        crash_at(&mut hands, 0);
+        hands.permit();
+        hands.end("b", &panicked());
+        let known = ["tell crash", "escalate", "park"];
+        let done: Vec<&str> =
+            hands.done.iter().copied().filter(|done| known.contains(done)).collect();
+        assert_eq!((done, hands.core.phase), (told, phase));
+        assert!(hands.asked.is_empty(), "no turn starts");
     }
 }

@@ -96,6 +96,8 @@ impl Hands {
             rung: Rung::Drained,
             tracker: RestartTracker::default(),
             crashes: 0,
+            crash_log: Vec::new(),
+            parking: Vec::new(),
             mail_turns: 0,
         };
         Self {
@@ -140,7 +142,7 @@ impl Hands {
         self.places += open.len();
         let open = open.into_iter().map(|(waiting, state)| (Ok(waiting), state)).collect();
         self.decide(|core, now, out| {
-            core.begin(Vec::new(), open, crate::thread::Rise::ToWork, now, out);
+            core.begin(Vec::new(), open, None, crate::thread::Rise::ToWork, now, out);
         });
     }
 
@@ -185,6 +187,10 @@ impl Hands {
             Effect::FreeWindow { .. } => self.done.push("free window"),
             Effect::Park => self.done.push("park"),
             Effect::Unpark => self.done.push("unpark"),
+            Effect::TakePlace => self.places += 1,
+            Effect::TellCrash { spent } => {
+                self.done.push(if spent.is_some() { "escalate" } else { "tell crash" });
+            }
             Effect::AskClose => self.done.push("ask close"),
             Effect::Sleep { .. } => self.done.push("sleep"),
             Effect::End(how) => self.over = Some(how),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use coppicer_messages::{
-    CloseOrder, Delivery, Ended, Interrupted, Op, Outcome, RecordClass, Rung, SubmitError,
-    ThreadStatus,
+    CloseOrder, ControlError, Delivery, Ended, Interrupted, Op, Outcome, Phase, RecordClass, Reply,
+    Rung, SubmitError, ThreadStatus,
 };
 
 use super::{Do, Hands, PERMITS, answered, ms, transient, turn};
@@ -165,4 +165,32 @@ fn rb_07_rb_08_a_rollback_is_refused_while_a_turn_runs_and_for_no_turns() {
     hands.send("r", Op::Rollback { turns: 1 }).unwrap();
     assert_eq!(hands.last_write().records[0].class, RecordClass::RolledBack { turns: 1 });
     assert!(hands.done.contains(&"drop session"));
+}
+
+#[test]
+fn a_thread_that_is_parked_interrupts_its_turn_and_keeps_what_is_queued() {
+    let mut hands = Hands::running("a");
+    hands.submit("b", Delivery::Queue).unwrap();
+    let park = |hands: &mut Hands| {
+        let (reply, answer) = Reply::channel(hands.far(), None);
+        hands.decide(|core, now, out| core.park(reply, now, out));
+        answer
+    };
+    let answer = park(&mut hands);
+    assert!(hands.done.contains(&"cancel"));
+    assert_eq!(hands.core.phase, Phase::Running, "it stops first");
+    hands.end("a", &TurnEnd::Stopped);
+    assert!(matches!(answered(answer), Some(Ok(()))));
+    assert_eq!((hands.core.phase, hands.queue()), (Phase::Parked, vec!["b"]));
+    assert_eq!(hands.outcome("a").map(Outcome::name), Some("interrupted"));
+    let again = park(&mut hands);
+    assert!(matches!(answered(again), Some(Ok(()))), "twice is as good as once");
+    let (reply, revived) = Reply::channel(hands.far(), None);
+    hands.decide(|core, now, out| core.revive(reply, now, out));
+    assert!(matches!(answered(revived), Some(Ok(()))));
+    hands.permit();
+    assert_eq!(hands.runs(), Some("b"));
+    let waits = park(&mut hands);
+    hands.close(ms(100));
+    assert!(matches!(answered(waits), Some(Err(ControlError::WrongPhase { .. }))), "it closes");
 }

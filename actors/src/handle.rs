@@ -147,7 +147,7 @@ impl ThreadHandle {
         let submission = submission.into();
         if options.wait_for_place && !submission.op.is_control() {
             check(&self.world, &submission)?;
-            let make = || message(&self.world, submission, deadline);
+            let make = || message(&self.world, &self.slot, submission, deadline);
             return self.slot.submit_in_line(deadline, make).await?.wait().await;
         }
         submit_to(&self.world, &self.slot, submission, deadline).await
@@ -173,7 +173,7 @@ impl ThreadHandle {
         check(&self.world, &submission)?;
         let deadline = self.deadline(None);
         let is_control = submission.op.is_control();
-        let make = || message_as(&self.world, submission, id, false, deadline);
+        let make = || message_as(&self.world, &self.slot, submission, id, false, deadline);
         send(&self.slot, is_control, make)?.wait().await?;
         match waiting.wait().await {
             Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission).await,
@@ -329,7 +329,7 @@ impl ThreadHandle {
     /// # Cancel safety
     /// Dropping the future gives up the report; the close goes on.
     pub async fn close(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let lease = self.world.leases.grant(LeaseKind::PendingReply);
+        let lease = self.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
         let slack = self.world.limits.close_slack;
         let deadline = self.deadline(Some(budget));
         let (reply, answer) = Reply::channel_with_slack(deadline, slack, Some(lease));
@@ -381,7 +381,8 @@ impl ThreadHandle {
     }
 
     fn channel<T, E>(&self, deadline: Deadline) -> (Reply<T, E>, Answer<T, E>) {
-        Reply::channel(deadline, Some(self.world.leases.grant(LeaseKind::PendingReply)))
+        let lease = self.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
+        Reply::channel(deadline, Some(lease))
     }
 }
 
@@ -402,7 +403,7 @@ pub async fn slot_or_wake(
         if let Some(slot) = (world.find)(thread) {
             return Ok(slot);
         }
-        let lease = world.leases.grant(LeaseKind::PendingReply);
+        let lease = world.leases.grant_to(LeaseKind::PendingReply, world.leases.runtime());
         let (reply, answer) = Reply::channel(deadline, Some(lease));
         if !world.uplink.send(SupervisorMsg::Wake { thread, reply }) {
             return Err(SpawnError::RuntimeEnded);
@@ -434,7 +435,7 @@ pub(crate) async fn submit_to(
 ) -> Result<Accepted, SubmitError> {
     check(world, &submission)?;
     let is_control = submission.op.is_control();
-    send(slot, is_control, || message(world, submission, deadline))?.wait().await
+    send(slot, is_control, || message(world, slot, submission, deadline))?.wait().await
 }
 
 /// Puts a submission into the lane that it belongs to. A full inbox refuses before it is made.
@@ -477,23 +478,25 @@ pub fn check(world: &TurnWorld, submission: &Submission) -> Result<(), SubmitErr
 
 fn message(
     world: &TurnWorld,
+    slot: &Slot,
     mut submission: Submission,
     deadline: Deadline,
 ) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
     let chosen = submission.id.is_some();
     let id = submission.id.take().unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
-    message_as(world, submission, id, chosen, deadline)
+    message_as(world, slot, submission, id, chosen, deadline)
 }
 
 /// The message that carries a submission, and where its receipt arrives.
 pub(crate) fn message_as(
     world: &TurnWorld,
+    slot: &Slot,
     submission: Submission,
     id: SubmissionId,
     chosen: bool,
     deadline: Deadline,
 ) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
-    let lease = world.leases.grant(LeaseKind::PendingReply);
+    let lease = world.leases.grant_to(LeaseKind::PendingReply, slot.holdings());
     let (reply, answer) = Reply::channel(deadline, Some(lease));
     (ThreadMsg::Submit { submission, id, chosen, reply }, answer)
 }

@@ -20,9 +20,9 @@ mod turn;
 
 pub use clock::{Clock, IdSource};
 pub use engine::{
-    EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext, Reads,
-    ReplayEngine, Script, ScriptedEngine, Step, TurnContext, TurnInput, TurnKind, TurnOutput,
-    TurnStopped, Wait, Waited,
+    EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,
+    ProcessError, ProcessLease, Reads, ReplayEngine, Script, ScriptedEngine, Step, TurnContext,
+    TurnInput, TurnKind, TurnOutput, TurnStopped, Wait, Waited,
 };
 #[doc(hidden)]
 pub use engine::{TurnWorld, wait_for};

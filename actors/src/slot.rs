@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, Answer, ControlError, Deadline, Epoch, LeaseBook, LeaseKind, Outcome, OutcomeError,
-    Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+    Accepted, Answer, ControlError, Deadline, Epoch, Holdings, LeaseBook, LeaseKind, Outcome,
+    OutcomeError, Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use parking_lot::Mutex;
 use ractor::ActorRef;
@@ -47,6 +47,8 @@ pub struct Slot {
     capacity: usize,
     control_max: usize,
     leases: Arc<LeaseBook>,
+    /// What it, its callers and its turns hold.
+    holdings: Arc<Holdings>,
     uplink: Uplink,
     lanes: Mutex<Lanes>,
     view: Mutex<ThreadView>,
@@ -67,6 +69,7 @@ impl Slot {
         door: Door,
     ) -> Self {
         Self {
+            holdings: Arc::new(Holdings::of(Some(about.thread))),
             about,
             capacity,
             control_max,
@@ -87,6 +90,11 @@ impl Slot {
     /// Which thread, and what is above it.
     pub fn about(&self) -> &Arc<About> {
         &self.about
+    }
+
+    /// What the thread holds, and what is held on its behalf.
+    pub const fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
     }
 
     /// A copy of what the thread publishes of itself.

@@ -15,7 +15,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::engine::{
-    Engine, EngineError, EngineSession, OpenContext, Reads, TurnContext, TurnInput, TurnOutput,
+    Engine, EngineError, EngineSession, OpenContext, ProcessBook, Reads, TurnContext, TurnInput,
+    TurnOutput,
 };
 use crate::history::debug_check;
 use crate::slot::Slot;
@@ -110,6 +111,7 @@ async fn open(
         path: cx.slot.about().path.clone(),
         config: config.clone(),
         history,
+        processes: ProcessBook::new(&cx.world, cx.slot.holdings()),
     };
     engine.open(open).await
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Holdings;
+
 /// The kinds of rights that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,8 @@ pub enum LeaseKind {
     PendingReply,
     /// A subscription to events.
     Tap,
+    /// An external process that an engine started for a thread.
+    Process,
     /// A turn whose code was told to stop and has not stopped: it can do no harm, but it holds a
     /// task or an OS thread until it returns.
     Zombie,
@@ -30,17 +34,32 @@ pub enum LeaseKind {
 
 impl LeaseKind {
     /// Every kind, in the order of the audit.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Slot,
         Self::Resident,
         Self::TurnPermit,
         Self::InboxPermit,
         Self::PendingReply,
         Self::Tap,
+        Self::Process,
         Self::Zombie,
     ];
 
-    const fn index(self) -> usize {
+    /// The name on the wire, such as `turn_permit`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slot => "slot",
+            Self::Resident => "resident",
+            Self::TurnPermit => "turn_permit",
+            Self::InboxPermit => "inbox_permit",
+            Self::PendingReply => "pending_reply",
+            Self::Tap => "tap",
+            Self::Process => "process",
+            Self::Zombie => "zombie",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
         match self {
             Self::Slot => 0,
             Self::Resident => 1,
@@ -48,7 +67,8 @@ impl LeaseKind {
             Self::InboxPermit => 3,
             Self::PendingReply => 4,
             Self::Tap => 5,
-            Self::Zombie => 6,
+            Self::Process => 6,
+            Self::Zombie => 7,
         }
     }
 }
@@ -58,13 +78,26 @@ impl LeaseKind {
 pub struct LeaseBook {
     granted: [AtomicU64; LeaseKind::ALL.len()],
     returned: [AtomicU64; LeaseKind::ALL.len()],
+    runtime: Arc<Holdings>,
 }
 
 impl LeaseBook {
     /// Grants one lease of `kind`.
     pub fn grant(self: &Arc<Self>, kind: LeaseKind) -> Lease {
         self.note_granted(kind);
-        Lease { book: self.clone(), kind }
+        Lease { book: self.clone(), kind, owner: None }
+    }
+
+    /// Grants one lease of `kind` to an owner, in whose row it is counted until it is given back.
+    pub fn grant_to(self: &Arc<Self>, kind: LeaseKind, owner: &Arc<Holdings>) -> Lease {
+        self.note_granted(kind);
+        owner.add(kind);
+        Lease { book: self.clone(), kind, owner: Some(owner.clone()) }
+    }
+
+    /// What the runtime itself holds: callers that wait for its supervisor.
+    pub const fn runtime(&self) -> &Arc<Holdings> {
+        &self.runtime
     }
 
     /// Notes a grant whose owner keeps count itself (inbox permits) and will call
@@ -110,6 +143,8 @@ impl fmt::Debug for LeaseBook {
 pub struct Lease {
     book: Arc<LeaseBook>,
     kind: LeaseKind,
+    /// Who counts it too; none if its owner lists it otherwise.
+    owner: Option<Arc<Holdings>>,
 }
 
 impl Lease {
@@ -121,6 +156,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(owner) = &self.owner {
+            owner.take(self.kind);
+        }
         self.book.note_returned(self.kind);
     }
 }
@@ -145,6 +183,16 @@ mod tests {
         assert_eq!(book.live(LeaseKind::Tap), 1);
         drop(second);
         assert_eq!(book.live(LeaseKind::Tap), 0);
+    }
+
+    #[test]
+    fn an_owner_counts_what_it_holds() {
+        let book = Arc::new(LeaseBook::default());
+        let owner = Arc::new(Holdings::of(None));
+        let lease = book.grant_to(LeaseKind::Zombie, &owner);
+        assert_eq!((owner.count(LeaseKind::Zombie), book.live(LeaseKind::Zombie)), (1, 1));
+        drop(lease);
+        assert!(owner.is_empty() && book.live(LeaseKind::Zombie) == 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod details;
 mod event;
 mod facts;
 mod fork;
+mod holdings;
 mod ids;
 mod lease;
 mod limits;
@@ -38,6 +39,7 @@ pub use event::{
 };
 pub use facts::{FactField, FactRow};
 pub use fork::{ForkPoint, ForkRefusal};
+pub use holdings::Holdings;
 pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
 pub use lease::{Lease, LeaseBook, LeaseKind};
 pub use limits::{LimitRow, Limits};

@@ -76,6 +76,8 @@ limits! {
         "Records that one turn has emitted and the store has not committed. A faster engine waits.";
     steered_max: usize = 64, "inputs",
         "Inputs that wait to be taken by a running turn.";
+    processes_max: usize = 64, "processes",
+        "External processes that engines hold for one thread at once.";
     questions_max: usize = 64, "questions",
         "Questions of one turn that wait for the host.";
     record_bytes_max: usize = 16 << 20, "bytes",

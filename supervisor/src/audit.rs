@@ -1,11 +1,16 @@
 //! The audit: every live lease with its owner, and whether the books agree (P10).
 
-use coppicer_messages::{LeaseKind, ThreadId};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use coppicer_actors::Slot;
+use coppicer_messages::{Holdings, LeaseKind, ThreadId};
 
 use crate::directory::Directory;
 use crate::supervisor::Shared;
 
-/// Who holds leases.
+/// Who holds leases. A thread that is gone still owns what is held on its behalf: callers that wait
+/// for it, and code of its turns that would not stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseOwner {
@@ -13,8 +18,15 @@ pub enum LeaseOwner {
     Thread(ThreadId),
     /// A tap, by its name.
     Tap(String),
-    /// Callers and turns that are not told apart.
-    Unnamed,
+    /// An external process that the engine of a thread started, by the name that it gave it.
+    Process {
+        /// Whose.
+        thread: ThreadId,
+        /// Its name.
+        name: String,
+    },
+    /// The runtime itself: its supervisor is asked by the host.
+    Runtime,
 }
 
 /// Leases of one kind that one owner holds.
@@ -41,6 +53,16 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// The leases that are held by a thread or on its behalf.
+    pub fn held_by(&self, thread: ThreadId) -> impl Iterator<Item = &LeaseRow> {
+        self.live.iter().filter(move |row| match &row.owner {
+            LeaseOwner::Thread(owner) | LeaseOwner::Process { thread: owner, .. } => {
+                *owner == thread
+            }
+            LeaseOwner::Tap(_) | LeaseOwner::Runtime => false,
+        })
+    }
+
     /// How many leases of `kind` are live.
     pub fn count(&self, kind: LeaseKind) -> u64 {
         self.live.iter().filter(|row| row.kind == kind).map(|row| row.count).sum()
@@ -57,6 +79,35 @@ impl Audit {
     }
 }
 
+/// Lists what a thread holds, and what is held on its behalf.
+pub(crate) fn add_rows_of(slot: &Slot, add: &mut impl FnMut(LeaseKind, LeaseOwner, u64)) {
+    let thread = slot.thread();
+    let owner = || LeaseOwner::Thread(thread);
+    add(LeaseKind::Slot, owner(), 1);
+    add(LeaseKind::Resident, owner(), u64::from(slot.is_attached()));
+    add(LeaseKind::TurnPermit, owner(), u64::from(slot.is_busy()));
+    add(LeaseKind::InboxPermit, owner(), slot.depth() as u64);
+    add_held(thread, slot.holdings(), add);
+}
+
+/// Lists what is held on behalf of a thread beside its own rights, also when it is gone.
+fn add_held(
+    thread: ThreadId,
+    holdings: &Holdings,
+    add: &mut impl FnMut(LeaseKind, LeaseOwner, u64),
+) {
+    for kind in [LeaseKind::PendingReply, LeaseKind::Zombie] {
+        add(kind, LeaseOwner::Thread(thread), holdings.count(kind));
+    }
+    let mut processes: BTreeMap<String, u64> = BTreeMap::new();
+    for name in holdings.processes() {
+        *processes.entry(name).or_default() += 1;
+    }
+    for (name, count) in processes {
+        add(LeaseKind::Process, LeaseOwner::Process { thread, name }, count);
+    }
+}
+
 /// Looks once. Under load, what is in motion may show as drift.
 pub(crate) fn look(shared: &Shared, directory: &Directory) -> Audit {
     let mut live = Vec::new();
@@ -65,18 +116,24 @@ pub(crate) fn look(shared: &Shared, directory: &Directory) -> Audit {
             live.push(LeaseRow { kind, owner, count });
         }
     };
+    let mut listed = HashSet::new();
     for slot in directory.all() {
-        let owner = || LeaseOwner::Thread(slot.thread());
-        add(LeaseKind::Slot, owner(), 1);
-        add(LeaseKind::Resident, owner(), u64::from(slot.is_attached()));
-        add(LeaseKind::TurnPermit, owner(), u64::from(slot.is_busy()));
-        add(LeaseKind::InboxPermit, owner(), slot.depth() as u64);
+        listed.insert(Arc::as_ptr(slot.holdings()));
+        add_rows_of(&slot, &mut add);
+    }
+    for holdings in directory.departed() {
+        if let Some(thread) = holdings.thread()
+            && listed.insert(Arc::as_ptr(&holdings))
+        {
+            add_held(thread, &holdings, &mut add);
+        }
     }
     for tap in shared.hub.owners() {
         add(LeaseKind::Tap, LeaseOwner::Tap(tap), 1);
     }
-    for kind in [LeaseKind::PendingReply, LeaseKind::Zombie] {
-        add(kind, LeaseOwner::Unnamed, shared.leases.live(kind));
+    let runtime = shared.leases.runtime();
+    for kind in LeaseKind::ALL {
+        add(kind, LeaseOwner::Runtime, runtime.count(kind));
     }
     let mut audit = Audit { live, drift: Vec::new() };
     for kind in LeaseKind::ALL {

@@ -1,16 +1,42 @@
 //! The directory: from id to slot. Written by the supervisor alone, read by anyone without a message.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use coppicer_actors::Slot;
-use coppicer_messages::ThreadId;
+use coppicer_messages::{Holdings, ThreadId};
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 /// Where threads are found.
 #[derive(Default)]
 pub(crate) struct Directory {
     slots: DashMap<ThreadId, Arc<Slot>>,
+    departed: Mutex<Departed>,
+}
+
+/// What threads hold that are here no more: callers that wait, code that would not stop. Those that
+/// nobody counts on any more are swept out whenever there are twice as many as after the last sweep.
+#[derive(Default)]
+struct Departed {
+    holdings: Vec<Weak<Holdings>>,
+    swept: usize,
+}
+
+impl Departed {
+    const SWEEP_MIN: usize = 64;
+
+    fn add(&mut self, holdings: &Arc<Holdings>) {
+        if self.holdings.len() >= (2 * self.swept).max(Self::SWEEP_MIN) {
+            self.sweep();
+        }
+        self.holdings.push(Arc::downgrade(holdings));
+    }
+
+    fn sweep(&mut self) {
+        self.holdings.retain(|holdings| holdings.strong_count() > 0);
+        self.swept = self.holdings.len();
+    }
 }
 
 impl Directory {
@@ -27,6 +53,14 @@ impl Directory {
         slots
     }
 
+    /// What threads still hold that are in the directory no more.
+    pub(crate) fn departed(&self) -> Vec<Arc<Holdings>> {
+        let mut departed = self.departed.lock();
+        departed.sweep();
+        let holdings = departed.holdings.iter().filter_map(Weak::upgrade);
+        holdings.filter(|holdings| !holdings.is_empty()).collect()
+    }
+
     /// Only the supervisor writes.
     pub(crate) fn insert(&self, slot: Arc<Slot>) {
         self.slots.insert(slot.thread(), slot);
@@ -39,17 +73,23 @@ impl Directory {
         const HELD_BY_NOBODY_ELSE: usize = 2;
         let free =
             |slot: &Arc<Slot>| Arc::strong_count(slot) == HELD_BY_NOBODY_ELSE && slot.is_at_rest();
-        self.slots.remove_if(&thread, |_, slot| free(slot)).is_some()
+        let removed = self.slots.remove_if(&thread, |_, slot| free(slot));
+        if let Some((_, slot)) = &removed {
+            self.departed.lock().add(slot.holdings());
+        }
+        removed.is_some()
     }
 
     /// Removes this very slot: a newer one under the same id stays.
     pub(crate) fn remove(&self, slot: &Arc<Slot>) {
+        // Listed first: what it holds is never out of sight.
+        self.departed.lock().add(slot.holdings());
         self.slots.remove_if(&slot.thread(), |_, found| Arc::ptr_eq(found, slot));
     }
 }
 
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").field("threads", &self.slots.len()).finish()
+        f.debug_struct("Directory").field("threads", &self.slots.len()).finish_non_exhaustive()
     }
 }

@@ -506,14 +506,14 @@ impl Runtime {
 
     fn close_channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
         let shared = &self.inner.shared;
-        let lease = shared.leases.grant(LeaseKind::PendingReply);
+        let lease = shared.leases.grant_to(LeaseKind::PendingReply, shared.leases.runtime());
         let slack = shared.limits.close_slack;
         Reply::channel_with_slack(shared.clock.deadline(budget), slack, Some(lease))
     }
 
     pub(crate) fn channel<T, E>(&self, budget: Duration) -> (Reply<T, E>, Answer<T, E>) {
         let shared = &self.inner.shared;
-        let lease = shared.leases.grant(LeaseKind::PendingReply);
+        let lease = shared.leases.grant_to(LeaseKind::PendingReply, shared.leases.runtime());
         Reply::channel(shared.clock.deadline(budget), Some(lease))
     }
 }

@@ -360,7 +360,8 @@ impl TurnContext {
     }
 
     fn channel<T, E>(&self, deadline: Deadline) -> (Reply<T, E>, coppicer_messages::Answer<T, E>) {
-        Reply::channel(deadline, Some(self.world.leases.grant(LeaseKind::PendingReply)))
+        let lease = self.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
+        Reply::channel(deadline, Some(lease))
     }
 
     fn alive(&self) -> Result<(), ControlError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use coppicer_messages::{Lease, LeaseBook, LeaseKind, Limits, ThreadId, TurnId};
+use coppicer_messages::{Holdings, Lease, LeaseBook, LeaseKind, Limits, ThreadId, TurnId};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,8 @@ impl TurnLink {
     }
 
     /// Counts the turn as a zombie until its code is gone.
-    pub(crate) fn count_as_zombie(&self, leases: &Arc<LeaseBook>) {
-        *self.zombie.lock() = Some(leases.grant(LeaseKind::Zombie));
+    pub(crate) fn count_as_zombie(&self, leases: &Arc<LeaseBook>, owner: &Arc<Holdings>) {
+        *self.zombie.lock() = Some(leases.grant_to(LeaseKind::Zombie, owner));
     }
 
     /// Takes every right from the turn.

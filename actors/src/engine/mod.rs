@@ -2,6 +2,7 @@
 
 mod context;
 mod link;
+mod process;
 mod replay;
 mod scripted;
 mod wait;
@@ -20,6 +21,8 @@ pub use context::{EmitError, HistoryError, TurnContext, TurnStopped};
 pub(crate) use link::TurnLink;
 #[doc(hidden)]
 pub use link::TurnWorld;
+pub(crate) use process::ProcessBook;
+pub use process::{ProcessError, ProcessLease};
 pub use replay::ReplayEngine;
 pub use scripted::{Gate, Script, ScriptedEngine, Step};
 #[doc(hidden)]
@@ -83,6 +86,7 @@ pub struct OpenContext {
     /// Its durable records, up to the turn that is about to run; as many of them as the engine
     /// [`reads`](Engine::reads).
     pub history: History,
+    pub(crate) processes: ProcessBook,
 }
 
 /// What one turn works on.

@@ -148,7 +148,7 @@ impl ThreadState {
                 if self.live_turn(&turn).is_some()
                     && let Some(live) = self.live.take()
                 {
-                    live.link.count_as_zombie(&self.world.turns.leases);
+                    live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
                 }
             }
             Effect::TurnOver { turn, keep_session } => {
@@ -203,7 +203,8 @@ impl ThreadState {
     pub(super) fn ask_permit(&mut self, turn: TurnId) {
         let world = &self.world;
         if let Ok(permit) = world.permits.clone().try_acquire_owned() {
-            let permit = TurnPermit::new(permit, world.turns.leases.grant(LeaseKind::TurnPermit));
+            let lease = world.turns.leases.grant_to(LeaseKind::TurnPermit, self.slot.holdings());
+            let permit = TurnPermit::new(permit, lease);
             self.slot.notice(ThreadMsg::Permitted { turn, permit });
             return;
         }
@@ -212,7 +213,8 @@ impl ThreadState {
         tokio::spawn(async move {
             let Ok(permit) = permits.acquire_owned().await else { return };
             if let Some(slot) = slot.upgrade() {
-                let permit = TurnPermit::new(permit, leases.grant(LeaseKind::TurnPermit));
+                let lease = leases.grant_to(LeaseKind::TurnPermit, slot.holdings());
+                let permit = TurnPermit::new(permit, lease);
                 slot.notice(ThreadMsg::Permitted { turn, permit });
             }
         });

@@ -114,12 +114,13 @@ pub enum Rise {
 #[doc(hidden)]
 pub fn first_submission(
     world: &TurnWorld,
+    slot: &Slot,
     mut submission: Submission,
     deadline: Deadline,
 ) -> (ThreadMsg, Answer<Accepted, SubmitError>) {
     let id = submission.id.take();
     let id = id.unwrap_or_else(|| world.ids.submission(world.clock.now().at_ms));
-    crate::handle::message_as(world, submission, id, false, deadline)
+    crate::handle::message_as(world, slot, submission, id, false, deadline)
 }
 
 /// A live actor, as its supervisor holds it.

@@ -84,7 +84,7 @@ impl ThreadState {
             epoch: acquired.fence.epoch,
             how: Ended::Killed,
             uplink: Some(world.turns.uplink.clone()),
-            resident: Some(world.turns.leases.grant(LeaseKind::Resident)),
+            resident: Some(world.turns.leases.grant_to(LeaseKind::Resident, slot.holdings())),
         };
         let let_go =
             LetGo { thread: about.thread, uplink: world.turns.uplink.clone(), asleep: false };
@@ -411,7 +411,7 @@ impl Drop for ThreadState {
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
             live.link.revoke();
-            live.link.count_as_zombie(&self.world.turns.leases);
+            live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             live.actor.kill();
         }
         self.let_go.asleep = self.exit.how == Ended::Dormant;

@@ -120,7 +120,7 @@ impl ThreadState {
         }
         if let Some(live) = self.live.take() {
             live.link.revoke();
-            live.link.count_as_zombie(&self.world.turns.leases);
+            live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             live.actor.kill();
         }
         let how = match error {

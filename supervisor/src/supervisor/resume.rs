@@ -109,7 +109,9 @@ impl SupervisorState {
             }
             taken = true;
             let deadline = reply.deadline();
-            match entry.slot.submit(|| first_submission(self.world.turns(), first, deadline)) {
+            let slot = &entry.slot;
+            let make = || first_submission(self.world.turns(), slot, first, deadline);
+            match slot.submit(make) {
                 Ok(answer) => drop(tokio::spawn(async move {
                     let accepted = answer.wait().await.map(|_| thread);
                     reply.tell(accepted.map_err(first_refused));

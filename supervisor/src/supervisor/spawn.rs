@@ -208,7 +208,7 @@ impl SupervisorState {
         }
         let slot = self.new_slot(place.path.clone(), lineage, view);
         let op = self.new_op();
-        let lease = self.shared.leases.grant(LeaseKind::Slot);
+        let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let depth = place.depth;
         let path = place.path.clone();
         let rules = Rules::of(&request.config);

@@ -154,7 +154,7 @@ impl SupervisorState {
         view.rollout_path.clone_from(&stored.rollout_path);
         view.status = stored.status.clone().reborn();
         let slot = self.new_slot(stored.path.clone(), lineage.clone(), view);
-        let lease = self.shared.leases.grant(LeaseKind::Slot);
+        let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let rules = Rules::of(&stored.config);
         let place = Stored::place_of(stored, lineage);
         let order = self.table.insert(place, slot.clone(), rules, life, lease);
@@ -180,7 +180,7 @@ impl SupervisorState {
         let first = spawning.request.as_mut().and_then(|request| request.first.take());
         let waiting = first.map(|first| {
             let deadline = spawning.deadline(self);
-            let (msg, answer) = first_submission(self.world.turns(), first, deadline);
+            let (msg, answer) = first_submission(self.world.turns(), &slot, first, deadline);
             slot.submit_first(msg);
             answer
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    EngineError, EventKind, Fact, OnSpent, Outcome, Phase, RecordClass, RestartPolicy,
+    Backoff, EngineError, EventKind, Fact, OnSpent, Outcome, Phase, RecordClass, RestartPolicy,
     RuntimeEvent, Script, ScriptedEngine, SpawnThread, Step, SubmitError, TapFilter, TapOptions,
     ThreadConfig, ThreadEvent, ThreadStatus, items_validity, model_view, wire_validity,
 };
@@ -306,5 +306,29 @@ async fn a_thread_that_hibernates_keeps_its_handle_and_wakes_for_the_next_submis
     assert_eq!(thread.run("three").await.unwrap().message(), Some("three"));
     thread.hibernate().await.unwrap();
     assert_eq!(thread.close(BUDGET).await.unwrap().completed, [thread.id()]);
+    world.end().await;
+}
+
+// clock    |panic ✗ back ✓ panic ✗ back ✓ …: it does not move
+#[tokio::test(start_paused = true)]
+async fn a_restart_without_a_pause_waits_for_no_timer() {
+    let world = World::new(fragile()).await;
+    let none = Duration::ZERO;
+    let backoff = Backoff { initial: none, factor: 1.0, max: none, jitter: 0.0 };
+    let policy = RestartPolicy::default().with_limit(100, BUDGET).with_backoff(backoff);
+    let thread = world.spawn(with_policy(policy)).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..20 {
+        let (crashed, next) = tokio::join!(thread.run("panic"), thread.run("and on"));
+        assert_eq!(crashed.unwrap().name(), "crashed");
+        assert_eq!(next.unwrap().message(), Some("and on"));
+    }
+    let epoch = thread.view().epoch;
+    for _ in 0..20 {
+        thread.panic_for_test();
+        thread.interrupt().await.unwrap(); // answered by the next incarnation
+    }
+    assert_eq!(thread.view().epoch.0, epoch.0 + 20);
+    assert_eq!(began.elapsed(), Duration::ZERO);
     world.end().await;
 }

@@ -1,8 +1,8 @@
 //! One turn: runs the engine's future, linked under its thread.
 //!
 //! - Inbox: nothing. It works in `post_start` and stops itself.
-//! - Reports: exactly once, by the supervision event of its end, which carries its state: the result
-//!   and the engine's session. A panic is an `ActorFailed`; a kill comes back without a state.
+//! - Reports: exactly once, by the supervision event of its end, which carries its state: how it ended
+//!   and the engine's session. A kill comes back without a state.
 //! - Dies: when it is done, panics, or is killed. A kill drops the future at its next await.
 
 use std::any::Any;
@@ -20,6 +20,7 @@ use crate::engine::{
 };
 use crate::history::debug_check;
 use crate::slot::Slot;
+use crate::thread::{TurnEnd, panic_text};
 
 pub(crate) struct TurnActor;
 
@@ -35,7 +36,7 @@ pub(crate) struct TurnArgs {
 
 /// What comes back.
 pub(crate) struct TurnReport {
-    pub(crate) result: Result<TurnOutput, EngineError>,
+    pub(crate) end: TurnEnd,
     pub(crate) session: Option<Box<dyn EngineSession>>,
 }
 
@@ -72,19 +73,43 @@ impl Actor for TurnActor {
 
 async fn run(args: TurnArgs) -> TurnReport {
     let TurnArgs { cx, input, engine, session, config } = args;
-    let mut session = match session {
+    let session = match session {
         Some(session) => session,
         None => match open(&cx, &*engine, &config).await {
             Ok(session) => session,
-            Err(error) => return TurnReport { result: Err(error), session: None },
+            Err(error) => return TurnReport { end: end_of(Err(error)), session: None },
         },
     };
     match session.placement().unwrap_or(config.placement) {
-        Placement::Shared => {
-            let result = session.run_turn(&cx, input).await;
-            TurnReport { result, session: Some(session) }
-        }
+        Placement::Shared => run_turn(session, &cx, input).await,
         Placement::Dedicated => dedicated(cx, input, session).await,
+    }
+}
+
+/// A panic is caught next to where it happens, and not by the actor, so that it is carried through
+/// fewer frames. The session is dropped with it.
+async fn run_turn(
+    mut session: Box<dyn EngineSession>,
+    cx: &TurnContext,
+    input: TurnInput,
+) -> TurnReport {
+    let turn = async { session.run_turn(cx, input).await };
+    match AssertUnwindSafe(turn).catch_unwind().await {
+        Ok(result) => TurnReport { end: end_of(result), session: Some(session) },
+        Err(panic) => TurnReport { end: TurnEnd::Panicked(panic_text(&*panic)), session: None },
+    }
+}
+
+fn end_of(result: Result<TurnOutput, EngineError>) -> TurnEnd {
+    match result {
+        Ok(output) => TurnEnd::Done(output.message),
+        Err(EngineError::Transient { message, retry_after }) => {
+            TurnEnd::Transient { message, retry_after }
+        }
+        Err(EngineError::Overloaded) => TurnEnd::Overloaded,
+        Err(EngineError::SessionLost { message }) => TurnEnd::SessionLost(message),
+        Err(EngineError::Fatal { message }) => TurnEnd::Failed(message),
+        Err(EngineError::Stopped) => TurnEnd::Stopped,
     }
 }
 
@@ -133,7 +158,7 @@ impl Drop for Gone {
 async fn dedicated(
     cx: TurnContext,
     input: TurnInput,
-    mut session: Box<dyn EngineSession>,
+    session: Box<dyn EngineSession>,
 ) -> TurnReport {
     type Ended = Result<TurnReport, Box<dyn Any + Send>>;
     let (to, from) = oneshot::channel::<Ended>();
@@ -142,12 +167,11 @@ async fn dedicated(
     let work = move || {
         let _gone = gone;
         let turn = async move {
-            let result = tokio::select! {
+            tokio::select! {
                 biased;
                 () = cx.link.revoked() => None,
-                result = session.run_turn(&cx, input) => Some(result),
-            };
-            result.map(|result| TurnReport { result, session: Some(session) })
+                report = run_turn(session, &cx, input) => Some(report),
+            }
         };
         let ended = runtime.block_on(AssertUnwindSafe(turn).catch_unwind());
         if let Some(ended) = ended.transpose() {
@@ -160,11 +184,11 @@ async fn dedicated(
             message: format!("cannot start a thread for the turn: {error}"),
             retry_after: None,
         };
-        return TurnReport { result: Err(error), session: None };
+        return TurnReport { end: end_of(Err(error)), session: None };
     }
     match from.await {
         Ok(Ok(report)) => report,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(_) => TurnReport { result: Err(EngineError::Stopped), session: None },
+        Err(_) => TurnReport { end: TurnEnd::Stopped, session: None },
     }
 }

@@ -125,7 +125,7 @@ impl RuntimeBuilder {
             uplink.clone(),
             find,
         );
-        let turns = Arc::new(world.turns().clone());
+        let turns = world.turns().clone();
         let shared = Shared { clock, ids, limits, leases, hub, store, uplink };
         let args = SupervisorArgs {
             world,

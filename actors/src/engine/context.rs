@@ -28,7 +28,7 @@ pub struct TurnStopped;
 ///
 /// Once the turn is killed, each of these fails and changes nothing.
 pub struct TurnContext {
-    pub(crate) world: TurnWorld,
+    pub(crate) world: Arc<TurnWorld>,
     pub(crate) slot: Arc<Slot>,
     pub(crate) link: Arc<TurnLink>,
     pub(crate) epoch: Epoch,

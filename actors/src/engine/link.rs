@@ -15,7 +15,6 @@ use crate::store::ThreadStore;
 use crate::taps::TapHub;
 
 /// What all turns of one runtime share.
-#[derive(Clone)]
 pub struct TurnWorld {
     pub(crate) clock: Arc<Clock>,
     pub(crate) ids: Arc<IdSource>,

@@ -190,8 +190,13 @@ impl ThreadState {
         self.world.turns.hub.publish(about, self.fence.epoch, turn, kind, || fact);
     }
 
+    /// What is due already comes at once: a timer would wait for the end of its millisecond.
     pub(super) fn arm(&self, at: Instant, tick: ThreadTick) {
-        let (slot, epoch) = (Arc::downgrade(&self.slot), self.fence.epoch);
+        let epoch = self.fence.epoch;
+        if at <= self.now().instant {
+            return self.slot.notice(ThreadMsg::Tick { epoch, tick });
+        }
+        let slot = Arc::downgrade(&self.slot);
         tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
             if let Some(slot) = slot.upgrade() {

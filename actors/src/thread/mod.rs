@@ -37,7 +37,9 @@ use crate::restart::RestartTracker;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
 use core::{Restored, ThreadCore, Waiting};
+pub(crate) use running::TurnEnd;
 use state::ThreadState;
+pub(crate) use state::panic_text;
 
 /// The mailbox of a thread's actor: something waits in the slot.
 pub(crate) struct Wake;
@@ -46,7 +48,7 @@ pub(crate) struct Wake;
 #[doc(hidden)]
 #[derive(Clone)]
 pub struct ThreadWorld {
-    pub(crate) turns: TurnWorld,
+    pub(crate) turns: Arc<TurnWorld>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) permits: Arc<Semaphore>,
 }
@@ -66,12 +68,12 @@ impl ThreadWorld {
         find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
     ) -> Self {
         let executing = limits.executing_max.min(Semaphore::MAX_PERMITS);
-        let turns = TurnWorld { clock, ids, limits, leases, hub, store, uplink, find };
+        let turns = Arc::new(TurnWorld { clock, ids, limits, leases, hub, store, uplink, find });
         Self { turns, engine, permits: Arc::new(Semaphore::new(executing)) }
     }
 
     /// What its turns, and handles to its threads, share.
-    pub fn turns(&self) -> &TurnWorld {
+    pub fn turns(&self) -> &Arc<TurnWorld> {
         &self.turns
     }
 }

@@ -17,7 +17,7 @@ use super::effect::Effect;
 use super::running::TurnEnd;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
-use crate::engine::{EngineError, EngineSession, TurnLink};
+use crate::engine::{EngineSession, TurnLink};
 use crate::slot::{Slot, Uplink};
 use crate::store::{Done, Fence, digest};
 use crate::turn::TurnState;
@@ -356,7 +356,7 @@ impl ThreadState {
                     .and_then(|mut state| state.take::<TurnState>().ok())
                     .and_then(|state| state.report);
                 match report {
-                    Some(report) => (cell.get_id(), end_of(report.result), report.session),
+                    Some(report) => (cell.get_id(), report.end, report.session),
                     None => (cell.get_id(), TurnEnd::Killed, None),
                 }
             }
@@ -415,19 +415,6 @@ impl Drop for ThreadState {
             live.actor.kill();
         }
         self.let_go.asleep = self.exit.how == Ended::Dormant;
-    }
-}
-
-fn end_of(result: Result<crate::engine::TurnOutput, EngineError>) -> TurnEnd {
-    match result {
-        Ok(output) => TurnEnd::Done(output.message),
-        Err(EngineError::Transient { message, retry_after }) => {
-            TurnEnd::Transient { message, retry_after }
-        }
-        Err(EngineError::Overloaded) => TurnEnd::Overloaded,
-        Err(EngineError::SessionLost { message }) => TurnEnd::SessionLost(message),
-        Err(EngineError::Fatal { message }) => TurnEnd::Failed(message),
-        Err(EngineError::Stopped) => TurnEnd::Stopped,
     }
 }
 

@@ -404,8 +404,11 @@ impl ThreadCore {
         }
         match self.tracker.crashed(&self.config.restart, now.instant, jitter) {
             Decision::Again { restart, after } => {
-                self.phase = Phase::Backoff;
                 out.push(self.publish(ThreadEvent::BackoffStarted { crash: restart, after }));
+                if after.is_zero() {
+                    return; // no pause: what is queued goes on at once
+                }
+                self.phase = Phase::Backoff;
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
                 out.push(Effect::Arm { at: later(now, after), tick });
                 if self.parent.is_some() {

@@ -154,6 +154,9 @@ impl SupervisorState {
                 self.table.set_life(thread, Life::Backoff { crash });
                 self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
+                if after.is_zero() {
+                    return self.on_restart_due(thread, crash);
+                }
                 let at = Deadline::after(now, after).instant();
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
                 self.take_down_siblings(thread, true);

@@ -276,8 +276,13 @@ impl SupervisorState {
         }
     }
 
-    /// Sends a notice to this actor when a time has come.
+    /// Sends a notice to this actor when a time has come. One that is due already comes at once: a
+    /// timer would wait for the end of its millisecond.
     fn arm(&self, at: Instant, tick: SupervisorTick) {
+        if at <= self.now().instant {
+            self.shared.uplink.send(SupervisorMsg::Tick { tick });
+            return;
+        }
         let uplink = self.shared.uplink.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(at).await;

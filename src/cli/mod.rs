@@ -6,6 +6,7 @@
 mod archive;
 mod check;
 mod diff;
+mod duration;
 mod export;
 mod files;
 mod fork;
@@ -14,6 +15,7 @@ mod out;
 mod run;
 mod show;
 mod store;
+mod stress;
 mod tap;
 mod text;
 mod threads;
@@ -54,6 +56,7 @@ enum Command {
     History(history::Args),
     Fork(fork::Args),
     Diff(diff::Args),
+    Stress(stress::Args),
     Tap(tap::Args),
 }
 
@@ -84,6 +87,8 @@ enum Failure {
     },
     #[error("cannot start the runtime")]
     Start(#[source] coppicer::StartError),
+    #[error(transparent)]
+    Stress(#[from] stress::Broken),
     #[error(transparent)]
     Tap(coppicer::TapError),
     #[error(transparent)]
@@ -129,6 +134,7 @@ pub(crate) fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Fork(args) => fork::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Stress(args) => stress::run(&args),
         Command::Tap(args) => tap::run(&args),
     };
     match ended {

@@ -11,5 +11,6 @@ mod hosted;
 mod opening;
 mod run;
 mod store;
+mod stress;
 mod support;
 mod tap;

@@ -1,7 +1,6 @@
 //! `coppicer run`: recorded sessions as supervised threads.
 
 mod drive;
-mod duration;
 mod engine;
 mod forest;
 pub(super) mod import;
@@ -26,7 +25,7 @@ use engine::EngineKind;
 use report::Report;
 
 use super::store::StoreArgs;
-use super::{Failure, Verdict, text};
+use super::{Failure, Verdict, duration, text};
 
 /// How long the process waits for what still runs when all is closed.
 const END_TIMEOUT: Duration = Duration::from_millis(500);

@@ -89,9 +89,9 @@ pub use coppicer_sqlite::{
     Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,
 };
 pub use coppicer_supervisor::{
-    Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, RecordError,
-    RecordOptions, Recorded, Recorder, Recording, Recover, Resumed, Runtime, RuntimeBuilder,
-    StartError, Terminal, log_events, recording_files,
+    Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, NicknameError,
+    Nicknames, RecordError, RecordOptions, Recorded, Recorder, Recording, Recover, Resumed,
+    Runtime, RuntimeBuilder, StartError, Terminal, log_events, recording_files,
 };
 #[cfg(feature = "metrics")]
 pub use coppicer_supervisor::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};

@@ -81,6 +81,12 @@ impl IdSource {
         (bits >> 40) as f32 / (1u64 << 24) as f32
     }
 
+    /// A number from 0 up to, but not with, `count`; 0 if that is 0.
+    pub fn below(&self, count: usize) -> usize {
+        let bits = splitmix(self.seed ^ self.count.fetch_add(1, Ordering::Relaxed));
+        bits.checked_rem(count as u64).unwrap_or_default() as usize
+    }
+
     /// Ten bytes: 26 bits that count, so that ids rise within a millisecond, and random ones. Four
     /// and two bits between them are the UUID's version and variant.
     fn random_bytes(&self) -> [u8; 10] {

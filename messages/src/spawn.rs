@@ -43,6 +43,8 @@ pub struct SpawnThread {
     pub config: ThreadConfig,
     /// Its name below its parent: one path segment of `a-z 0-9 _`, unique among its siblings.
     pub name: Option<String>,
+    /// Whether a root without a nickname is given one too, as every sub-agent is.
+    pub nicknamed: bool,
     /// Its first submission, accepted before anybody else's.
     pub first: Option<Submission>,
 }
@@ -56,6 +58,7 @@ impl SpawnThread {
             parent: None,
             config: ThreadConfig::default(),
             name: None,
+            nicknamed: false,
             first: None,
         }
     }
@@ -105,6 +108,14 @@ impl SpawnThread {
         self
     }
 
+    /// Has a root given a nickname. Every sub-agent that has none of its own in its
+    /// [`config`](Self::config) is given one anyway.
+    #[must_use]
+    pub const fn nicknamed(mut self) -> Self {
+        self.nicknamed = true;
+        self
+    }
+
     /// Sets its first submission.
     #[must_use]
     pub fn with_first(mut self, first: impl Into<Submission>) -> Self {
@@ -132,7 +143,7 @@ pub struct ThreadConfig {
     pub source: Option<String>,
     /// `user`, `subagent`, …
     pub thread_source: Option<String>,
-    /// A name for people.
+    /// A name for people. A sub-agent without one is given one that no other of its tree has.
     pub nickname: Option<String>,
     /// Its role.
     pub role: Option<String>,
@@ -210,6 +221,13 @@ impl ThreadConfig {
     #[must_use]
     pub fn with_role(mut self, role: impl Into<String>) -> Self {
         self.role = Some(role.into());
+        self
+    }
+
+    /// The default with a nickname, which is taken as it is.
+    #[must_use]
+    pub fn with_nickname(mut self, nickname: impl Into<String>) -> Self {
+        self.nickname = Some(nickname.into());
         self
     }
 

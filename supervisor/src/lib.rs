@@ -8,6 +8,7 @@ mod asking;
 mod audit;
 mod directory;
 mod keeping;
+mod nicknames;
 mod runtime;
 mod sinks;
 mod supervisor;
@@ -15,6 +16,7 @@ mod supervisor;
 pub mod testing;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
+pub use nicknames::{NicknameError, Nicknames};
 pub use runtime::{ImportThread, Resumed, Runtime, RuntimeBuilder, StartError};
 pub use sinks::{
     Attention, HookCounts, Hooks, RecordError, RecordOptions, Recorded, Recorder, Recording,

@@ -18,6 +18,7 @@ use ractor::{Actor, ActorRef};
 
 use crate::audit::{Audit, audit, look};
 use crate::directory::Directory;
+use crate::nicknames::Nicknames;
 use crate::supervisor::{Recover, Shared, SupervisorActor, SupervisorArgs};
 
 /// Builds a [`Runtime`].
@@ -29,6 +30,7 @@ pub struct RuntimeBuilder {
     clock: Option<Clock>,
     ids: Option<IdSource>,
     recover: Recover,
+    nicknames: Nicknames,
 }
 
 /// Why a runtime did not start.
@@ -88,6 +90,12 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The names that sub-agents without one of their own are given; ours if not said.
+    pub fn nicknames(mut self, nicknames: Nicknames) -> Self {
+        self.nicknames = nicknames;
+        self
+    }
+
     /// Starts the runtime on the tokio runtime that this is called in. Threads that an earlier
     /// process left unfinished come up in the background, behind this.
     ///
@@ -132,6 +140,7 @@ impl RuntimeBuilder {
             directory: directory.clone(),
             shared: shared.clone(),
             recover: self.recover,
+            nicknames: self.nicknames,
             to,
         };
         let (_actor, _join) = Actor::spawn(None, SupervisorActor, args)
@@ -216,6 +225,7 @@ impl Runtime {
             clock: None,
             ids: None,
             recover: Recover::default(),
+            nicknames: Nicknames::default(),
         }
     }
 

@@ -36,6 +36,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use crate::directory::Directory;
+use crate::nicknames::Nicknames;
 use closing::CloseOp;
 use comebacks::Comebacks;
 use idle::IdleQueue;
@@ -55,6 +56,7 @@ pub(crate) struct SupervisorArgs {
     pub(crate) directory: Arc<Directory>,
     pub(crate) shared: Shared,
     pub(crate) recover: Recover,
+    pub(crate) nicknames: Nicknames,
     /// Where the uplink finds this actor.
     pub(crate) to: Arc<OnceLock<ActorRef<SupervisorMsg>>>,
 }
@@ -84,6 +86,7 @@ pub(crate) struct SupervisorState {
     directory: Arc<Directory>,
     shared: Shared,
     table: Table,
+    nicknames: Nicknames,
     ops: HashMap<u64, Spawning>,
     /// Resumes under way, by thread: a second one joins the first.
     coming: HashMap<ThreadId, u64>,
@@ -136,6 +139,7 @@ impl Actor for SupervisorActor {
             directory: args.directory,
             shared: args.shared,
             table: Table::default(),
+            nicknames: args.nicknames,
             ops: HashMap::new(),
             coming: HashMap::new(),
             closes: BTreeMap::new(),

@@ -98,6 +98,9 @@ impl SupervisorState {
             if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
                 self.table.free_path(root, &before, thread);
             }
+            if let Change::Set(name) = &patch.nickname {
+                self.table.take_nickname(root, name);
+            }
             slot.show_patch(&patch);
             self.publish(Some(&slot), RuntimeEvent::ThreadPatched);
             self.publish(Some(&slot), slot.describe());

@@ -181,7 +181,7 @@ impl SupervisorState {
 
     fn make(
         &mut self,
-        request: Box<SpawnThread>,
+        mut request: Box<SpawnThread>,
         asker: Option<Asker>,
         reply: Reply<ThreadId, SpawnError>,
     ) {
@@ -195,6 +195,7 @@ impl SupervisorState {
             Ok(place) => place,
             Err(refusal) => return self.refuse(vec![Waiter::new(reply)], &refusal),
         };
+        self.name(&place, &mut request);
         let lineage = self.lineage_below(request.parent);
         let mut view = ThreadView::of(thread);
         view.parent = request.parent;
@@ -212,7 +213,11 @@ impl SupervisorState {
         let depth = place.depth;
         let path = place.path.clone();
         let rules = Rules::of(&request.config);
+        let root = place.root;
         let order = self.table.insert(place, slot, rules, Life::Coming { op }, lease);
+        if let Some(name) = &request.config.nickname {
+            self.table.take_nickname(root, name);
+        }
         let origin = match &request.origin {
             Origin::Fork { .. } => SpawnOrigin::Fork,
             _ => SpawnOrigin::New,
@@ -254,6 +259,18 @@ impl SupervisorState {
         let place = Place { thread, parent: request.parent, root, depth, path };
         self.table.admit(&place, &self.shared.limits)?;
         Ok(place)
+    }
+
+    /// Gives a sub-agent that has none a name for people, and a root that asks for one.
+    fn name(&mut self, place: &Place, request: &mut SpawnThread) {
+        let wants = request.parent.is_some() || request.nicknamed;
+        if !wants || request.config.nickname.is_some() {
+            return;
+        }
+        let candidates = self.nicknames.candidates(request.config.role.as_deref());
+        let pick = |free| self.shared.ids.below(free);
+        let name = self.table.choose_nickname(place.root, candidates, pick);
+        request.config.nickname = Some(name);
     }
 
     fn lineage_below(&self, parent: Option<ThreadId>) -> Lineage {

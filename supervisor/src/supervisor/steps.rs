@@ -157,7 +157,11 @@ impl SupervisorState {
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let rules = Rules::of(&stored.config);
         let place = Stored::place_of(stored, lineage);
+        let root = place.root;
         let order = self.table.insert(place, slot.clone(), rules, life, lease);
+        if let Some(name) = &stored.config.nickname {
+            self.table.take_nickname(root, name);
+        }
         self.directory.insert(slot);
         order
     }

@@ -15,6 +15,8 @@ use coppicer_messages::{
 };
 use tokio::time::Instant;
 
+use crate::nicknames::NamesUsed;
+
 /// Where a thread is, as its supervisor sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -134,6 +136,8 @@ struct Tree {
     size: usize,
     /// Names that are taken, also by dormant threads that left memory. Gone with the last entry.
     paths: BTreeMap<AgentPath, ThreadId>,
+    /// Names for people that were given in it, also to threads that are gone.
+    nicknames: NamesUsed,
 }
 
 /// Where a new thread is to be put.
@@ -219,6 +223,23 @@ impl Table {
             && tree.paths.get(path) == Some(&thread)
         {
             tree.paths.remove(path);
+        }
+    }
+
+    /// Chooses a name for a thread that is put into a tree next.
+    pub(crate) fn choose_nickname(
+        &mut self,
+        root: ThreadId,
+        candidates: &[String],
+        pick: impl FnOnce(usize) -> usize,
+    ) -> String {
+        self.trees.entry(root).or_default().nicknames.choose(candidates, pick)
+    }
+
+    /// Notes a name that was chosen elsewhere for a thread of a tree that has entries.
+    pub(crate) fn take_nickname(&mut self, root: ThreadId, name: &str) {
+        if let Some(tree) = self.trees.get_mut(&root) {
+            tree.nicknames.take(name);
         }
     }
 

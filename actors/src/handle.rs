@@ -435,6 +435,9 @@ pub(crate) async fn submit_to(
 ) -> Result<Accepted, SubmitError> {
     check(world, &submission)?;
     let is_control = submission.op.is_control();
+    if matches!(submission.op, Op::AgentMessage { .. }) {
+        return slot.submit_mail(|| message(world, slot, submission, deadline))?.wait().await;
+    }
     send(slot, is_control, || message(world, slot, submission, deadline))?.wait().await
 }
 

@@ -4,6 +4,7 @@
 //! Hosts use them through the facade crate `coppicer`. What is `#[doc(hidden)]` here is for
 //! `coppicer-supervisor` alone.
 
+mod agents;
 mod clock;
 mod engine;
 mod handle;
@@ -18,6 +19,9 @@ mod taps;
 mod thread;
 mod turn;
 
+pub use agents::{AgentRow, FindAgentError, ListAgentsError};
+#[doc(hidden)]
+pub use agents::{agents, resolve as resolve_agent};
 pub use clock::{Clock, IdSource};
 pub use engine::{
     EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,

@@ -135,8 +135,31 @@ impl Slot {
         &self,
         make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
     ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        let mut lanes = self.lanes.lock();
+        let lanes = self.lanes.lock();
         self.check_door(&lanes)?;
+        self.enter(lanes, make)
+    }
+
+    /// As [`submit`](Self::submit), for mail: a parked thread takes it, for when it is revived.
+    ///
+    /// # Errors
+    /// `Overloaded`, `Closed`; nothing was queued.
+    pub(crate) fn submit_mail(
+        &self,
+        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
+    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
+        let lanes = self.lanes.lock();
+        if lanes.door != Door::Parked {
+            self.check_door(&lanes)?;
+        }
+        self.enter(lanes, make)
+    }
+
+    fn enter(
+        &self,
+        mut lanes: parking_lot::MutexGuard<'_, Lanes>,
+        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
+    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
         if lanes.used >= self.capacity {
             return Err(SubmitError::Overloaded { depth: lanes.used, capacity: self.capacity });
         }

@@ -126,6 +126,8 @@ limits! {
         "Threads with unfinished work that a starting runtime brings up at once. The others wait.";
     store_retry: Duration = Duration::from_secs(1), "time",
         "Pause before a thread whose store could not write tries again.";
+    agents_listed_max: usize = 100_000, "threads",
+        "Threads of one tree that a list of its agents looks at, nearest to the root first.";
     messages_per_wake_max: usize = 256, "messages",
         "Messages that an actor takes at one go before it lets others run.";
 }

@@ -47,6 +47,9 @@ pub struct ThreadView {
     pub waiting_for_host: bool,
     /// Tokens used since this runtime has it.
     pub usage: Usage,
+    /// The beginning of the last input or mail that it accepted; of a thread that came up again and
+    /// accepted none yet, that of its first input.
+    pub last_task: Option<String>,
     /// The last error, if the last turn had one.
     pub last_error: Option<String>,
     /// Submissions that wait.
@@ -85,6 +88,7 @@ impl ThreadView {
                 reasoning_output_tokens: 0,
                 cost_micros: 0,
             },
+            last_task: None,
             last_error: None,
             inbox: 0,
             inbox_capacity: 0,

@@ -2,7 +2,7 @@
 
 use coppicer_messages::{
     Accepted, Delivery, Mail, MailId, NewRecord, Now, Op, Outcome, Phase, Reply, Submission,
-    SubmissionId, SubmissionState, SubmitError, ThreadEvent, TurnId,
+    SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadPatch, TurnId,
 };
 
 use super::core::{ThreadCore, Waiting};
@@ -40,7 +40,9 @@ pub(super) fn decide(
     if core.closing.is_some() {
         return Err(SubmitError::Closed { thread: core.thread });
     }
-    if core.phase == Phase::Parked && !matches!(submission.op, Op::Close) {
+    // Mail waits until the thread is revived.
+    let waits = matches!(submission.op, Op::Close | Op::AgentMessage { .. });
+    if core.phase == Phase::Parked && !waits {
         return Err(SubmitError::Parked { thread: core.thread });
     }
     let idle = || match core.turn.as_ref().map(|turn| &turn.id).or(core.asking.as_ref()) {
@@ -172,6 +174,7 @@ pub(super) fn carry(
     let ended = || SubmissionState::Ended(Outcome::Completed { message: None });
     let at_once = !matches!(acceptance, Acceptance::Queue | Acceptance::Steer(_));
     let mut after = Vec::new();
+    after.extend(task_of(&submission.op).map(|task| Effect::ShowTask { task }));
     match acceptance {
         Acceptance::Queue => core.queue.push_back(match submission.op {
             Op::UserInput { input, .. } => {
@@ -184,6 +187,7 @@ pub(super) fn carry(
                 (core.turn.as_mut(), submission.op)
             {
                 running.steered.push((id.clone(), input));
+                running.mail_waits = false; // the turn goes on
             }
             receipt.steered = Some(turn);
             after.push(core.publish(ThreadEvent::Steered { submission: id.clone() }));
@@ -237,4 +241,14 @@ pub(super) fn carry(
     }
     out.append(&mut after);
     core.next(now, out);
+}
+
+/// What a submission asks for, in short: the beginning of input and of mail (REF 3.6).
+fn task_of(op: &Op) -> Option<String> {
+    let text = match op {
+        Op::UserInput { input, .. } => input.preview(),
+        Op::AgentMessage { content, .. } => content.clone(),
+        _ => return None,
+    };
+    ThreadPatch::default().with_preview(&text).preview.value()
 }

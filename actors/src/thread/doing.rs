@@ -79,6 +79,9 @@ impl ThreadState {
                     self.publish(None, ThreadEvent::StatusChanged { status_seq, status, phase });
                 }
             }
+            Effect::ShowTask { task } => {
+                self.slot.change_view(|view| view.last_task = Some(task));
+            }
             Effect::Launch(launch) => self.launch(launch),
             Effect::GiveItems { reply, items } => reply.tell(Ok(items)),
             Effect::AnswerInterrupt { reply, found } => reply.tell(Ok(found)),

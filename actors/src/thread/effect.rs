@@ -31,6 +31,8 @@ pub(crate) enum Effect {
         waiting_for_host: bool,
         ended: Option<Last>,
     },
+    /// Publish what was last asked of the thread.
+    ShowTask { task: String },
     /// Run the turn.
     Launch(Launch),
     /// Give a turn what came for it.
@@ -96,6 +98,7 @@ impl Effect {
             | Self::Settle { .. }
             | Self::Publish { .. }
             | Self::Show { .. }
+            | Self::ShowTask { .. }
             | Self::Launch(_)
             | Self::GiveItems { .. }
             | Self::AnswerInterrupt { .. }

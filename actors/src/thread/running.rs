@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_messages::{
-    AbortReason, CallId, ControlError, Interrupted, Limits, Now, Outcome, RecordClass, Reply, Rung,
-    SubmissionId, ThreadStatus, ToolKind, TurnId, TurnItem, TurnPermit, UserInput,
+    AbortReason, CallId, ControlError, Interrupted, Limits, MessagePhase, Now, Outcome,
+    RecordClass, Reply, Rung, SubmissionId, ThreadStatus, ToolKind, TurnId, TurnItem, TurnPermit,
+    UserInput,
 };
 use tokio::time::Instant;
 
@@ -52,6 +53,8 @@ pub(crate) struct RunningTurn {
     pub(crate) started: Now,
     pub(crate) open_calls: Vec<(CallId, ToolKind)>,
     pub(crate) said: Option<String>,
+    /// Whether mail that comes now waits for the next turn, because this one has given its answer.
+    pub(crate) mail_waits: bool,
     pub(crate) cancelled: Option<Cancelled>,
     pub(crate) interrupts: Vec<Reply<Interrupted, ControlError>>,
     _permit: TurnPermit,
@@ -122,17 +125,26 @@ impl RunningTurn {
             started,
             open_calls: Vec::new(),
             said: None,
+            mail_waits: false,
             cancelled: None,
             interrupts: Vec::new(),
             _permit: permit,
         }
     }
 
-    /// Keeps count of what it wrote, and of calls without an output.
+    /// Keeps count of what it wrote, of calls without an output, and of whom mail is for (REF 7.8): from its answer on
+    /// for the next turn, unless this one goes on, with a tool call or with input that it was steered
+    /// by. A message that is not marked as a remark is an answer.
     pub(crate) fn note(&mut self, class: &RecordClass) {
         self.place += u64::from(is_own(class));
         match class {
-            RecordClass::ToolCall { call, kind } => self.open_calls.push((call.clone(), *kind)),
+            RecordClass::ToolCall { call, kind } => {
+                self.open_calls.push((call.clone(), *kind));
+                self.mail_waits = false;
+            }
+            RecordClass::AssistantMessage { phase } if *phase != MessagePhase::Commentary => {
+                self.mail_waits = self.steered.is_empty();
+            }
             RecordClass::ToolOutput { call, .. } => {
                 self.open_calls.retain(|(open, _)| open != call);
             }

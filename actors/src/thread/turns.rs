@@ -188,7 +188,9 @@ impl ThreadCore {
                 out.push(Effect::FreePlace);
             }
         }
-        self.take_mail(&mut batch, &mut items, now, out);
+        if self.turn.as_ref().is_some_and(|running| !running.mail_waits) {
+            self.take_mail(&mut batch, &mut items, now, out);
+        }
         if !batch.is_empty() {
             out.insert(0, self.write(batch));
         }
@@ -375,6 +377,7 @@ impl ThreadCore {
     ) {
         let error = end.describe();
         running.attempt += 1;
+        running.mail_waits = false;
         running.stage = Stage::Retrying;
         let (turn, attempt) = (running.id.clone(), running.attempt);
         if matches!(end, TurnEnd::SessionLost(_)) {

@@ -7,7 +7,7 @@ use coppicer_messages::{
     SubmitError, ThreadStatus, TurnItem,
 };
 
-use super::{Hands, PERMITS, mail, ms, name, panicked, spawned_below, turn};
+use super::{Hands, PERMITS, letter, ms, name, panicked, spawned_below, turn};
 use crate::thread::running::TurnEnd;
 
 #[test]
@@ -230,7 +230,7 @@ fn trigger_mail_starts_a_turn_of_its_own() {
 #[test]
 fn mail_that_the_store_told_of_is_not_read_again() {
     let mut hands = Hands::new();
-    hands.core.mail.push_back(mail("m", false));
+    hands.core.mail.push_back(letter("m", false));
     hands.core.mail_had.insert(MailId::from("m"));
     hands.begin(Vec::new());
     hands.mail("m", false);

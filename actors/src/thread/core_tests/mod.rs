@@ -19,6 +19,7 @@ use tokio::time::Instant;
 mod crashes;
 mod input;
 mod laws;
+mod mail;
 mod stopping;
 mod turns;
 
@@ -170,7 +171,7 @@ impl Hands {
             Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
             Effect::Settle { submission, .. } => self.settled.push(submission),
             Effect::Publish { event, .. } => self.events.push(event),
-            Effect::Show { .. } => {}
+            Effect::Show { .. } | Effect::ShowTask { .. } => {}
             Effect::Launch(Launch { turn, attempt, items, .. }) => {
                 if self.decide(|core, now, out| core.launched(&turn, now, out)) {
                     self.launched.push((turn, attempt));
@@ -303,7 +304,7 @@ impl Hands {
     }
 
     fn mail(&mut self, id: &str, trigger: bool) {
-        let mail = mail(id, trigger);
+        let mail = letter(id, trigger);
         self.decide(|core, now, out| core.receive(mail, now, out));
     }
 
@@ -394,7 +395,7 @@ where
     answer.wait().now_or_never()
 }
 
-fn mail(id: &str, trigger: bool) -> Mail {
+fn letter(id: &str, trigger: bool) -> Mail {
     Mail {
         id: MailId::from(id),
         sender: None,

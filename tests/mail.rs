@@ -1,0 +1,163 @@
+//! Mail between agents, to threads in every phase (REF 7.8; SE-09 to SE-13 by id in the tests of the
+//! thread's core, `core_tests::mail`).
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+use std::time::Duration;
+
+use coppicer::testing::{BUDGET, World};
+use coppicer::{
+    AgentPath, History, Limits, RecordClass, RestartPolicy, Script, ScriptedEngine, SpawnThread,
+    Step, Submission, SubmitError, ThreadConfig, ThreadHandle, ThreadStatus, Wait,
+};
+
+/// "post" spawns a sub-agent and sends mail to it; all else is said again, or does what it says.
+fn engine() -> ScriptedEngine {
+    ScriptedEngine::new(|_, input| match input.text().as_str() {
+        "panic" => Script::new().panic("boom"),
+        "answer" => Script::new()
+            .say("the answer")
+            .sleep(Duration::from_millis(100))
+            .then(Step::TakeSteered),
+        "work" => Script::new().sleep(Duration::from_millis(100)).then(Step::TakeSteered),
+        text => Script::new().say(text),
+    })
+}
+
+async fn spawn(world: &World) -> ThreadHandle {
+    world.spawn(SpawnThread::new()).await.expect("a root is spawned")
+}
+
+async fn post(world: &World, to: &ThreadHandle, content: &str, trigger: bool) {
+    world.mail(to.id(), AgentPath::root(), content, trigger).await.unwrap();
+}
+
+fn letters(history: &History) -> usize {
+    let is_mail = |record: &&coppicer::Record| matches!(record.class, RecordClass::Envelope { .. });
+    history.iter().filter(is_mail).count()
+}
+
+fn done(text: &str) -> ThreadStatus {
+    ThreadStatus::Completed(Some(text.into()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_joins_a_running_turn_before_its_answer_and_waits_for_the_next_after_it() {
+    for (text, taken, left) in [("work", 1, "late"), ("answer", 0, "mail\nlate")] {
+        let world = World::new(engine()).await;
+        let thread = spawn(&world).await;
+        let receipt = thread.submit(text).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        post(&world, &thread, "mail", false).await;
+        thread.outcome(&receipt.submission).await.unwrap();
+        let history = thread.history().await.unwrap();
+        assert_eq!(letters(&history), taken, "{text}");
+        let took = history.iter().filter_map(coppicer::text_of).next_back().unwrap();
+        assert_eq!(took, format!("took 0 inputs and {taken} mails"));
+        tokio::time::sleep(BUDGET).await;
+        assert_eq!(thread.view().turns, 1, "mail without a trigger starts no turn");
+        post(&world, &thread, "late", true).await;
+        world.wait(&[thread.id()], Wait::All, BUDGET).await;
+        assert_eq!(thread.status(), done(left));
+        world.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_a_thread_that_sleeps_wakes_it_if_it_is_to_start_a_turn() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.run("hello").await.unwrap();
+    thread.hibernate().await.unwrap();
+    post(&world, &thread, "quiet", false).await;
+    assert_eq!(thread.view().turns, 1);
+    thread.hibernate().await.unwrap();
+    post(&world, &thread, "loud", true).await;
+    world.wait(&[thread.id()], Wait::All, BUDGET).await;
+    assert_eq!(thread.status(), done("quiet\nloud"), "in the order in which it came");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_a_thread_that_pauses_after_a_crash_is_read_when_it_is_back() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.run("panic").await.unwrap();
+    assert_eq!(thread.status().name(), "crashed");
+    post(&world, &thread, "quiet", false).await;
+    post(&world, &thread, "loud", true).await;
+    tokio::time::sleep(BUDGET).await;
+    assert_eq!(thread.status(), done("quiet\nloud"));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_a_parked_thread_waits_until_it_is_revived() {
+    let world = World::new(engine()).await;
+    let mut restart = RestartPolicy::default();
+    restart.limit.count = 0;
+    let config = ThreadConfig::default().with_restart(restart);
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    thread.run("panic").await.unwrap();
+    assert_eq!(thread.status(), ThreadStatus::Parked);
+    post(&world, &thread, "quiet", false).await;
+    post(&world, &thread, "loud", true).await;
+    let refused = thread.submit("work").await.unwrap_err();
+    assert_eq!(refused, SubmitError::Parked { thread: thread.id() }, "other work is refused");
+    tokio::time::sleep(BUDGET).await;
+    assert_eq!(thread.status(), ThreadStatus::Parked);
+    thread.revive().await.unwrap();
+    tokio::time::sleep(BUDGET).await;
+    assert_eq!(thread.status(), done("quiet\nloud"));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_a_parked_thread_is_there_after_its_host_died() {
+    let world = World::new(engine()).await;
+    let mut restart = RestartPolicy::default();
+    restart.limit.count = 0;
+    let config = ThreadConfig::default().with_restart(restart);
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    thread.run("panic").await.unwrap();
+    post(&world, &thread, "loud", true).await;
+    let next = World::on(world.store.clone(), engine(), Limits::default()).await;
+    let again = next.resume(thread.id()).await.unwrap();
+    assert_eq!(again.status(), ThreadStatus::Parked);
+    again.revive().await.unwrap();
+    tokio::time::sleep(BUDGET).await;
+    assert_eq!(again.status(), done("loud"));
+    next.end().await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_a_thread_that_closes_or_is_closed_is_refused() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.submit("work").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let (closed, refused) = tokio::join!(world.close(thread.id(), BUDGET), async {
+        tokio::task::yield_now().await;
+        world.mail(thread.id(), AgentPath::root(), "mail", true).await
+    });
+    closed.unwrap();
+    assert_eq!(refused, Err(SubmitError::Closed { thread: thread.id() }));
+    let refused = world.mail(thread.id(), AgentPath::root(), "mail", true).await;
+    assert_eq!(refused, Err(SubmitError::Closed { thread: thread.id() }));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_last_asked_of_a_thread_is_shown_in_short() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    assert_eq!(thread.view().last_task, None);
+    thread.submit(Submission::input("x".repeat(1_000))).await.unwrap();
+    assert_eq!(thread.view().last_task.unwrap().len(), 256);
+    post(&world, &thread, "by mail", false).await;
+    assert_eq!(thread.view().last_task.as_deref(), Some("by mail"));
+    assert!(thread.submit("").await.is_err());
+    assert_eq!(thread.view().last_task.as_deref(), Some("by mail"), "a refusal changes nothing");
+    world.end().await;
+}

@@ -27,6 +27,7 @@
 //! | send, steer, interrupt, answer | [`ThreadHandle`], [`Op`], [`Delivery`], [`SubmitError`] |
 //! | let agents work with agents | [`TurnContext::spawn`], [`TurnContext::wait`], [`TurnContext::mail`] |
 //! | decide what follows a crash | [`RestartPolicy`], [`OnCrash`] |
+//! | bound what a tree may cost | [`Budget`], [`TreeLimits`], [`Runtime::fund`], [`LimitReached`] |
 //! | watch | [`Runtime::tap`], [`Event`], [`ThreadTree`], [`ThreadView`], [`Runtime::audit`] |
 //! | record, log, count, be called | [`Recorder`], [`Recording`], [`log_events`], [`Hooks`]; `count_events` (feature `metrics`) |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
@@ -73,16 +74,16 @@ pub use coppicer_messages::{
     AbortReason, Accepted, AfterPoison, AgentPath, Amounts, ArchiveError, Asker, AutoShutdown,
     Backoff, Budget, CRASHES_KEPT_MAX, CallId, Change, Charge, Children, CloseError, CloseOrder,
     CloseReport, CloseScope, CodecError, ControlError, CrashRecord, Deadline, DeleteError,
-    Delivery, Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION,
-    Fact, FactField, FactRow, ForkPoint, ForkRefusal, GitDetails, GitPatch, IdError, InputPart,
-    Interrupted, KnownSubmission, LeaseKind, Ledger, LimitReached, LimitRow, Limits, Mail, MailId,
-    MessagePhase, NewRecord, Now, OnCrash, OnSpent, Op, Origin, Outcome, OutcomeError, ParentClose,
-    PatchError, PathError, Phase, Placement, Poison, QuestionId, Raw, Record, RecordClass, Restart,
-    RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin, SpawnThread,
-    StatusFact, StoreError, Strategy, Submission, SubmissionId, SubmissionState, SubmitError,
-    TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch,
-    ThreadStatus, ToolKind, TurnId, TurnItem, TurnRef, Usage, UserInput, decode, encode,
-    status_after,
+    Delivery, Dimension, Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD,
+    FRAME_VERSION, Fact, FactField, FactRow, ForkPoint, ForkRefusal, FundError, GitDetails,
+    GitPatch, IdError, InputPart, Interrupted, KnownSubmission, LeaseKind, Ledger, LimitReached,
+    LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash, OnLimit, OnSpent, Op,
+    Origin, Outcome, OutcomeError, ParentClose, PatchError, PathError, Phase, Placement, Poison,
+    QuestionId, Raw, Record, RecordClass, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent,
+    Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, Strategy, Submission,
+    SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig,
+    ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId,
+    TurnItem, TurnRef, Usage, UserInput, decode, encode, status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{

@@ -107,6 +107,12 @@ impl ThreadHandle {
         self.slot.thread()
     }
 
+    /// What the thread draws on.
+    #[doc(hidden)]
+    pub fn purse(&self) -> Option<&crate::account::Purse> {
+        self.slot.purse()
+    }
+
     /// The thread's status, without a message to it.
     pub fn status(&self) -> ThreadStatus {
         self.slot.with_view(|view| view.status.clone())

@@ -4,12 +4,14 @@
 //! Hosts use them through the facade crate `coppicer`. What is `#[doc(hidden)]` here is for
 //! `coppicer-supervisor` alone.
 
+mod account;
 mod agents;
 mod clock;
 mod engine;
 mod handle;
 mod history;
 mod lineage;
+mod permits;
 mod poison;
 mod restart;
 mod rollout;
@@ -19,6 +21,8 @@ mod taps;
 mod thread;
 mod turn;
 
+#[doc(hidden)]
+pub use account::{Account, Purse, Short};
 pub use agents::{AgentRow, FindAgentError, ListAgentsError};
 #[doc(hidden)]
 pub use agents::{agents, resolve as resolve_agent};
@@ -44,6 +48,8 @@ pub use history::{
     turn_state, user_positions, user_turns, wire_validity,
 };
 pub use lineage::Lineage;
+#[doc(hidden)]
+pub use permits::Permits;
 pub use restart::{Decision, RestartTracker};
 pub use rollout::{
     BASES_MAX, Damage, DamageReason, FILES_MAX, LINE_BYTES_MAX, ReadError, ResolveError,

@@ -5,13 +5,14 @@
 //! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
 
 mod lanes;
+mod purse;
 mod rest;
 mod uplink;
 mod view;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use coppicer_messages::{
     Accepted, Answer, ControlError, Deadline, Epoch, Holdings, LeaseBook, LeaseKind, Outcome,
@@ -22,6 +23,7 @@ use ractor::ActorRef;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::account::Purse;
 use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{InLine, Lanes, Place};
@@ -55,6 +57,8 @@ pub struct Slot {
     /// When it last did something that keeps it awake.
     active: Mutex<Instant>,
     changed: Notify,
+    /// What the thread draws on; none if nothing limits it.
+    purse: OnceLock<Purse>,
 }
 
 impl Slot {
@@ -78,6 +82,7 @@ impl Slot {
             view: Mutex::new(view),
             active: Mutex::new(Instant::now()),
             changed: Notify::new(),
+            purse: OnceLock::new(),
             leases,
         }
     }

@@ -20,6 +20,116 @@ pub struct Budget {
     pub spawns: Option<u64>,
 }
 
+/// One of the things that a [`Budget`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dimension {
+    /// [`Budget::tokens`].
+    Tokens,
+    /// [`Budget::cost_micros`].
+    CostMicros,
+    /// [`Budget::wall_ms`].
+    WallMs,
+    /// [`Budget::spawns`].
+    Spawns,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tokens, Self::CostMicros, Self::WallMs, Self::Spawns];
+
+    /// How a refusal names it.
+    pub const fn limit(self) -> &'static str {
+        match self {
+            Self::Tokens => "budget.tokens",
+            Self::CostMicros => "budget.cost_micros",
+            Self::WallMs => "budget.wall_ms",
+            Self::Spawns => "budget.spawns",
+        }
+    }
+}
+
+impl Budget {
+    /// Nothing is limited.
+    pub const fn new() -> Self {
+        Self { tokens: None, cost_micros: None, wall_ms: None, spawns: None }
+    }
+
+    /// Limits tokens, read and written.
+    #[must_use]
+    pub const fn with_tokens(mut self, tokens: u64) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Limits cost, in millionths of the host's currency.
+    #[must_use]
+    pub const fn with_cost_micros(mut self, cost_micros: u64) -> Self {
+        self.cost_micros = Some(cost_micros);
+        self
+    }
+
+    /// Limits the time in which turns run, in milliseconds.
+    #[must_use]
+    pub const fn with_wall_ms(mut self, wall_ms: u64) -> Self {
+        self.wall_ms = Some(wall_ms);
+        self
+    }
+
+    /// Limits the sub-agents that are spawned.
+    #[must_use]
+    pub const fn with_spawns(mut self, spawns: u64) -> Self {
+        self.spawns = Some(spawns);
+        self
+    }
+
+    /// What it says of one dimension.
+    pub const fn of(&self, what: Dimension) -> Option<u64> {
+        match what {
+            Dimension::Tokens => self.tokens,
+            Dimension::CostMicros => self.cost_micros,
+            Dimension::WallMs => self.wall_ms,
+            Dimension::Spawns => self.spawns,
+        }
+    }
+
+    /// Where it says so.
+    pub const fn of_mut(&mut self, what: Dimension) -> &mut Option<u64> {
+        match what {
+            Dimension::Tokens => &mut self.tokens,
+            Dimension::CostMicros => &mut self.cost_micros,
+            Dimension::WallMs => &mut self.wall_ms,
+            Dimension::Spawns => &mut self.spawns,
+        }
+    }
+}
+
+impl Amounts {
+    /// The amount of one dimension.
+    pub const fn of(&self, what: Dimension) -> i64 {
+        match what {
+            Dimension::Tokens => self.tokens,
+            Dimension::CostMicros => self.cost_micros,
+            Dimension::WallMs => self.wall_ms,
+            Dimension::Spawns => self.spawns,
+        }
+    }
+
+    /// Where it is.
+    pub const fn of_mut(&mut self, what: Dimension) -> &mut i64 {
+        match what {
+            Dimension::Tokens => &mut self.tokens,
+            Dimension::CostMicros => &mut self.cost_micros,
+            Dimension::WallMs => &mut self.wall_ms,
+            Dimension::Spawns => &mut self.spawns,
+        }
+    }
+
+    /// Whether all are 0.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One amount for each thing that a [`Budget`] limits. A change where it is negative.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]

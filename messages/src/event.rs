@@ -350,6 +350,14 @@ pub enum ThreadEvent {
         /// How many.
         usage: Usage,
     },
+    /// The budget that the running turn draws on is used up, and the turn is told to stop.
+    #[fact(Turn, lifecycle)]
+    BudgetSpent {
+        /// What of it, such as `budget.tokens`.
+        limit: String,
+        /// How much that was.
+        granted: u64,
+    },
     /// A piece of text on its way. Never durable.
     #[fact(Delta, ephemeral)]
     Delta {

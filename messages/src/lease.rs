@@ -30,11 +30,13 @@ pub enum LeaseKind {
     /// A turn whose code was told to stop and has not stopped: it can do no harm, but it holds a
     /// task or an OS thread until it returns.
     Zombie,
+    /// A part of a budget that a thread was given out of one above it.
+    Budget,
 }
 
 impl LeaseKind {
     /// Every kind, in the order of the audit.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Slot,
         Self::Resident,
         Self::TurnPermit,
@@ -43,6 +45,7 @@ impl LeaseKind {
         Self::Tap,
         Self::Process,
         Self::Zombie,
+        Self::Budget,
     ];
 
     /// The name on the wire, such as `turn_permit`.
@@ -56,6 +59,7 @@ impl LeaseKind {
             Self::Tap => "tap",
             Self::Process => "process",
             Self::Zombie => "zombie",
+            Self::Budget => "budget",
         }
     }
 
@@ -69,6 +73,7 @@ impl LeaseKind {
             Self::Tap => 5,
             Self::Process => 6,
             Self::Zombie => 7,
+            Self::Budget => 8,
         }
     }
 }

@@ -27,8 +27,9 @@ mod spawn;
 mod status;
 mod supervisor_msg;
 mod thread_msg;
+mod tree;
 
-pub use budget::{Amounts, Budget, Charge, Ledger};
+pub use budget::{Amounts, Budget, Charge, Dimension, Ledger};
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
 pub use crash::{AfterPoison, CRASHES_KEPT_MAX, CrashRecord, Poison};
@@ -50,15 +51,16 @@ pub use record::{
     AbortReason, CallId, MessagePhase, NewRecord, Raw, Record, RecordClass, ToolKind, TurnRef,
 };
 pub use refusal::{
-    ArchiveError, CloseError, ControlError, DeleteError, LimitReached, OutcomeError, PatchError,
-    SpawnError, StoreError, SubmitError, TapError,
+    ArchiveError, CloseError, ControlError, DeleteError, FundError, LimitReached, OutcomeError,
+    PatchError, SpawnError, StoreError, SubmitError, TapError,
 };
 pub use reply::{Answer, NoAnswer, Reply};
 pub use restart::{
     AutoShutdown, Backoff, Children, OnSpent, ParentClose, Restart, RestartLimit, RestartPolicy,
     Strategy,
 };
-pub use spawn::{OnCrash, Origin, Placement, SpawnThread, ThreadConfig};
+pub use spawn::{OnCrash, OnLimit, Origin, Placement, SpawnThread, ThreadConfig};
 pub use status::{Phase, StatusFact, ThreadStatus, status_after};
 pub use supervisor_msg::{Asker, SupervisorMsg, SupervisorTick};
 pub use thread_msg::{Flushed, KnownSubmission, Now, ThreadMsg, ThreadTick, TurnItem, TurnPermit};
+pub use tree::TreeLimits;

@@ -54,16 +54,22 @@ macro_rules! limits {
 }
 
 limits! {
+    registered_max: u64 = 100_000_000, "threads",
+        "Threads that the store knows, live or not. A new one past it is refused; one that is there can be resumed.";
     resident_max: usize = 1_000_000, "threads",
         "Threads with a live actor. An idle one costs some kilobytes; a spawn past it is refused.";
     executing_max: usize = 100_000, "turns",
-        "Turns that run at once. Further ones wait for a permit, first come first served.";
+        "Turns that run at once. Further ones wait for a permit: trees in turns, within a tree first come first served.";
     depth_max: u32 = 1_024, "levels",
         "Depth of a tree below its root. Bounds recursion of agents that spawn agents.";
     children_max: usize = 100_000, "threads",
         "Live sub-agents of one thread.";
     tree_max: usize = 200_000, "threads",
         "Live threads of one tree, its root included. Bounds what one runaway root can cost.";
+    spawns_per_minute_max: usize = 600_000, "threads",
+        "New sub-agents within a minute in one tree. Bounds agents that spawn and close without end.";
+    spawn_line_max: usize = 65_536, "requests",
+        "Spawns that wait in line for a limit to pass. Past it they are refused as if they did not wait.";
     inbox_max: usize = 512, "submissions",
         "Submissions that wait in one thread. REF's queue has 512 too; past it callers are refused or wait.";
     control_max: usize = 4_096, "messages",

@@ -96,9 +96,10 @@ pub enum StoreError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("limit {limit} of {value} is reached; {advice}")]
 pub struct LimitReached {
-    /// The field of [`Limits`](crate::Limits).
+    /// The field of [`Limits`](crate::Limits) or [`TreeLimits`](crate::TreeLimits), or `budget.` and
+    /// the field of [`Budget`](crate::Budget).
     pub limit: &'static str,
-    /// Its value.
+    /// Its value; of a budget that a new thread asks too much of, what is left.
     pub value: u64,
     /// Who holds it: at most 16 threads, oldest first; empty where nobody in particular does.
     pub holders: Vec<ThreadId>,
@@ -234,6 +235,9 @@ pub enum SubmitError {
         /// Which.
         thread: ThreadId,
     },
+    /// The budget that the thread draws on is spent: no turn starts until there is more.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
     /// There is nothing in the input.
     #[error("the input is empty")]
     EmptyInput,
@@ -387,6 +391,41 @@ pub enum CloseError {
     RuntimeEnded,
 }
 
+/// Why a thread got no more of a budget. Nothing changed, unless the variant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FundError {
+    /// No such thread is up: it is not in the store, or closed, or could not be brought up.
+    #[error("thread {thread} is not up")]
+    NotUp {
+        /// Which.
+        thread: ThreadId,
+        /// Why.
+        #[source]
+        reason: Box<SpawnError>,
+    },
+    /// The thread's own budget does not limit this: it draws on what is above it.
+    #[error("thread {thread} has no {limit} of its own")]
+    NotLimited {
+        /// Which.
+        thread: ThreadId,
+        /// What.
+        limit: &'static str,
+    },
+    /// What is above it has too little left.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
+    /// The store refused.
+    #[error("cannot store the budget")]
+    Store(#[source] StoreError),
+    /// The deadline came first; it may still be funded.
+    #[error("no answer by the deadline; look at the thread's ledger")]
+    NoAnswer,
+    /// The runtime has ended.
+    #[error("the runtime has ended")]
+    RuntimeEnded,
+}
+
 /// Why a thread was not archived, or not taken out of the archive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -511,7 +550,7 @@ macro_rules! from_no_answer {
         }
     )*};
 }
-from_no_answer!(SpawnError, CloseError, OutcomeError, PatchError);
+from_no_answer!(SpawnError, CloseError, OutcomeError, PatchError, FundError);
 
 impl From<NoAnswer> for ControlError {
     /// A thread's actor that is gone without an answer may have done it: same advice as a deadline.

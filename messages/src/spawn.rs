@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Budget, Children, ForkPoint, ParentClose, Poison, RestartPolicy, Submission, ThreadId,
+    TreeLimits,
 };
 
 /// Where a thread comes from.
@@ -47,6 +48,19 @@ pub struct SpawnThread {
     pub nicknamed: bool,
     /// Its first submission, accepted before anybody else's.
     pub first: Option<Submission>,
+    /// What follows if a limit is met.
+    pub on_limit: OnLimit,
+}
+
+/// What follows if a spawn meets a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum OnLimit {
+    /// It is refused at once.
+    #[default]
+    Refuse,
+    /// It stands in line until its deadline, if the limit may pass by itself or by the end of
+    /// another: first come first served for each tree, thread or runtime that has the limit.
+    Wait,
 }
 
 impl SpawnThread {
@@ -60,6 +74,7 @@ impl SpawnThread {
             name: None,
             nicknamed: false,
             first: None,
+            on_limit: OnLimit::Refuse,
         }
     }
 
@@ -116,6 +131,13 @@ impl SpawnThread {
         self
     }
 
+    /// Has it stand in line if it meets a limit that may pass, until its deadline.
+    #[must_use]
+    pub const fn or_wait(mut self) -> Self {
+        self.on_limit = OnLimit::Wait;
+        self
+    }
+
     /// Sets its first submission.
     #[must_use]
     pub fn with_first(mut self, first: impl Into<Submission>) -> Self {
@@ -165,6 +187,8 @@ pub struct ThreadConfig {
     pub on_parent_close: ParentClose,
     /// What it and all below it may use: carved from its parent's.
     pub budget: Option<Budget>,
+    /// Tighter bounds for its tree, if it is a root.
+    pub tree: TreeLimits,
 }
 
 impl ThreadConfig {
@@ -179,6 +203,13 @@ impl ThreadConfig {
     #[must_use]
     pub const fn with_budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// The default with tighter bounds for its tree. Counts for roots.
+    #[must_use]
+    pub const fn with_tree(mut self, limits: TreeLimits) -> Self {
+        self.tree = limits;
         self
     }
 

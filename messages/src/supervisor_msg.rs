@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    CloseError, CloseReport, CloseScope, Ended, Epoch, PatchError, Reply, Seq, SpawnError,
-    SpawnThread, StoreError, ThreadId, ThreadPatch,
+    Budget, CloseError, CloseReport, CloseScope, Ended, Epoch, FundError, PatchError, Reply, Seq,
+    SpawnError, SpawnThread, StoreError, ThreadId, ThreadPatch,
 };
 
 /// Everything the supervisor can be asked, or told. Its handlers never wait.
@@ -42,6 +42,15 @@ pub enum SupervisorMsg {
         patch: Box<ThreadPatch>,
         /// The thread's id, once it is durable.
         reply: Reply<ThreadId, PatchError>,
+    },
+    /// Give a thread more of its budget, out of what is above it.
+    Fund {
+        /// Which.
+        thread: ThreadId,
+        /// How much of what.
+        more: Budget,
+        /// What it has left then, once it is durable.
+        reply: Reply<Budget, FundError>,
     },
     /// Close. Answered by the deadline of the reply, whatever threads do (P5).
     Close {
@@ -115,6 +124,11 @@ pub enum SupervisorMsg {
         /// How.
         reason: String,
     },
+    /// A host brought threads into the store, or deleted some.
+    Registered {
+        /// How many more there are.
+        more: i64,
+    },
     /// A time that the supervisor asked to be told of has come.
     Tick {
         /// Which.
@@ -150,6 +164,8 @@ pub enum SupervisorTick {
     ComebackDue,
     /// A thread may have been idle for long enough.
     IdleDue,
+    /// Of the spawns that wait in line, some may be due, or their deadline has come.
+    LineDue,
     /// The pause before a restart is over.
     RestartDue {
         /// Which thread.
@@ -167,6 +183,8 @@ impl SupervisorMsg {
             Self::Activate { .. } => "activate",
             Self::Wake { .. } => "wake",
             Self::Patch { .. } => "patch",
+            Self::Fund { .. } => "fund",
+            Self::Registered { .. } => "registered",
             Self::LetGo { .. } => "let_go",
             Self::StoreAiling { .. } => "store_ailing",
             Self::StoreWell => "store_well",

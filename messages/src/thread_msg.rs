@@ -5,8 +5,9 @@ use std::fmt;
 use tokio::time::Instant;
 
 use crate::{
-    Accepted, CloseOrder, ControlError, Interrupted, Lease, Mail, NewRecord, QuestionId, Reply,
-    Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, ThreadId, TurnId,
+    Accepted, CloseOrder, ControlError, Interrupted, Lease, LimitReached, Mail, NewRecord,
+    QuestionId, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError,
+    ThreadId, TurnId,
 };
 
 /// Everything one agent thread can be asked, or told.
@@ -133,6 +134,15 @@ pub enum ThreadMsg {
         /// The right to run.
         permit: TurnPermit,
     },
+    /// The budget that the turn draws on is used up. Stale if it is not the running one.
+    BudgetSpent {
+        /// Which turn.
+        turn: TurnId,
+        /// What is used up.
+        limit: LimitReached,
+    },
+    /// The budget that the thread draws on may have more again, or less: look.
+    LookAtBudget,
     /// The store committed the append of this number, or refused it.
     Committed {
         /// By which incarnation.
@@ -202,6 +212,8 @@ impl ThreadMsg {
             Self::Committed { .. } => "committed",
             Self::LookedUp { .. } => "looked_up",
             Self::Tick { .. } => "tick",
+            Self::BudgetSpent { .. } => "budget_spent",
+            Self::LookAtBudget => "look_at_budget",
             Self::PanicForTest => "panic_for_test",
         }
     }
@@ -214,16 +226,22 @@ impl fmt::Debug for ThreadMsg {
 }
 
 /// The right of one turn to run, until it is dropped.
-#[derive(Debug)]
 pub struct TurnPermit {
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    // The books first: whoever gets the place next is counted after this one.
     _lease: Lease,
+    _place: Box<dyn Send + Sync>,
 }
 
 impl TurnPermit {
-    /// Ties the place to the books.
-    pub const fn new(permit: tokio::sync::OwnedSemaphorePermit, lease: Lease) -> Self {
-        Self { _permit: permit, _lease: lease }
+    /// Ties the place, which is given back when it is dropped, to the books.
+    pub fn new(place: impl Send + Sync + 'static, lease: Lease) -> Self {
+        Self { _lease: lease, _place: Box::new(place) }
+    }
+}
+
+impl fmt::Debug for TurnPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TurnPermit")
     }
 }
 
@@ -280,6 +298,8 @@ pub enum ThreadTick {
     GraceOver(TurnId),
     /// The killed turn should be gone by now.
     KillOver(TurnId),
+    /// The time that the turn may run may be used up.
+    BudgetDue(TurnId),
     /// The pause before the next attempt at the turn is over.
     RetryDue(TurnId),
     /// The pause after a crash is over.

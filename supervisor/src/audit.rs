@@ -87,6 +87,9 @@ pub(crate) fn add_rows_of(slot: &Slot, add: &mut impl FnMut(LeaseKind, LeaseOwne
     add(LeaseKind::Resident, owner(), u64::from(slot.is_attached()));
     add(LeaseKind::TurnPermit, owner(), u64::from(slot.is_busy()));
     add(LeaseKind::InboxPermit, owner(), slot.depth() as u64);
+    let account = slot.purse().and_then(coppicer_actors::Purse::own);
+    let carved = account.is_some_and(|account| account.is_carved());
+    add(LeaseKind::Budget, owner(), u64::from(carved));
     add_held(thread, slot.holdings(), add);
 }
 

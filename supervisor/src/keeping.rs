@@ -117,6 +117,8 @@ impl Runtime {
         self.store().delete(thread, done);
         let answer = tokio::time::timeout_at(deadline.instant(), answer).await;
         let threads = answer.map_err(|_| DeleteError::NoAnswer)?.map_err(DeleteError::Store)?;
+        let more = i64::try_from(threads).map_or(i64::MIN, |threads| -threads);
+        self.send(SupervisorMsg::Registered { more });
         publish_of(self.shared(), &about, RuntimeEvent::ThreadDeleted { threads });
         Ok(threads)
     }

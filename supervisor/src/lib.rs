@@ -6,6 +6,7 @@
 mod agents;
 mod asking;
 mod audit;
+mod budgets;
 mod directory;
 mod keeping;
 mod nicknames;

@@ -480,7 +480,9 @@ impl Runtime {
         let records = import.history.iter().cloned().map(NewRecord::from).collect();
         let (done, acquired) = Done::channel();
         self.store().create(import.thread, records, done);
-        Ok(acquired.await?.thread)
+        let thread = acquired.await?.thread;
+        self.send(SupervisorMsg::Registered { more: 1 });
+        Ok(thread)
     }
 
     /// The store.

@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coppicer_messages::{
-    Accepted, Asker, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch, EventKind,
-    Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread, StoreError,
-    Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadStatus, TurnId,
-    TurnItem, Usage,
+    Accepted, Asker, Budget, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch,
+    EventKind, Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread,
+    StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg,
+    ThreadStatus, TurnId, TurnItem, Usage,
 };
 
 use super::Item;
 use super::link::{TurnLink, TurnWorld};
+use crate::account::Spending;
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
@@ -131,9 +132,14 @@ impl TurnContext {
         }
     }
 
-    /// Counts tokens.
+    /// Counts tokens and cost, against the budgets that the thread draws on. More than there was ends
+    /// the turn: it is cancelled, as by an interrupt. What is counted is durable with the next write
+    /// of the thread, at the latest with the end of the turn.
     pub fn usage(&self, usage: Usage) {
         if !self.link.is_revoked() {
+            if let Some(spending) = &self.link.spending {
+                spending.count(usage, self.world.clock.now().instant);
+            }
             self.slot.change_view(|view| view.usage += usage);
             let fact = || Fact::Thread(ThreadEvent::UsageReported { usage });
             let about = Some(&**self.slot.about());
@@ -145,6 +151,13 @@ impl TurnContext {
                 fact,
             );
         }
+    }
+
+    /// What is left of the budgets that the thread draws on; none where nothing limits it. Others
+    /// may draw on them too.
+    pub fn budget_left(&self) -> Budget {
+        let left = |spending: &Arc<Spending>| spending.left(self.world.clock.now().instant);
+        self.link.spending.as_ref().map_or_else(Budget::new, left)
     }
 
     /// Asks the host and waits for its answer ([`Op::Answer`]) until `budget` is over. Meanwhile the
@@ -204,6 +217,19 @@ impl TurnContext {
     ///
     /// [`Runtime::spawn`]: https://docs.rs/coppicer
     pub async fn spawn(&self, request: SpawnThread) -> Result<ThreadId, SpawnError> {
+        self.spawn_within(request, self.world.limits.call_timeout).await
+    }
+
+    /// Spawns a sub-agent of this thread within `budget`: with [`SpawnThread::or_wait`] it stands in
+    /// line for so long if it meets a limit that may pass.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub async fn spawn_within(
+        &self,
+        request: SpawnThread,
+        budget: Duration,
+    ) -> Result<ThreadId, SpawnError> {
         if self.link.is_revoked() {
             return Err(SpawnError::Fenced);
         }
@@ -211,7 +237,7 @@ impl TurnContext {
             check(&self.world, first)
                 .map_err(|refusal| SpawnError::FirstSubmission(Box::new(refusal)))?;
         }
-        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
+        let deadline = self.world.clock.deadline(budget);
         let (reply, answer) = self.channel(deadline);
         let request = Box::new(request.with_parent(self.thread()));
         let asker = Some(Asker { thread: self.thread(), epoch: self.epoch });

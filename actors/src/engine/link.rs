@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::account::Spending;
 use crate::clock::{Clock, IdSource};
 use crate::slot::{Slot, Uplink};
 use crate::store::ThreadStore;
@@ -35,19 +36,22 @@ pub(crate) struct TurnLink {
     /// Places for records that the store has not committed. The thread gives them back.
     pub(crate) window: Semaphore,
     pub(crate) questions: AtomicU64,
+    /// What it uses, if something is limited.
+    pub(crate) spending: Option<Arc<Spending>>,
     killed: CancellationToken,
     /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
     zombie: Mutex<Option<Lease>>,
 }
 
 impl TurnLink {
-    pub(crate) fn new(turn: TurnId, window: usize) -> Self {
+    pub(crate) fn new(turn: TurnId, window: usize, spending: Option<Arc<Spending>>) -> Self {
         Self {
             turn,
             cancel: CancellationToken::new(),
             revoked: AtomicBool::new(false),
             window: Semaphore::new(window),
             questions: AtomicU64::new(0),
+            spending,
             killed: CancellationToken::new(),
             zombie: Mutex::new(None),
         }

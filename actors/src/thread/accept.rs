@@ -51,7 +51,13 @@ pub(super) fn decide(
     };
     match &submission.op {
         Op::UserInput { input, .. } if input.is_empty() => Err(SubmitError::EmptyInput),
-        Op::UserInput { delivery, .. } => deliver(core, delivery),
+        Op::UserInput { delivery, .. } => {
+            let acceptance = deliver(core, delivery)?;
+            if matches!(acceptance, Acceptance::Queue) {
+                funded(core)?;
+            }
+            Ok(acceptance)
+        }
         Op::AgentMessage { content, .. } if content.trim().is_empty() => {
             Err(SubmitError::EmptyInput)
         }
@@ -60,7 +66,7 @@ pub(super) fn decide(
         }
         Op::AgentMessage { .. } => Ok(Acceptance::Mail),
         Op::Interrupt => Ok(Acceptance::Interrupt),
-        Op::Compact => Ok(Acceptance::Queue),
+        Op::Compact => funded(core).map(|()| Acceptance::Queue),
         Op::Rollback { turns: 0 } => {
             Err(SubmitError::BadRequest { field: "turns", reason: "must be at least 1".into() })
         }
@@ -94,6 +100,11 @@ pub(super) fn decide(
         }
         op => Err(SubmitError::Unsupported { op: op.name() }),
     }
+}
+
+/// Work that could not start is refused, not kept waiting for money.
+fn funded(core: &ThreadCore) -> Result<(), SubmitError> {
+    core.spent.clone().map_or(Ok(()), |limit| Err(SubmitError::Limit(limit)))
 }
 
 /// Whether input starts or awaits a turn, or joins the running one (REF 7.6).

@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use coppicer_messages::{
-    CloseOrder, ControlError, Deadline, Ended, Flushed, Interrupted, Mail, Now, Outcome, Phase,
-    Reply, SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick, TurnId,
+    CloseOrder, ControlError, Deadline, Ended, Flushed, Interrupted, LimitReached, Mail, Now,
+    Outcome, Phase, Reply, SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick,
+    TurnId,
 };
 
 use tokio::time::Instant;
 
 use super::core::ThreadCore;
 use super::effect::Effect;
-use super::running::{Cancelled, Stage, TurnEnd};
+use super::running::{Cancelled, RunningTurn, Stage, TurnEnd};
 use crate::store::Batch;
 
 /// The moment `pause` from now, however long that is.
@@ -57,6 +58,25 @@ impl ThreadCore {
                 out.push(Effect::Arm { at: stop_until, tick: ThreadTick::GraceOver(turn) });
             }
         }
+    }
+
+    /// The budget that the running turn draws on is used up: it is told to stop, as by an interrupt.
+    pub(crate) fn budget_spent(
+        &mut self,
+        turn: &TurnId,
+        limit: LimitReached,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let runs = |running: &&mut RunningTurn| {
+            running.id == *turn && running.cancelled.is_none() && running.stage != Stage::Killed
+        };
+        let Some(running) = self.turn.as_mut().filter(runs) else { return };
+        let event =
+            ThreadEvent::BudgetSpent { limit: limit.limit.to_owned(), granted: limit.value };
+        running.limited = Some(limit);
+        out.push(self.publish(event));
+        self.cancel(later(now, self.limits.interrupt_grace), now, out);
     }
 
     /// A time has come.
@@ -165,6 +185,7 @@ impl ThreadCore {
         self.status = ThreadStatus::Shutdown;
         let tell = self.closing.is_some_and(|order| order.tell_parent);
         let told = tell.then(|| self.tell_parent(&mut batch, &ThreadStatus::Shutdown)).flatten();
+        out.push(Effect::Refund);
         out.push(self.write(batch));
         out.extend(told);
         for submission in returned {
@@ -230,6 +251,8 @@ impl ThreadCore {
         let busy = self.turn.is_some()
             || self.asking.is_some()
             || !self.queue.is_empty()
+            // It waits for money: asleep, nobody would tell the thread that there is some.
+            || self.mail.iter().any(|mail| mail.trigger)
             // It may find what starts a turn.
             || self.mail_reading.is_some();
         if busy || self.phase != Phase::Idle {

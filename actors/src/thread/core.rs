@@ -9,10 +9,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch, Limits,
-    Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId, Reply, Rung, Seq,
-    Submission, SubmissionId, SubmissionState, SubmitError, ThreadConfig, ThreadEvent, ThreadId,
-    ThreadStatus, TurnId, UserInput,
+    Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch,
+    LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId, Reply,
+    Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError, ThreadConfig, ThreadEvent,
+    ThreadId, ThreadStatus, TurnId, UserInput,
 };
 
 use super::Rise;
@@ -77,6 +77,8 @@ pub(crate) struct ThreadCore {
     pub(crate) mail_turns: u64,
     /// Whether the thread has a preview already.
     pub(crate) has_preview: bool,
+    /// What is used up of the budget that it draws on: no turn starts until there is more.
+    pub(crate) spent: Option<LimitReached>,
 }
 
 impl ThreadCore {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use coppicer_messages::{
-    ControlError, Ended, Fact, LeaseKind, Reply, SubmitError, SupervisorMsg, ThreadEvent,
-    ThreadMsg, ThreadTick, TurnId, TurnPermit,
+    ControlError, Ended, Fact, Reply, SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg,
+    ThreadTick, TurnId,
 };
 use futures::FutureExt;
 use ractor::Actor;
@@ -23,6 +23,7 @@ use crate::turn::{TurnActor, TurnArgs};
 impl ThreadState {
     pub(super) fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
         let mut effects = std::mem::take(&mut self.effects);
+        self.look_at_budget();
         decide(&mut self.core, &mut effects);
         for effect in effects.drain(..) {
             if effect.waits_for_writes() && self.writes.are_pending() {
@@ -33,6 +34,14 @@ impl ThreadState {
             }
         }
         self.effects = effects;
+        // A thread that does not ask any more gives up its place in line.
+        if self
+            .in_line
+            .as_ref()
+            .is_some_and(|place| self.core.asking.as_ref() != Some(place.turn()))
+        {
+            self.in_line = None;
+        }
     }
 
     /// The only place where this actor touches the world. Nothing here waits.
@@ -151,6 +160,7 @@ impl ThreadState {
                 if self.live_turn(&turn).is_some()
                     && let Some(live) = self.live.take()
                 {
+                    self.settle(&live.link);
                     live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
                 }
             }
@@ -160,6 +170,11 @@ impl ThreadState {
                 }
                 if !keep_session {
                     self.session = None;
+                }
+            }
+            Effect::Refund => {
+                if let Some(account) = self.slot.purse().and_then(|purse| purse.own()) {
+                    self.writes.batch.charges.extend(account.close());
                 }
             }
             Effect::DropSession => self.session = None,
@@ -209,23 +224,7 @@ impl ThreadState {
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {
-        let world = &self.world;
-        if let Ok(permit) = world.permits.clone().try_acquire_owned() {
-            let lease = world.turns.leases.grant_to(LeaseKind::TurnPermit, self.slot.holdings());
-            let permit = TurnPermit::new(permit, lease);
-            self.slot.notice(ThreadMsg::Permitted { turn, permit });
-            return;
-        }
-        let (slot, permits) = (Arc::downgrade(&self.slot), world.permits.clone());
-        let leases = world.turns.leases.clone();
-        tokio::spawn(async move {
-            let Ok(permit) = permits.acquire_owned().await else { return };
-            if let Some(slot) = slot.upgrade() {
-                let lease = leases.grant_to(LeaseKind::TurnPermit, slot.holdings());
-                let permit = TurnPermit::new(permit, lease);
-                slot.notice(ThreadMsg::Permitted { turn, permit });
-            }
-        });
+        self.in_line = Some(self.world.permits.ask(&self.slot, turn));
     }
 
     pub(super) fn launch(&mut self, launch: Launch) {
@@ -237,7 +236,9 @@ impl ThreadState {
         }
         let Launch { turn, attempt, kind, items, trace, seq } = launch;
         let turns = self.world.turns.clone();
-        let link = Arc::new(TurnLink::new(turn.clone(), turns.limits.emit_window_max));
+        let spending = self.slot.purse().map(|purse| purse.begin(&self.slot, &turn, now.instant));
+        let link = TurnLink::new(turn.clone(), turns.limits.emit_window_max, spending);
+        let link = Arc::new(link);
         let args = TurnArgs {
             cx: TurnContext {
                 world: turns,
@@ -256,7 +257,9 @@ impl ThreadState {
             TurnActor::spawn_linked(None, TurnActor, args, self.myself.get_cell()).now_or_never();
         if let Some(Ok((actor, _join))) = spawned {
             self.live = Some(LiveTurn { turn, actor, link });
+            self.watch_time();
         } else {
+            self.settle(&link);
             let jitter = self.world.turns.ids.fraction();
             let end = TurnEnd::Failed("the turn's actor did not start".into());
             self.decide(|core, out| core.turn_ended(&turn, &end, jitter, now, out));

@@ -80,6 +80,8 @@ pub(crate) enum Effect {
     Kill { turn: TurnId },
     /// Let go of a turn whose code does not stop, and count it.
     Fence { turn: TurnId },
+    /// The thread ends: what is left of its budget goes back, with the write that comes next.
+    Refund,
     /// The turn is over: let go of it, and of the session unless it may go on.
     TurnOver { turn: TurnId, keep_session: bool },
     /// The engine's session does not know what was written: the next turn opens a new one.
@@ -122,6 +124,7 @@ impl Effect {
             | Self::Cancel { .. }
             | Self::Kill { .. }
             | Self::Fence { .. }
+            | Self::Refund
             | Self::TurnOver { .. }
             | Self::DropSession
             | Self::Arm { .. }

@@ -17,6 +17,7 @@ mod doing;
 mod effect;
 mod records;
 mod running;
+mod spending;
 mod state;
 mod turns;
 mod writes;
@@ -25,14 +26,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, AgentPath, Answer, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
+    Accepted, AgentPath, Answer, Charge, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
     RuntimeEvent, Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
     TurnId,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use tokio::sync::Semaphore;
 
 use crate::engine::{Engine, TurnWorld};
+use crate::permits::Permits;
 use crate::restart::RestartTracker;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
@@ -50,7 +51,7 @@ pub(crate) struct Wake;
 pub struct ThreadWorld {
     pub(crate) turns: Arc<TurnWorld>,
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Permits>,
 }
 
 impl ThreadWorld {
@@ -67,9 +68,14 @@ impl ThreadWorld {
         uplink: Uplink,
         find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
     ) -> Self {
-        let executing = limits.executing_max.min(Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Permits::new(limits.executing_max, leases.clone()));
         let turns = Arc::new(TurnWorld { clock, ids, limits, leases, hub, store, uplink, find });
-        Self { turns, engine, permits: Arc::new(Semaphore::new(executing)) }
+        Self { turns, engine, permits }
+    }
+
+    /// Who may run turns.
+    pub fn permits(&self) -> &Arc<Permits> {
+        &self.permits
     }
 
     /// What its turns, and handles to its threads, share.
@@ -92,6 +98,8 @@ pub struct ThreadArgs {
     pub crash: Option<String>,
     /// What it comes up for.
     pub rise: Rise,
+    /// What changes in ledgers because a thread that was closed is open again.
+    pub charges: Vec<Charge>,
     /// What its first fact is: that it is there. None of one that only ends.
     pub told: Option<RuntimeEvent>,
 }
@@ -314,6 +322,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         parking: Vec::new(),
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
+        spent: None,
     }
 }
 

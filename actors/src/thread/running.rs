@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_messages::{
-    AbortReason, CallId, ControlError, Interrupted, Limits, MessagePhase, Now, Outcome,
-    RecordClass, Reply, Rung, SubmissionId, ThreadStatus, ToolKind, TurnId, TurnItem, TurnPermit,
-    UserInput,
+    AbortReason, CallId, ControlError, Interrupted, LimitReached, Limits, MessagePhase, Now,
+    Outcome, RecordClass, Reply, Rung, SubmissionId, ThreadStatus, ToolKind, TurnId, TurnItem,
+    TurnPermit, UserInput,
 };
 use tokio::time::Instant;
 
@@ -56,6 +56,8 @@ pub(crate) struct RunningTurn {
     /// Whether mail that comes now waits for the next turn, because this one has given its answer.
     pub(crate) mail_waits: bool,
     pub(crate) cancelled: Option<Cancelled>,
+    /// What was used up, if that is why it was told to stop.
+    pub(crate) limited: Option<LimitReached>,
     pub(crate) interrupts: Vec<Reply<Interrupted, ControlError>>,
     _permit: TurnPermit,
 }
@@ -127,6 +129,7 @@ impl RunningTurn {
             said: None,
             mail_waits: false,
             cancelled: None,
+            limited: None,
             interrupts: Vec::new(),
             _permit: permit,
         }
@@ -179,9 +182,12 @@ impl RunningTurn {
         let stopped = |rung| Verdict {
             outcome: Outcome::Interrupted,
             status: ThreadStatus::Interrupted,
-            aborted: Some(AbortReason::Interrupted),
+            aborted: Some(match self.limited {
+                Some(_) => AbortReason::BudgetLimited,
+                None => AbortReason::Interrupted,
+            }),
             rung: Some(rung),
-            error: None,
+            error: self.limited.as_ref().map(ToString::to_string),
             keep_session: rung == Rung::Stopped,
         };
         match end {

@@ -6,9 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, CrashRecord, Ended, Epoch, EventKind, Fact, KnownSubmission, LeaseKind, NewRecord,
-    Now, Reply, StoreError, Submission, SubmissionId, SubmissionState, SubmitError, SupervisorMsg,
-    ThreadEvent, ThreadId, ThreadMsg, TurnId,
+    Accepted, Charge, CrashRecord, Ended, Epoch, EventKind, Fact, KnownSubmission, LeaseKind,
+    NewRecord, Now, Reply, StoreError, Submission, SubmissionId, SubmissionState, SubmitError,
+    SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadTick, TurnId,
 };
 use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
@@ -18,6 +18,7 @@ use super::running::TurnEnd;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
 use crate::engine::{EngineSession, TurnLink};
+use crate::permits::InLine;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Done, Fence, digest};
 use crate::turn::TurnState;
@@ -33,6 +34,11 @@ pub(crate) struct ThreadState {
     crash: Option<CrashRecord>,
     rise: Rise,
     open: Vec<(Restored, SubmissionState)>,
+    charges: Vec<Charge>,
+    /// Where it stands in line for a turn permit.
+    pub(super) in_line: Option<InLine>,
+    /// Whether it is told when there is more of its budget.
+    pub(super) waits_for_budget: bool,
     pub(super) session: Option<Box<dyn EngineSession>>,
     pub(super) live: Option<LiveTurn>,
     pub(super) writes: Writes,
@@ -75,7 +81,7 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, told } = args;
+        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, charges, told } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -116,6 +122,9 @@ impl ThreadState {
             crash,
             rise,
             open,
+            charges,
+            in_line: None,
+            waits_for_budget: false,
             session: None,
             live: None,
             writes: Writes::starting_at(head),
@@ -145,6 +154,11 @@ impl ThreadState {
         let now = self.now();
         let recovery = std::mem::take(&mut self.recovery);
         let open = std::mem::take(&mut self.open);
+        let charges = std::mem::take(&mut self.charges);
+        if self.rise == Rise::ToWork {
+            // With the write that says that it is open again.
+            self.writes.batch.charges.extend(charges);
+        }
         let (crash, rise) = (self.crash.take(), self.rise);
         self.decide(|core, out| core.begin(recovery, open, crash, rise, now, out));
         self.make_up();
@@ -252,6 +266,15 @@ impl ThreadState {
                 self.decide(|core, out| core.asked(&turn, question, body, reply, out));
             }
             ThreadMsg::TurnGone { turn } => self.on_turn_gone(&turn),
+            ThreadMsg::BudgetSpent { turn, limit } => {
+                self.decide(|core, out| core.budget_spent(&turn, limit, now, out));
+            }
+            ThreadMsg::LookAtBudget => self.on_budget_changed(),
+            ThreadMsg::Tick { epoch, tick: ThreadTick::BudgetDue(turn) }
+                if epoch == self.fence.epoch =>
+            {
+                self.on_budget_due(&turn);
+            }
             ThreadMsg::Permitted { turn, permit } => {
                 self.decide(|core, out| core.permitted(&turn, permit, now, out));
             }
@@ -401,6 +424,7 @@ impl ThreadState {
 
     fn end_turn(&mut self, end: &TurnEnd) {
         let Some(live) = self.live.take() else { return };
+        self.settle(&live.link);
         let (now, jitter) = (self.now(), self.world.turns.ids.fraction());
         self.decide(|core, out| core.turn_ended(&live.turn, end, jitter, now, out));
     }
@@ -413,6 +437,7 @@ impl Drop for ThreadState {
             live.link.revoke();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             live.actor.kill();
+            self.settle_outside(&live.link);
         }
         self.let_go.asleep = self.exit.how == Ended::Dormant;
     }

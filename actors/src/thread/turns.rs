@@ -22,7 +22,7 @@ impl ThreadCore {
     /// Starts the next turn, if there is work and nothing is in its way.
     pub(crate) fn next(&mut self, now: Now, out: &mut Vec<Effect>) {
         let free = self.phase == Phase::Idle && self.turn.is_none() && self.asking.is_none();
-        if !free || self.closing.is_some() {
+        if !free || self.closing.is_some() || self.spent.is_some() {
             return;
         }
         let turn = match self.queue.front() {
@@ -54,8 +54,8 @@ impl ThreadCore {
             return; // stale: the permit goes back
         }
         self.asking = None;
-        if self.closing.is_some() || self.phase != Phase::Idle {
-            return;
+        if self.closing.is_some() || self.phase != Phase::Idle || self.spent.is_some() {
+            return; // the permit goes back; what waits goes on waiting
         }
         let work = self.queue.pop_front();
         let had_place = work.is_some();

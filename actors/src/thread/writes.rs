@@ -65,6 +65,9 @@ impl ThreadState {
         if self.writes.batch.is_empty() {
             return false;
         }
+        if let Some(spending) = self.live.as_ref().and_then(|live| live.link.spending.as_ref()) {
+            self.writes.batch.charges.extend(spending.take_unwritten());
+        }
         let mut batch = std::mem::take(&mut self.writes.batch);
         let expected = self.writes.from;
         self.writes.from = expected.plus(batch.records.len() as u64);
@@ -122,6 +125,10 @@ impl ThreadState {
             live.link.revoke();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             live.actor.kill();
+            if let Some(spending) = &live.link.spending {
+                // Counted here. The store, which refuses, has it up to the last write.
+                drop(spending.end(self.now().instant));
+            }
         }
         let how = match error {
             StoreError::Fenced { .. } | StoreError::NotFound { .. } => Ended::Fenced,

@@ -72,6 +72,7 @@ impl SupervisorState {
         if all {
             // What has not come up by itself yet stays in the store.
             self.stop_recovering();
+            self.lines.freed_all();
         }
         let now = self.now().instant;
         let rows: Vec<Closing> =
@@ -339,7 +340,10 @@ impl SupervisorState {
     fn revoke(&mut self, thread: ThreadId) {
         let made = self.ops.values_mut().find(|op| op.thread == thread && op.made.is_some());
         match made.and_then(|op| op.made.take()) {
-            Some(fence) => self.shared.store.undo_create(fence, Done::ignore()),
+            Some(fence) => {
+                self.shared.store.undo_create(fence, Done::ignore());
+                self.on_registered(-1);
+            }
             None => self.shared.store.acquire(thread, Done::ignore()),
         }
     }

@@ -78,6 +78,7 @@ impl SupervisorState {
                 self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
                 // What is below it went down with it, and is the other runtime's to bring back.
                 self.end_orphans(thread);
+                self.forget_account(thread);
                 self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
             }
             _ => self.crashed(thread, "its actor was killed"),
@@ -232,6 +233,7 @@ impl SupervisorState {
     pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<&str>) {
         let mut significant = None;
         if let Some(entry) = self.table.remove(thread) {
+            self.settle(&entry);
             significant = entry.parent.filter(|_| entry.rules.significant && entry.ends_itself);
             let shown = self.directory.find(thread).is_some();
             if shown && entry.slot.phase() != Phase::Stopped {

@@ -6,14 +6,17 @@
 //! - Publishes: [`RuntimeEvent`], and the directory.
 //! - Dies: when the runtime ends.
 
+mod budgets;
 mod close;
 mod closing;
 mod comebacks;
 mod ended;
 mod falling;
 mod idle;
+mod line;
 mod patching;
 mod plan;
+mod rate;
 mod recovery;
 mod resting;
 mod resume;
@@ -25,9 +28,9 @@ mod trouble;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-use coppicer_actors::{About, Slot, ThreadWorld, Uplink};
+use coppicer_actors::{About, Account, Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
     Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
@@ -37,9 +40,11 @@ use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::nicknames::Nicknames;
+use budgets::Funding;
 use closing::CloseOp;
 use comebacks::Comebacks;
 use idle::IdleQueue;
+use line::{Lines, Owner};
 use patching::Patching;
 pub use recovery::Recover;
 use recovery::Recovery;
@@ -115,6 +120,17 @@ pub(crate) struct SupervisorState {
     for_room: VecDeque<ForRoom>,
     room_came: bool,
     patches: HashMap<u64, Patching>,
+    /// Accounts that somebody draws on.
+    accounts: HashMap<ThreadId, Weak<Account>>,
+    /// How many of them there are before those that nobody draws on are dropped.
+    accounts_tidy_at: usize,
+    fundings: HashMap<u64, Funding>,
+    /// Those who wait for a limit to pass, and whose line is served right now.
+    lines: Lines<Postponed>,
+    serving: Option<Owner>,
+    /// How many threads the store knows, once it has said, and how many are being made.
+    registered: Option<u64>,
+    being_made: u64,
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
     ended: bool,
@@ -157,6 +173,13 @@ impl Actor for SupervisorActor {
             for_room: VecDeque::new(),
             room_came: false,
             patches: HashMap::new(),
+            accounts: HashMap::new(),
+            accounts_tidy_at: budgets::TIDY_MIN,
+            fundings: HashMap::new(),
+            lines: Lines::default(),
+            serving: None,
+            registered: None,
+            being_made: 0,
             closing_all: 0,
             ended: false,
             next_op: 0,
@@ -169,6 +192,7 @@ impl Actor for SupervisorActor {
         _myself: ActorRef<SupervisorMsg>,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
+        state.count_registered();
         state.bring_back();
         Ok(())
     }
@@ -185,6 +209,7 @@ impl Actor for SupervisorActor {
             state.take(msg);
             state.go_on_closing();
             state.serve_room();
+            state.serve_lines();
             state.bring_back();
         }));
         if handled.is_err() {
@@ -213,6 +238,8 @@ impl SupervisorState {
             SupervisorMsg::Activate { thread } => self.on_activate(thread),
             SupervisorMsg::Wake { thread, reply } => self.on_wake(thread, reply),
             SupervisorMsg::Patch { thread, patch, reply } => self.on_patch(thread, *patch, reply),
+            SupervisorMsg::Fund { thread, more, reply } => self.on_fund(thread, more, reply),
+            SupervisorMsg::Registered { more } => self.on_registered(more),
             SupervisorMsg::LetGo { thread } => self.let_go(thread),
             SupervisorMsg::StoreAiling { reason } => self.on_store_ailing(reason),
             SupervisorMsg::StoreWell => self.on_store_well(),
@@ -239,6 +266,7 @@ impl SupervisorState {
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
             SupervisorMsg::Tick { tick: SupervisorTick::ComebackDue } => self.on_comeback_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::IdleDue } => self.on_idle_due(),
+            SupervisorMsg::Tick { tick: SupervisorTick::LineDue } => self.on_line_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {
                 self.on_restart_due(thread, crash);
             }

@@ -8,7 +8,9 @@ use coppicer_messages::{
     ThreadMsg,
 };
 
+use super::budgets::NotPaid;
 use super::idle::Found;
+use super::line::Owner;
 use super::spawn::{Step, Waiter};
 use super::table::{Entry, Life};
 use super::{Postponed, SupervisorState};
@@ -130,6 +132,9 @@ impl SupervisorState {
             if self.directory.release(thread) {
                 let left = self.table.leave(thread);
                 self.idle.forget(thread);
+                if let Some(entry) = &left {
+                    self.left(entry);
+                }
                 next = left.and_then(|entry| entry.parent);
             } else {
                 // Somebody holds it: looked at again, if they do not say when they let go.
@@ -167,6 +172,7 @@ impl SupervisorState {
         if !std::mem::take(&mut self.room_came) {
             return;
         }
+        self.lines.freed(Owner::Runtime);
         let waiting = self.for_room.len();
         for _ in 0..waiting {
             if self.is_full() {
@@ -201,8 +207,10 @@ impl SupervisorState {
         let refusal = self.no_room();
         for next in std::mem::take(&mut self.for_room) {
             match next {
-                ForRoom::Spawn(Postponed { reply, .. }) => {
-                    self.refuse(vec![Waiter::new(reply)], &refusal);
+                ForRoom::Spawn(Postponed { request, asker, reply }) => {
+                    let owner = Some(Owner::Runtime);
+                    let unpaid = NotPaid { refusal: refusal.clone(), owner };
+                    self.refuse_or_wait(request, asker, reply, unpaid);
                 }
                 ForRoom::Find { thread, origin: SpawnOrigin::Recovery, waiters } => {
                     self.refuse(waiters, &refusal);

@@ -9,6 +9,7 @@ use coppicer_messages::{
     ThreadId, ThreadStatus,
 };
 
+use super::budgets::AccountAbove;
 use super::resting::ForRoom;
 use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Entry, Life};
@@ -244,6 +245,8 @@ pub(super) async fn look_up(
             || matches!(stored.parent, Some((_, EdgeStatus::Closed)))
     };
     let mut closed_above = false;
+    let mut accounts = Vec::new();
+    let mut tree = stored.config.tree;
     let mut above = Vec::new();
     let mut at = stored.parent;
     while let Some((parent, _)) = at {
@@ -255,6 +258,10 @@ pub(super) async fn look_up(
         at = match store.thread(parent).await {
             Ok(stored) => {
                 closed_above |= is_out(&stored);
+                tree = stored.config.tree;
+                let closed = stored.status == ThreadStatus::Shutdown;
+                let account = |ledger| AccountAbove { thread: parent, ledger, closed };
+                accounts.extend(stored.ledger.map(account));
                 stored.parent
             }
             Err(StoreError::NotFound { .. }) => None,
@@ -262,7 +269,8 @@ pub(super) async fn look_up(
         };
     }
     let lineage = above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
-    Ok(Stored { is_closed: is_out(&stored), thread: stored, lineage, closed_above })
+    let is_closed = is_out(&stored);
+    Ok(Stored { thread: stored, lineage, is_closed, closed_above, accounts, tree })
 }
 
 fn first_refused(refusal: SubmitError) -> SpawnError {

@@ -4,20 +4,23 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Slot, StoredThread, ThreadView,
+    About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Purse, Slot, StoredThread,
+    ThreadView,
 };
 use coppicer_messages::{
-    Accepted, AgentPath, Asker, Deadline, LeaseKind, LimitReached, NewRecord, Origin, PatchError,
-    Reply, Restart, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission, SubmitError,
-    SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus, TurnId,
+    Accepted, AgentPath, Asker, Charge, Deadline, LeaseKind, LimitReached, NewRecord, Origin,
+    PatchError, Reply, Restart, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission,
+    SubmitError, SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus, TreeLimits, TurnId,
 };
 
+use super::budgets::{AccountAbove, NotPaid};
 use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
 use super::table::{Life, Place, Rules};
 use super::{Postponed, SupervisorState};
 
 /// A spawn, resume, fork, activation or restart that is under way.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one spawn")]
 pub(super) struct Spawning {
     pub(super) op: u64,
     pub(super) thread: ThreadId,
@@ -30,6 +33,14 @@ pub(super) struct Spawning {
     pub(super) request: Option<Box<SpawnThread>>,
     /// A new thread: the right that undoes it.
     pub(super) made: Option<Fence>,
+    /// What a new thread was paid out of.
+    pub(super) above: Option<Purse>,
+    /// What its making changes in ledgers.
+    pub(super) charges: Vec<Charge>,
+    /// Whether it counts as one that the store does not know yet.
+    pub(super) being_made: bool,
+    /// Whether a thread that was closed got its budget again for it.
+    pub(super) reopened: bool,
     /// Whether a close came in between.
     pub(super) cancelled: bool,
     /// Whether the thread itself is taken back meanwhile: what is acquired is for its undoing.
@@ -82,6 +93,10 @@ pub(super) enum Step {
     Slept { thread: ThreadId, asleep: bool },
     /// A thread that is to be patched was looked up, and whether its new path is taken.
     PatchChecked(Result<Stored, PatchError>),
+    /// The store wrote that a thread was funded.
+    Funded(Result<(), StoreError>),
+    /// How many threads the store knows.
+    Counted(Result<u64, StoreError>),
     /// The store patched a thread.
     Patched(Result<StoredThread, StoreError>),
 }
@@ -104,6 +119,10 @@ pub(super) struct Stored {
     pub(super) is_closed: bool,
     /// Whether something above it was.
     pub(super) closed_above: bool,
+    /// The accounts above it, nearest first.
+    pub(super) accounts: Vec<AccountAbove>,
+    /// What its root allows.
+    pub(super) tree: TreeLimits,
 }
 
 impl SupervisorState {
@@ -191,11 +210,15 @@ impl SupervisorState {
         }
         let now = self.now();
         let thread = request.id.unwrap_or_else(|| self.shared.ids.thread(now.at_ms));
-        let place = match self.place(thread, &request) {
-            Ok(place) => place,
-            Err(refusal) => return self.refuse(vec![Waiter::new(reply)], &refusal),
+        let place = self.place(thread, &request);
+        let paid = place.and_then(|place| Ok((place, self.pay(thread, &request)?)));
+        let (place, (purse, charges)) = match paid {
+            Ok(paid) => paid,
+            Err(unpaid) => return self.refuse_or_wait(request, asker, reply, unpaid),
         };
         self.name(&place, &mut request);
+        let above = self.purse_above(request.parent);
+        self.bound_tree(&place);
         let lineage = self.lineage_below(request.parent);
         let mut view = ThreadView::of(thread);
         view.parent = request.parent;
@@ -208,16 +231,24 @@ impl SupervisorState {
             view.forked_from = Some(*from);
         }
         let slot = self.new_slot(place.path.clone(), lineage, view);
+        slot.set_purse(purse);
         let op = self.new_op();
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let depth = place.depth;
         let path = place.path.clone();
-        let rules = Rules::of(&request.config);
         let root = place.root;
+        let rules = Rules::of(&request.config);
         let order = self.table.insert(place, slot, rules, Life::Coming { op }, lease);
         if let Some(name) = &request.config.nickname {
             self.table.take_nickname(root, name);
         }
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.making = Some(op);
+        }
+        if request.parent.is_some() {
+            self.table.note_spawn(root, now.instant);
+        }
+        self.being_made += 1;
         let origin = match &request.origin {
             Origin::Fork { .. } => SpawnOrigin::Fork,
             _ => SpawnOrigin::New,
@@ -235,29 +266,31 @@ impl SupervisorState {
         } else {
             let records = vec![Line::session_meta(now.at_ms, &meta)];
             let planned = Planned { base: None, records, settled: true, preview: None };
-            self.create(op, thread, &request, depth, path, planned);
+            self.create(op, thread, &request, depth, path, planned, charges.clone());
         }
         let mut spawning = Spawning::new(op, thread, Kind::Fresh, origin, vec![Waiter::new(reply)]);
         spawning.order = Some(order);
         spawning.request = Some(request);
+        (spawning.above, spawning.charges, spawning.being_made) = (above, charges, true);
         self.ops.insert(op, spawning);
     }
 
     /// Where the thread is to be put, if it may be.
-    fn place(&self, thread: ThreadId, request: &SpawnThread) -> Result<Place, SpawnError> {
+    fn place(&self, thread: ThreadId, request: &SpawnThread) -> Result<Place, NotPaid> {
         let parent = request.parent.and_then(|parent| self.table.get(parent));
         let depth = parent.map_or(0, |entry| entry.slot.about().depth + 1);
         let path = match (&request.name, parent) {
             (None, _) => None,
-            (Some(name), None) => Some(AgentPath::root().join(name)?),
+            (Some(name), None) => Some(AgentPath::root().join(name).map_err(SpawnError::from)?),
             (Some(name), Some(entry)) => {
                 let above = entry.path.clone().unwrap_or_else(AgentPath::root);
-                Some(above.join(name)?)
+                Some(above.join(name).map_err(SpawnError::from)?)
             }
         };
         let root = parent.map_or(thread, |entry| entry.root);
-        let place = Place { thread, parent: request.parent, root, depth, path };
-        self.table.admit(&place, &self.shared.limits)?;
+        let tree = self.table.tree_limits(root).unwrap_or(request.config.tree);
+        let place = Place { thread, parent: request.parent, root, depth, path, tree };
+        self.admit_new(&place)?;
         Ok(place)
     }
 
@@ -301,6 +334,7 @@ impl SupervisorState {
         ))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one thread")]
     pub(super) fn create(
         &self,
         op: u64,
@@ -309,6 +343,7 @@ impl SupervisorState {
         depth: u32,
         path: Option<AgentPath>,
         planned: Planned,
+        charges: Vec<Charge>,
     ) {
         let mut new = NewThread {
             id: thread,
@@ -321,7 +356,7 @@ impl SupervisorState {
             rollout_path: None,
             details: ThreadDetails::default(),
             settled: planned.settled,
-            charges: Vec::new(),
+            charges,
             created_ms: self.now().at_ms,
         };
         new.details.preview = planned.preview;
@@ -356,6 +391,10 @@ impl Spawning {
             order: None,
             request: None,
             made: None,
+            above: None,
+            charges: Vec::new(),
+            being_made: false,
+            reopened: false,
             cancelled: false,
             taken_back: false,
         }

@@ -1,8 +1,8 @@
 //! The steps of a spawn: what a notice brought, what comes next, and how a spawn is undone.
 
 use coppicer_actors::{
-    Acquired, Done, EdgeChange, EdgeStatus, HOST_DIED, Lineage, Rise, StoredThread, ThreadArgs,
-    ThreadView, first_submission, start,
+    Acquired, Done, EdgeChange, EdgeStatus, HOST_DIED, Purse, Rise, ThreadArgs, ThreadView,
+    first_submission, start,
 };
 use coppicer_messages::{
     Accepted, Answer, LeaseKind, Rung, RuntimeEvent, SpawnError, SpawnOrigin, StoreError,
@@ -11,6 +11,7 @@ use coppicer_messages::{
 
 use super::SupervisorState;
 use super::close::How;
+use super::line::Owner;
 use super::resting::ForRoom;
 use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Life, Place, Rules};
@@ -27,13 +28,21 @@ impl SupervisorState {
             }
             Step::PatchChecked(result) => return self.on_patch_checked(op, result),
             Step::Patched(result) => return self.on_patched(op, result),
+            Step::Funded(result) => return self.on_funded(op, result),
+            Step::Counted(result) => return self.on_counted(result),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
         let thread = spawning.thread;
         let now = self.now();
         match &step {
-            Step::Created(Ok(acquired)) => spawning.made = Some(acquired.fence),
+            Step::Created(result) => {
+                self.made(&mut spawning);
+                if let Ok(acquired) = result {
+                    spawning.made = Some(acquired.fence);
+                    self.on_registered(1);
+                }
+            }
             Step::Loaded(Ok((acquired, _))) if spawning.taken_back => {
                 spawning.made = Some(acquired.fence);
             }
@@ -68,7 +77,8 @@ impl SupervisorState {
                     (about.depth, about.path.clone())
                 });
                 if let (Some((depth, path)), Some(request)) = (place, spawning.request.as_ref()) {
-                    self.create(op, thread, request, depth, path, planned);
+                    let charges = spawning.charges.clone();
+                    self.create(op, thread, request, depth, path, planned, charges);
                 }
                 self.ops.insert(op, spawning);
             }
@@ -89,7 +99,9 @@ impl SupervisorState {
             | Step::Slept { .. }
             | Step::LastSignificant { .. }
             | Step::PatchChecked(_)
-            | Step::Patched(_) => {}
+            | Step::Patched(_)
+            | Step::Funded(_)
+            | Step::Counted(_) => {}
         }
     }
 
@@ -130,6 +142,15 @@ impl SupervisorState {
         if let Err(refusal) = admitted {
             return self.undo(spawning, &refusal);
         }
+        // Kept until its slot has it.
+        let purse = self.purse_of(stored);
+        if let (true, Some(account)) = (is_shut, purse.as_ref().and_then(Purse::own)) {
+            let now = self.now().instant;
+            if let Err(short) = account.reopen(&self.shared.leases, now) {
+                return self.undo(spawning, &SpawnError::Limit(short.refusal));
+            }
+            spawning.reopened = true;
+        }
         // A resume opens its own edge again.
         let adrift = stored.closed_above || (stored.is_closed && origin != SpawnOrigin::Resume);
         spawning.order = Some(self.seat(stored, Life::Coming { op }));
@@ -142,6 +163,9 @@ impl SupervisorState {
 
     /// Gives a stored thread its slot and its place in the table.
     pub(super) fn seat(&mut self, stored: &Stored, life: Life) -> u64 {
+        let purse = self.purse_of(stored);
+        let place = stored.place();
+        self.bound_tree(&place);
         let Stored { thread: stored, lineage, .. } = stored;
         let mut view = ThreadView::of(stored.id);
         view.parent = stored.parent.map(|(parent, _)| parent);
@@ -155,9 +179,9 @@ impl SupervisorState {
         view.rollout_path.clone_from(&stored.rollout_path);
         view.status = stored.status.clone().reborn();
         let slot = self.new_slot(stored.path.clone(), lineage.clone(), view);
+        slot.set_purse(purse);
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let rules = Rules::of(&stored.config);
-        let place = Stored::place_of(stored, lineage);
         let root = place.root;
         let order = self.table.insert(place, slot.clone(), rules, life, lease);
         if let Some(name) = &stored.config.nickname {
@@ -181,6 +205,18 @@ impl SupervisorState {
         let ends = entry.closing;
         let slot = entry.slot.clone();
         entry.epoch = acquired.fence.epoch;
+        let account = slot.purse().and_then(Purse::own);
+        let charges = match account {
+            // It does not come back, so that it has nothing again.
+            Some(account) if ends && std::mem::take(&mut spawning.reopened) => {
+                account.close_again();
+                Vec::new()
+            }
+            Some(account) if acquired.thread.status == ThreadStatus::Shutdown => {
+                account.reopening()
+            }
+            _ => Vec::new(),
+        };
         let parent = entry.parent;
         let first = spawning.request.as_mut().and_then(|request| request.first.take());
         let waiting = first.map(|first| {
@@ -209,6 +245,7 @@ impl SupervisorState {
             recovery: left.records,
             crash: fell_of.or_else(|| host_died.then(|| HOST_DIED.to_owned())),
             left: left.turn,
+            charges,
             rise: match spawning.kind {
                 _ if ends => Rise::ToEnd,
                 Kind::Parking => Rise::ToSitParked,
@@ -248,6 +285,7 @@ impl SupervisorState {
         self.restart_children(thread);
         self.came_back(thread);
         self.watch_idle(thread);
+        self.lines.freed(Owner::Parent(thread));
         match waiting {
             Some(answer) => self.await_first(op, spawning, answer),
             None if ends => self.refuse(spawning.waiters, &SpawnError::Closing { thread }),
@@ -281,14 +319,26 @@ impl SupervisorState {
         let waiters = std::mem::take(&mut spawning.waiters);
         let taken = self.welcome(thread, waiters);
         if !taken && spawning.made.is_some() {
-            self.undo(spawning, &SpawnError::NoAnswer);
+            return self.undo(spawning, &SpawnError::NoAnswer);
+        }
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.making = entry.making.filter(|making| *making != spawning.op);
         }
     }
 
     /// Takes back all that was done for a spawn: no actor, slot, place or record of it remains. A
     /// thread that was in the store is only let go; one that was there before goes on as after a
     /// crash, or ends if it is closing. What another brought to life under the same id stays.
-    pub(super) fn undo(&mut self, spawning: Spawning, refusal: &SpawnError) {
+    pub(super) fn undo(&mut self, mut spawning: Spawning, refusal: &SpawnError) {
+        let own = self.table.get(spawning.thread);
+        let own = own.filter(|entry| spawning.order == Some(entry.order));
+        if let Some(slot) = own.map(|entry| entry.slot.clone()) {
+            self.unpay(&mut spawning, &slot);
+        }
+        self.made(&mut spawning);
+        if spawning.made.is_some() {
+            self.on_registered(-1);
+        }
         let Spawning { op, thread, kind, origin, order, waiters, made, cancelled, .. } = spawning;
         if self.coming.get(&thread) == Some(&op) {
             self.coming.remove(&thread);
@@ -367,16 +417,14 @@ impl SupervisorState {
 impl Stored {
     /// Where it is in the table.
     pub(super) fn place(&self) -> Place {
-        Self::place_of(&self.thread, &self.lineage)
-    }
-
-    fn place_of(thread: &StoredThread, lineage: &Lineage) -> Place {
+        let (thread, lineage) = (&self.thread, &self.lineage);
         Place {
             thread: thread.id,
             parent: thread.parent.map(|(parent, _)| parent),
             root: lineage.root().unwrap_or(thread.id),
             depth: lineage.depth(),
             path: thread.path.clone(),
+            tree: self.tree,
         }
     }
 }

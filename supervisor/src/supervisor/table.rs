@@ -11,10 +11,11 @@ use std::sync::Arc;
 use coppicer_actors::{Incarnation, RestartTracker, Slot};
 use coppicer_messages::{
     AgentPath, Children, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError,
-    ThreadConfig, ThreadId,
+    ThreadConfig, ThreadId, TreeLimits,
 };
 use tokio::time::Instant;
 
+use super::rate::Rate;
 use crate::nicknames::NamesUsed;
 
 /// Where a thread is, as its supervisor sees it.
@@ -90,6 +91,8 @@ pub(crate) struct Entry {
     pub(crate) unloading: bool,
     /// Until when it is not asked again, because it had something to do after all.
     pub(crate) stays_until: Option<Instant>,
+    /// The spawn that makes it, until that is answered.
+    pub(crate) making: Option<u64>,
     pub(crate) _lease: Lease,
 }
 
@@ -132,8 +135,12 @@ pub(crate) struct Table {
 /// What threads of one tree share.
 #[derive(Default)]
 struct Tree {
-    /// Threads with an entry.
-    size: usize,
+    /// Threads with an entry, in start order.
+    members: BTreeMap<u64, ThreadId>,
+    /// What its root allows.
+    limits: TreeLimits,
+    /// What was spawned of late.
+    rate: Rate,
     /// Names that are taken, also by dormant threads that left memory. Gone with the last entry.
     paths: BTreeMap<AgentPath, ThreadId>,
     /// Names for people that were given in it, also to threads that are gone.
@@ -148,6 +155,18 @@ pub(crate) struct Place {
     pub(crate) root: ThreadId,
     pub(crate) depth: u32,
     pub(crate) path: Option<AgentPath>,
+    /// What the root allows.
+    pub(crate) tree: TreeLimits,
+}
+
+/// Most holders of a limit that a refusal names.
+const HOLDERS_MAX: usize = 16;
+
+fn tighter<T: Ord>(runtime: T, tree: Option<T>) -> T {
+    match tree {
+        Some(tree) => runtime.min(tree),
+        None => runtime,
+    }
 }
 
 impl Table {
@@ -174,34 +193,78 @@ impl Table {
         if self.entries.contains_key(&thread) {
             return Err(SpawnError::Exists { thread });
         }
-        let limit = |limit, value: usize, advice| {
-            let holders = place.parent.map(|parent| self.children(parent).take(16).collect());
+        let reached = |limit, value: u64, holders, advice| {
             Err(SpawnError::Limit(LimitReached {
                 limit,
-                value: value as u64,
-                holders: holders.unwrap_or_default(),
+                value,
+                holders,
                 retry_after: None,
                 advice,
             }))
         };
         if self.residents >= limits.resident_max {
-            return limit("resident_max", limits.resident_max, "close a thread");
+            let max = limits.resident_max as u64;
+            return reached("resident_max", max, Vec::new(), "close a thread");
         }
-        if place.depth > limits.depth_max {
-            return limit("depth_max", limits.depth_max as usize, "do the work in this thread");
+        let depth_max = tighter(limits.depth_max, place.tree.depth_max);
+        if place.depth > depth_max {
+            let advice = "do the work in this thread";
+            return reached("depth_max", depth_max.into(), Vec::new(), advice);
         }
-        if self.trees.get(&place.root).is_some_and(|tree| tree.size >= limits.tree_max) {
-            return limit("tree_max", limits.tree_max, "close a sub-agent of this tree");
+        let tree_max = tighter(limits.tree_max, place.tree.tree_max);
+        if let Some(tree) =
+            self.trees.get(&place.root).filter(|tree| tree.members.len() >= tree_max)
+        {
+            let holders = tree.members.values().copied().take(HOLDERS_MAX).collect();
+            let advice = "close a sub-agent of this tree";
+            return reached("tree_max", tree_max as u64, holders, advice);
         }
-        let siblings =
-            place.parent.and_then(|parent| self.children.get(&parent)).map_or(0, BTreeMap::len);
-        if siblings >= limits.children_max {
-            return limit("children_max", limits.children_max, "close a sub-agent of this thread");
+        let children_max = tighter(limits.children_max, place.tree.children_max);
+        let siblings = place.parent.and_then(|parent| self.children.get(&parent));
+        if place.parent.is_some() && siblings.map_or(0, BTreeMap::len) >= children_max {
+            let siblings = siblings.into_iter().flat_map(BTreeMap::values);
+            let holders = siblings.copied().take(HOLDERS_MAX).collect();
+            let advice = "close a sub-agent of this thread";
+            return reached("children_max", children_max as u64, holders, advice);
         }
         match place.path.as_ref().filter(|path| self.is_taken(place.root, path, thread)) {
             Some(path) => Err(SpawnError::PathTaken { path: path.to_string() }),
             None => Ok(()),
         }
+    }
+
+    /// Whether its tree may spawn one more now. Changes nothing.
+    pub(crate) fn admit_rate(
+        &self,
+        place: &Place,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), LimitReached> {
+        let Some(tree) = self.trees.get(&place.root) else { return Ok(()) };
+        let max = tighter(limits.spawns_per_minute_max, place.tree.spawns_per_minute_max);
+        let wait = tree.rate.wait(max, now);
+        if wait.is_zero() {
+            return Ok(());
+        }
+        Err(LimitReached {
+            limit: "spawns_per_minute_max",
+            value: max as u64,
+            holders: Vec::new(),
+            retry_after: (max > 0).then_some(wait),
+            advice: "ask again later, or wait in line",
+        })
+    }
+
+    /// Notes that a sub-agent is spawned.
+    pub(crate) fn note_spawn(&mut self, root: ThreadId, now: Instant) {
+        if let Some(tree) = self.trees.get_mut(&root) {
+            tree.rate.note(now);
+        }
+    }
+
+    /// What the root of a tree allows; none if no thread of it is here.
+    pub(crate) fn tree_limits(&self, root: ThreadId) -> Option<TreeLimits> {
+        self.trees.get(&root).map(|tree| tree.limits)
     }
 
     /// Whether another thread of the tree has this path.
@@ -298,12 +361,12 @@ impl Table {
     ) -> u64 {
         self.next_order += 1;
         let order = self.next_order;
-        let Place { thread, parent, root, path, .. } = place;
+        let Place { thread, parent, root, path, tree: limits, .. } = place;
         if let Some(parent) = parent {
             self.children.entry(parent).or_default().insert(order, thread);
         }
-        let tree = self.trees.entry(root).or_default();
-        tree.size += 1;
+        let tree = self.trees.entry(root).or_insert_with(|| Tree { limits, ..Tree::default() });
+        tree.members.insert(order, thread);
         if let Some(path) = path.clone() {
             tree.paths.insert(path, thread);
         }
@@ -339,6 +402,7 @@ impl Table {
             adrift: false,
             unloading: false,
             stays_until: None,
+            making: None,
             _lease: lease,
         };
         self.entries.insert(thread, entry);
@@ -384,8 +448,8 @@ impl Table {
             self.strays.extend(children.values());
         }
         if let Some(tree) = self.trees.get_mut(&entry.root) {
-            tree.size -= 1;
-            if tree.size == 0 {
+            tree.members.remove(&entry.order);
+            if tree.members.is_empty() {
                 self.trees.remove(&entry.root);
             }
         }

@@ -77,6 +77,7 @@ impl Hands {
     fn of(config: ThreadConfig) -> Self {
         let core = ThreadCore {
             has_preview: true,
+            spent: None,
             thread: ThreadId::from_parts(2, [0; 10]),
             epoch: Epoch(1),
             parent: None,
@@ -199,6 +200,7 @@ impl Hands {
             Effect::Cancel { .. } => self.done.push("cancel"),
             Effect::Kill { .. } => self.done.push("kill"),
             Effect::Fence { .. } => self.done.push("fence"),
+            Effect::Refund => self.done.push("refund"),
             Effect::TurnOver { keep_session, .. } => {
                 self.done.push(if keep_session { "over" } else { "over without session" });
             }

@@ -1,0 +1,240 @@
+//! How an account ends, comes back, and gets more: what that changes above it, and what has to be
+//! written for it.
+
+use std::sync::Arc;
+
+use coppicer_messages::{Amounts, Budget, Charge, Dimension, FundError, LeaseBook, LeaseKind};
+use tokio::time::Instant;
+
+use super::purse::carve_all;
+use super::{Account, Purse, Short, charge, to_signed};
+
+impl Account {
+    /// Its thread has ended: what is left goes back. What has to be written with that end.
+    pub fn close(&self) -> Vec<Charge> {
+        let mut charges = Vec::new();
+        let (ledger, donors) = {
+            let mut books = self.books.lock();
+            if std::mem::replace(&mut books.closed, true) {
+                return charges;
+            }
+            books.lease = None;
+            books.reopening.clear();
+            // What was not given back is given away.
+            let lost = books.ledger.carved;
+            if !lost.is_zero() {
+                books.ledger.spent += lost;
+                books.ledger.carved += -lost;
+                charge(&mut charges, self.thread, |charge| {
+                    charge.spent += lost;
+                    charge.carved += -lost;
+                });
+            }
+            (books.ledger, books.donors.clone())
+        };
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let part = ledger.budget.of(what).map_or(0, to_signed);
+                let used = ledger.spent.of(what);
+                donor.take_back(self.thread, what, part, used);
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) -= part;
+                    *charge.spent.of_mut(what) += used;
+                });
+            }
+        }
+        charges
+    }
+
+    /// Its thread has ended, and its end is not in the store: what was left goes back all the same,
+    /// and it has nothing until it is funded. What has to be written.
+    pub fn write_off(&self) -> Vec<Charge> {
+        let mut charges = self.close();
+        if charges.iter().all(|charge| charge.to == self.thread) {
+            return charges; // nothing of it was carved
+        }
+        let mut books = self.books.lock();
+        let (mut granted, mut spent) = (Amounts::default(), Amounts::default());
+        for what in Dimension::ALL {
+            if books.donors[what as usize].is_some() {
+                *granted.of_mut(what) = -books.ledger.budget.of(what).map_or(0, to_signed);
+                *spent.of_mut(what) = -books.ledger.spent.of(what);
+            }
+        }
+        charge(&mut charges, self.thread, |charge| {
+            charge.granted += granted;
+            charge.spent += spent;
+        });
+        let mut own = Charge::to(self.thread);
+        (own.granted, own.spent) = (granted, spent);
+        books.ledger.apply(&own);
+        charges
+    }
+
+    /// Its thread comes back after it had ended: what it had left is carved again.
+    ///
+    /// # Errors
+    /// There is too little left above it; nothing changed.
+    pub fn reopen(&self, leases: &Arc<LeaseBook>, now: Instant) -> Result<(), Short> {
+        let (ledger, donors) = {
+            let books = self.books.lock();
+            if !books.closed {
+                return Ok(());
+            }
+            (books.ledger, books.donors.clone())
+        };
+        let part = |what: Dimension| {
+            let budget = ledger.budget.of(what).map_or(0, to_signed);
+            budget.saturating_sub(ledger.spent.of(what)).max(0)
+        };
+        carve_all(&donors, self.thread, part, now)?;
+        let mut charges = Vec::new();
+        let mut own = Charge::to(self.thread);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let budget = ledger.budget.of(what).map_or(0, to_signed);
+                *own.granted.of_mut(what) = part(what) - budget;
+                *own.spent.of_mut(what) = -ledger.spent.of(what);
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) += part(what);
+                });
+            }
+        }
+        let mut books = self.books.lock();
+        if !charges.is_empty() {
+            books.lease = Some(leases.grant(LeaseKind::Budget));
+            charges.push(own);
+        }
+        books.ledger.apply(&own);
+        books.closed = false;
+        books.reopening = charges;
+        Ok(())
+    }
+
+    /// What has to be written with the return of its thread.
+    pub fn reopening(&self) -> Vec<Charge> {
+        self.books.lock().reopening.clone()
+    }
+
+    /// Its thread did not come back after all, and nothing of that was written.
+    pub fn close_again(&self) {
+        let mut books = self.books.lock();
+        let charges = std::mem::take(&mut books.reopening);
+        if books.closed {
+            return;
+        }
+        books.closed = true;
+        books.lease = None;
+        let donors = books.donors.clone();
+        let ledger = books.ledger;
+        for charge in charges.iter().filter(|charge| charge.to == self.thread) {
+            books.ledger.apply(&charge.reversed());
+        }
+        drop(books);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let part = ledger.budget.of(what).map_or(0, to_signed);
+                donor.take_back(self.thread, what, part, 0);
+            }
+        }
+    }
+
+    /// The making of its thread was undone: its parts go back, as does the spawn. What of it was used
+    /// stays used; that has to be written.
+    pub fn undo(&self, above: Option<&Purse>) -> Vec<Charge> {
+        let mut charges = Vec::new();
+        let (ledger, donors) = {
+            let mut books = self.books.lock();
+            if std::mem::replace(&mut books.closed, true) {
+                return charges;
+            }
+            books.lease = None;
+            (books.ledger, books.donors.clone())
+        };
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let used = ledger.spent.of(what);
+                let part = ledger.budget.of(what).map_or(0, to_signed);
+                donor.take_back(self.thread, what, part, used);
+                if used != 0 {
+                    charge(&mut charges, donor.thread, |charge| {
+                        *charge.spent.of_mut(what) += used;
+                    });
+                }
+            }
+        }
+        if let Some(above) = above {
+            above.undo_spawn(self.thread);
+        }
+        charges
+    }
+
+    /// It has no account above it any more: what it was given is given away for good. What has to be
+    /// written.
+    pub fn detach(&self) -> Vec<Charge> {
+        let mut charges = Vec::new();
+        let (ledger, donors) = {
+            let mut books = self.books.lock();
+            books.lease = None;
+            (books.ledger, std::mem::take(&mut books.donors))
+        };
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let part = ledger.budget.of(what).map_or(0, to_signed);
+                donor.take_back(self.thread, what, part, part);
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) -= part;
+                    *charge.spent.of_mut(what) += part;
+                });
+            }
+        }
+        charges
+    }
+
+    /// Gives it more, out of the accounts above it. What has to be written.
+    ///
+    /// # Errors
+    /// It does not limit one of these; there is too little left above it; nothing changed.
+    pub fn fund(&self, more: Budget, now: Instant) -> Result<Vec<Charge>, FundError> {
+        let (ledger, donors) = {
+            let books = self.books.lock();
+            (books.ledger, books.donors.clone())
+        };
+        let part = |what: Dimension| more.of(what).map_or(0, to_signed);
+        for what in Dimension::ALL {
+            if more.of(what).is_some() && ledger.budget.of(what).is_none() {
+                let (thread, limit) = (self.thread, what.limit());
+                return Err(FundError::NotLimited { thread, limit });
+            }
+        }
+        carve_all(&donors, self.thread, part, now)
+            .map_err(|short| FundError::Limit(short.refusal))?;
+        let mut charges = Vec::new();
+        let mut own = Charge::to(self.thread);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            *own.granted.of_mut(what) = part(what);
+            if let (Some(donor), true) = (donor, part(what) != 0) {
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) += part(what);
+                });
+            }
+        }
+        self.books.lock().ledger.apply(&own);
+        charges.push(own);
+        Ok(charges)
+    }
+
+    /// The store did not write that it was funded.
+    pub fn unfund(&self, more: Budget) {
+        let donors = self.books.lock().donors.clone();
+        let mut own = Charge::to(self.thread);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            let part = more.of(what).map_or(0, to_signed);
+            *own.granted.of_mut(what) = -part;
+            if let Some(donor) = donor {
+                donor.take_back(self.thread, what, part, 0);
+            }
+        }
+        self.books.lock().ledger.apply(&own);
+    }
+}

@@ -242,6 +242,7 @@ impl Actor for ThreadActor {
         _myself: ActorRef<Wake>,
         state: &mut ThreadState,
     ) -> Result<(), ActorProcessingErr> {
+        state.release();
         state.exit.tell();
         Ok(())
     }

@@ -430,15 +430,29 @@ impl ThreadState {
     }
 }
 
-impl Drop for ThreadState {
-    /// However the actor dies, its turn loses every right (P1).
-    fn drop(&mut self) {
+impl ThreadState {
+    /// Lets go of all that an incarnation holds of its turn and its engine: before its end is told, so
+    /// that the next one does not begin beside it, and so that no supervisor keeps it, to whom ractor
+    /// hands this state. The turn loses every right (P1).
+    pub(super) fn release(&mut self) {
         if let Some(live) = self.live.take() {
             live.link.revoke();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             live.actor.kill();
             self.settle_outside(&live.link);
         }
+        self.session = None;
+        self.core.turn = None; // its permit goes back
+        self.core.queue.clear();
+        self.core.mail.clear();
+        self.looking_up.clear();
+    }
+}
+
+impl Drop for ThreadState {
+    /// However the actor dies.
+    fn drop(&mut self) {
+        self.release();
         self.let_go.asleep = self.exit.how == Ended::Dormant;
     }
 }

@@ -383,6 +383,17 @@ impl Slot {
         None
     }
 
+    /// Puts back, in front, what an actor took and did not get to: its place was never given up.
+    pub(crate) fn put_back(&self, msg: ThreadMsg, is_control: bool) {
+        let mut lanes = self.lanes.lock();
+        if lanes.ended {
+            drop(lanes);
+            return refuse_closed(msg, self.thread());
+        }
+        let lane = if is_control { &mut lanes.control } else { &mut lanes.input };
+        lane.push_front(msg);
+    }
+
     /// Takes what waits in the inbox, to refuse it.
     pub(crate) fn take_input(&self) -> Vec<ThreadMsg> {
         self.lanes.lock().input.drain(..).collect()

@@ -254,6 +254,11 @@ impl RecordClass {
         matches!(self, Self::UserMessage | Self::Envelope { .. })
     }
 
+    /// Whether a turn ends here, of itself or cut short.
+    pub const fn is_turn_end(&self) -> bool {
+        matches!(self, Self::TurnCompleted { .. } | Self::TurnAborted { .. })
+    }
+
     /// A short name for counts and reports.
     pub const fn name(&self) -> &'static str {
         match self {

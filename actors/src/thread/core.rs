@@ -92,6 +92,8 @@ impl ThreadCore {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
+        // A turn that an earlier life left, and that is not tried again.
+        let mut left = recovery.iter().any(|record| record.class.is_turn_end());
         let mut batch = Batch { records: recovery, ..Batch::default() };
         let cause = crash.as_ref().map(|crash| crash.cause.clone());
         self.keep(crash, &mut batch);
@@ -116,7 +118,10 @@ impl ThreadCore {
                 _ => None,
             };
             match (restored, outcome) {
-                (Ok(waiting), None) => self.queue.push_back(waiting),
+                (Ok(waiting), None) => {
+                    left &= !matches!(state, SubmissionState::Running { .. });
+                    self.queue.push_back(waiting);
+                }
                 (restored, outcome) => {
                     let id = restored.map_or_else(|id| id, |waiting| waiting.id().clone());
                     let outcome = outcome.unwrap_or(Outcome::Interrupted);
@@ -132,7 +137,7 @@ impl ThreadCore {
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
         let stays_parked = self.status == ThreadStatus::Parked;
         // The parent hears of a turn that its host or its actor left (P12).
-        let left = !batch.states.is_empty();
+        left |= !batch.states.is_empty();
         let told = if left { self.tell_parent(&mut batch, &self.status) } else { None };
         let parked = rise == Rise::ToSitParked
             || poisoned && self.config.poison.then == AfterPoison::Park && rise == Rise::ToWork;

@@ -145,8 +145,42 @@ impl ThreadState {
             Err(panic) => {
                 let cause = panic_text(&*panic);
                 self.exit.how = Ended::Crashed { cause: cause.clone() };
+                self.take_down();
                 Err(cause.into())
             }
+        }
+    }
+
+    /// What was taken up and not accepted waits for the next incarnation. Whoever waits for a write
+    /// that nobody hears of any more has to ask again. Before the end is told: the next incarnation
+    /// counts what waits.
+    fn give_back(&mut self) {
+        for looking in std::mem::take(&mut self.looking_up).into_iter().rev() {
+            let LookedUp { id, submission, reply } = looking;
+            let is_control = submission.op.is_control();
+            let msg = ThreadMsg::Submit { submission, id, chosen: true, reply };
+            self.slot.put_back(msg, is_control);
+        }
+        for (_, effect) in std::mem::take(&mut self.writes.parked) {
+            if let Effect::Accept { reply, receipt } = effect {
+                reply.tell(Err(SubmitError::Unknown { submission: receipt.submission }));
+            }
+        }
+    }
+
+    /// Kills what is linked under this actor, which is on its way out: last started first (SV-3).
+    /// ractor does it too, in no order.
+    pub(super) fn take_down(&self) {
+        let mut below = vec![self.myself.get_cell()];
+        let mut at = 0;
+        while let Some(actor) = below.get(at) {
+            let mut children = actor.get_children();
+            children.sort_unstable_by_key(ractor::ActorCell::get_id);
+            below.append(&mut children);
+            at += 1;
+        }
+        for actor in below.drain(1..).rev() {
+            actor.kill();
         }
     }
 
@@ -445,7 +479,7 @@ impl ThreadState {
         self.core.turn = None; // its permit goes back
         self.core.queue.clear();
         self.core.mail.clear();
-        self.looking_up.clear();
+        self.give_back();
     }
 }
 

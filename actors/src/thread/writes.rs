@@ -141,6 +141,7 @@ impl ThreadState {
             }
             error => Ended::Crashed { cause: error.to_string() },
         };
+        self.take_down();
         self.end(how);
     }
 }

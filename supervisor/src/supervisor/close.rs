@@ -48,7 +48,7 @@ pub(crate) struct ClosePlan {
     deadline: Instant,
     drain_until: Instant,
     nodes: HashMap<ThreadId, Node>,
-    /// Told when their children have ended, last started first.
+    /// All of them, last started first.
     order: Vec<ThreadId>,
     left: usize,
     /// Most running turns on one way from a top of the plan to a leaf; at least 1.
@@ -117,14 +117,14 @@ impl ClosePlan {
             top.busy_below = top.busy_below.max(node.busy_below + u32::from(node.busy));
         }
         self.nodes.insert(thread, top);
+        self.order.push(thread);
         self.left += 1;
         self.is_ready(thread)
     }
 
     /// Those that can be told at once, last started first.
-    pub(crate) fn leaves(&mut self) -> Vec<ThreadId> {
-        let order = std::mem::take(&mut self.order);
-        order.into_iter().filter(|thread| self.is_ready(*thread)).collect()
+    pub(crate) fn leaves(&self) -> Vec<ThreadId> {
+        self.order.iter().copied().filter(|thread| self.is_ready(*thread)).collect()
     }
 
     fn is_ready(&self, thread: ThreadId) -> bool {
@@ -194,8 +194,7 @@ impl ClosePlan {
 
     /// Those that have not ended.
     pub(crate) fn unended(&self) -> Vec<ThreadId> {
-        let open = self.nodes.iter().filter(|(_, node)| node.ended.is_none());
-        open.map(|(&thread, _)| thread).collect()
+        self.order.iter().copied().filter(|thread| self.awaits(*thread)).collect()
     }
 
     /// What became of each. Those that have not ended are fenced off.

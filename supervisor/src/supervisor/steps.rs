@@ -225,7 +225,9 @@ impl SupervisorState {
             slot.submit_first(msg);
             answer
         });
-        let resumed = spawning.origin == SpawnOrigin::Resume;
+        // What comes back by itself decides nothing: whoever closed it meanwhile is right.
+        let asked_for = matches!(spawning.kind, Kind::Fresh | Kind::Wake);
+        let resumed = spawning.origin == SpawnOrigin::Resume && asked_for;
         if resumed && matches!(acquired.thread.parent, Some((_, EdgeStatus::Closed))) {
             // It belongs to its tree again (REF 3.9).
             let done = Done::new(move |result: Result<(), StoreError>| {

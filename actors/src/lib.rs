@@ -6,6 +6,7 @@
 
 mod account;
 mod agents;
+mod bugs;
 mod clock;
 mod engine;
 mod handle;
@@ -26,6 +27,8 @@ pub use account::{Account, Purse, Short};
 pub use agents::{AgentRow, FindAgentError, ListAgentsError};
 #[doc(hidden)]
 pub use agents::{agents, resolve as resolve_agent};
+#[doc(hidden)]
+pub use bugs::{Bug, Seeded};
 pub use clock::{Clock, IdSource};
 pub use engine::{
     EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,

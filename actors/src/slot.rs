@@ -348,6 +348,12 @@ impl Slot {
         drop(notices);
     }
 
+    /// Loses what waits in the inbox, as a mailbox does that dies with its actor.
+    #[cfg(feature = "testing")]
+    pub fn lose_input(&self) {
+        drop(self.take_input());
+    }
+
     /// Opens or shuts the door. A closed one refuses what waits at it and in the inbox.
     pub fn set_door(&self, door: Door) {
         let mut lanes = self.lanes.lock();

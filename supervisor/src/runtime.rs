@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "testing")]
+use coppicer_actors::{Bug, Seeded};
 use coppicer_actors::{
     Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
     StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
@@ -31,6 +33,8 @@ pub struct RuntimeBuilder {
     ids: Option<IdSource>,
     recover: Recover,
     nicknames: Nicknames,
+    #[cfg(feature = "testing")]
+    seeded: Seeded,
 }
 
 /// Why a runtime did not start.
@@ -96,6 +100,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Puts a fault of ours into the runtime, for a test to find.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub const fn seed_bug(mut self, bug: Bug) -> Self {
+        self.seeded = Seeded::with(bug);
+        self
+    }
+
     /// Starts the runtime on the tokio runtime that this is called in. Threads that an earlier
     /// process left unfinished come up in the background, behind this.
     ///
@@ -133,6 +145,8 @@ impl RuntimeBuilder {
             uplink.clone(),
             find,
         );
+        #[cfg(feature = "testing")]
+        let world = world.with_seeded(self.seeded);
         let turns = world.turns().clone();
         let shared = Shared { clock, ids, limits, leases, hub, store, uplink };
         let args = SupervisorArgs {
@@ -226,6 +240,8 @@ impl Runtime {
             ids: None,
             recover: Recover::default(),
             nicknames: Nicknames::default(),
+            #[cfg(feature = "testing")]
+            seeded: Seeded::default(),
         }
     }
 

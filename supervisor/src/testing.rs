@@ -10,6 +10,9 @@ use coppicer_messages::{CloseReport, Event, Limits};
 
 use crate::{Audit, Runtime};
 
+#[doc(hidden)]
+pub use coppicer_actors::Bug;
+
 /// A runtime of its own with a memory store, ids from a seed, and a clock that begins at a fixed
 /// time. Use it under `#[tokio::test(start_paused = true)]`, so that time is virtual.
 ///

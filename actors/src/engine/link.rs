@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Spending;
+use crate::bugs::Seeded;
 use crate::clock::{Clock, IdSource};
 use crate::slot::{Slot, Uplink};
 use crate::store::ThreadStore;
@@ -25,6 +26,14 @@ pub struct TurnWorld {
     pub(crate) store: Arc<dyn ThreadStore>,
     pub(crate) uplink: Uplink,
     pub(crate) find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
+    pub(crate) seeded: Seeded,
+}
+
+impl TurnWorld {
+    /// The fault that a test has seeded.
+    pub const fn seeded(&self) -> Seeded {
+        self.seeded
+    }
 }
 
 /// What ties one turn to its thread. Revoked when the turn is killed: from then on it can write,

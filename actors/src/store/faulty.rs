@@ -83,6 +83,11 @@ impl FaultyStore {
         self.faults.lock().failing.push_back((op, error));
     }
 
+    /// Forgets the failures that were ordered and have not come.
+    pub fn heal(&self) {
+        self.faults.lock().failing.clear();
+    }
+
     /// Tells those who watch, as a store would of itself.
     pub fn tell(&self, health: &StoreHealth) {
         let watches = self.faults.lock().watches.clone();

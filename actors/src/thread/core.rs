@@ -19,6 +19,7 @@ use super::Rise;
 use super::effect::{Effect, Last};
 use super::running::{RunningTurn, Stage};
 use super::{HOST_DIED, accept, records};
+use crate::bugs::{Bug, Seeded};
 use crate::poison::{self, Retrial};
 use crate::restart::RestartTracker;
 use crate::store::{Batch, MailTo};
@@ -79,6 +80,7 @@ pub(crate) struct ThreadCore {
     pub(crate) has_preview: bool,
     /// What is used up of the budget that it draws on: no turn starts until there is more.
     pub(crate) spent: Option<LimitReached>,
+    pub(crate) seeded: Seeded,
 }
 
 impl ThreadCore {
@@ -137,7 +139,8 @@ impl ThreadCore {
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
         let stays_parked = self.status == ThreadStatus::Parked;
         // The parent hears of a turn that its host or its actor left (P12).
-        left |= !batch.states.is_empty();
+        let told_before = self.status.is_final() && self.seeded.has(Bug::DoubleNotice);
+        left |= !batch.states.is_empty() || told_before;
         let told = if left { self.tell_parent(&mut batch, &self.status) } else { None };
         let parked = rise == Rise::ToSitParked
             || poisoned && self.config.poison.then == AfterPoison::Park && rise == Rise::ToWork;

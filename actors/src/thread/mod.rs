@@ -32,6 +32,7 @@ use coppicer_messages::{
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
+use crate::bugs::Seeded;
 use crate::engine::{Engine, TurnWorld};
 use crate::permits::Permits;
 use crate::restart::RestartTracker;
@@ -69,13 +70,22 @@ impl ThreadWorld {
         find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
     ) -> Self {
         let permits = Arc::new(Permits::new(limits.executing_max, leases.clone()));
-        let turns = Arc::new(TurnWorld { clock, ids, limits, leases, hub, store, uplink, find });
-        Self { turns, engine, permits }
+        let seeded = Seeded::default();
+        let turns = TurnWorld { clock, ids, limits, leases, hub, store, uplink, find, seeded };
+        Self { turns: Arc::new(turns), engine, permits }
     }
 
     /// Who may run turns.
     pub fn permits(&self) -> &Arc<Permits> {
         &self.permits
+    }
+
+    /// The same with a fault of ours in it.
+    #[must_use]
+    pub fn with_seeded(mut self, seeded: Seeded) -> Self {
+        let turns = Arc::get_mut(&mut self.turns);
+        turns.expect("a world is seeded before it is shared").seeded = seeded;
+        self
     }
 
     /// What its turns, and handles to its threads, share.
@@ -324,6 +334,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
         spent: None,
+        seeded: world.seeded,
     }
 }
 

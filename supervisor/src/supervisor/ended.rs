@@ -1,9 +1,9 @@
 //! What follows the end of a thread's actor: restarts, parking, dormancy (P6, P7).
 
-use coppicer_actors::{Decision, Door};
+use coppicer_actors::{Bug, Decision, Door};
 use coppicer_messages::{
-    Deadline, Ended, Epoch, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin, SupervisorTick,
-    ThreadId, ThreadStatus,
+    Deadline, Ended, Epoch, LeaseKind, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
+    SupervisorTick, ThreadId, ThreadStatus,
 };
 
 use ractor::ActorStatus;
@@ -11,15 +11,15 @@ use ractor::ActorStatus;
 use super::SupervisorState;
 use super::close::How;
 use super::spawn::Kind;
-use super::table::Life;
+use super::table::{Entry, Life};
 
 impl SupervisorState {
     /// An incarnation is gone, with all that it owned. One that is not the current one changes
     /// nothing (SV-2).
     pub(super) fn on_ended(&mut self, thread: ThreadId, epoch: Epoch, how: Ended) {
-        let Some(entry) = self.table.get_mut(thread).filter(|entry| entry.epoch == epoch) else {
-            return;
-        };
+        let by_id = self.world.turns().seeded().has(Bug::StaleRemoval);
+        let is_current = |entry: &&mut Entry| entry.epoch == epoch || by_id;
+        let Some(entry) = self.table.get_mut(thread).filter(is_current) else { return };
         entry.incarnation = None;
         let how = match (how, entry.crash_as.take()) {
             (Ended::Killed, Some(cause)) => Ended::Crashed { cause },
@@ -32,6 +32,10 @@ impl SupervisorState {
         self.unloading -= usize::from(std::mem::take(&mut entry.unloading));
         self.room_came = true;
         slot.detach();
+        #[cfg(feature = "testing")]
+        if self.world.turns().seeded().has(Bug::LostMailbox) {
+            slot.lose_input();
+        }
         if !ends_only {
             self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: how.clone() });
         }
@@ -244,6 +248,9 @@ impl SupervisorState {
             self.idle.forget(thread);
             self.unloading -= usize::from(entry.unloading);
             self.room_came = true;
+            if how == How::TimedOut && self.world.turns().seeded().has(Bug::SlotLeak) {
+                std::mem::forget(self.shared.leases.grant(LeaseKind::Slot));
+            }
         }
         self.came_back(thread);
         self.siblings_settled(thread);

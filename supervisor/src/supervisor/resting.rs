@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use coppicer_actors::Bug;
 use coppicer_messages::{
     ControlError, Deadline, LimitReached, Reply, SpawnError, SpawnOrigin, SupervisorTick, ThreadId,
     ThreadMsg,
@@ -127,6 +128,11 @@ impl SupervisorState {
 
     /// Lets a dormant thread leave memory if nobody holds it, and what is above it too.
     pub(super) fn let_go(&mut self, thread: ThreadId) {
+        if self.world.turns().seeded().has(Bug::StaleRemoval)
+            && let Some(entry) = self.table.leave(thread)
+        {
+            return self.directory.remove(&entry.slot);
+        }
         let mut next = Some(thread);
         while let Some(thread) = next.take().filter(|&thread| self.table.may_leave(thread)) {
             if self.directory.release(thread) {

@@ -78,6 +78,7 @@ impl Hands {
         let core = ThreadCore {
             has_preview: true,
             spent: None,
+            seeded: crate::bugs::Seeded::default(),
             thread: ThreadId::from_parts(2, [0; 10]),
             epoch: Epoch(1),
             parent: None,

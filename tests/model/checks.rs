@@ -1,0 +1,224 @@
+//! What must hold whenever nothing is in motion.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coppicer::{
+    EdgeStatus, Epoch, Fact, LeaseKind, Phase, SubmissionId, SubmissionState, Tap, TapItem,
+    ThreadEvent, ThreadId, ThreadStatus, ThreadView,
+};
+
+use crate::host::Host;
+
+/// What a host has told so far.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    epochs: BTreeMap<ThreadId, Epoch>,
+    ended: BTreeSet<(ThreadId, SubmissionId)>,
+}
+
+impl Told {
+    /// Reads what came, and checks its order: P1, nothing comes of a life behind one of a later
+    /// life. P6: each end of a submission is told once.
+    pub(crate) fn read(&mut self, tap: &mut Tap, host: &Host) -> usize {
+        let mut count = 0;
+        let mut book = host.book.lock();
+        while let Some(item) = tap.try_next() {
+            count += 1;
+            let TapItem::Event(event) = item else {
+                book.broken.push(format!("the tap of the case lost events: {item:?}"));
+                continue;
+            };
+            book.note(|| {
+                let (thread, epoch, fact) = (event.thread, event.epoch, event.fact.name());
+                format!("event {} {thread:?} {epoch} {fact} {:?}", event.at_ms, event.turn)
+            });
+            let (Some(thread), Fact::Thread(fact)) = (event.thread, &event.fact) else { continue };
+            if event.epoch == Epoch(0) {
+                continue; // told by its supervisor: it has no life yet
+            }
+            let before = self.epochs.insert(thread, event.epoch);
+            if before.is_some_and(|before| before > event.epoch) {
+                let epoch = event.epoch;
+                book.broken.push(format!("P1: {thread} told {fact:?} of epoch {epoch} too late"));
+            }
+            if let ThreadEvent::SubmissionEnded { submission, .. } = fact
+                && !self.ended.insert((thread, submission.clone()))
+            {
+                book.broken.push(format!("P6: {thread} told the end of {submission} twice"));
+            }
+        }
+        count
+    }
+}
+
+/// Checks that hold between any two steps.
+pub(crate) async fn between_steps(host: &Host) {
+    let mut broken = edges(host);
+    // While the store holds something back, the books are ahead of what is shown.
+    if host.book.lock().held == 0 {
+        let mut drift = host.runtime.audit_now().drift;
+        // A thread that is on its way to life has its slot before it can be found.
+        let coming = host.book.lock().coming as i64;
+        drift.retain(|(kind, more)| *kind != LeaseKind::Slot || !(0..=coming).contains(more));
+        if !drift.is_empty() {
+            broken.push(format!("P10: the books do not agree: {drift:?}"));
+        }
+        for view in host.runtime.list() {
+            broken.extend(shown(host, &view));
+        }
+    }
+    broken.append(&mut host.witness.seen.lock().broken);
+    host.book.lock().broken.append(&mut broken);
+}
+
+/// P8: the store says of each edge what hosts were told.
+fn edges(host: &Host) -> Vec<String> {
+    let (book, seen) = (host.book.lock(), host.witness.seen.lock());
+    let mut broken = Vec::new();
+    for (thread, edge) in book.model.edges() {
+        let Some(row) = seen.rows.get(&thread) else {
+            broken
+                .push(format!("P8: a host was told of {thread}, and the store has no such thread"));
+            continue;
+        };
+        if !edge.allows(row.parent) {
+            broken.push(format!("P8: {thread} should be {edge:?} and is {:?}", row.parent));
+        }
+    }
+    broken
+}
+
+/// P6: what a thread shows is so. P1: it runs at most one turn.
+fn shown(host: &Host, view: &ThreadView) -> Vec<String> {
+    let mut broken = Vec::new();
+    let thread = view.thread;
+    let runs = host.running.of(thread);
+    let mut claim = |holds: bool, what: &str| {
+        if !holds {
+            broken.push(format!("{what}: {thread} {view:?}, and the engine runs {runs:?}"));
+        }
+    };
+    claim(runs.len() <= 1, "P1: two turns run");
+    let is_running = view.status == ThreadStatus::Running;
+    claim(is_running == view.turn.is_some() || view.closed, "P6: status and turn do not agree");
+    claim(view.phase != Phase::Running || view.turn.is_some(), "P6: a phase without a turn");
+    if let Some(turn) = &view.turn {
+        let works = runs.iter().any(|(running, epoch)| running == turn && *epoch == view.epoch);
+        claim(
+            works || host.running.comes_again(thread, turn),
+            "P6: a turn is shown and does not run",
+        );
+        claim(
+            matches!(view.phase, Phase::Running | Phase::Stopping),
+            "P6: a turn in another phase",
+        );
+    } else {
+        claim(runs.is_empty(), "P6: a turn runs and is not shown");
+    }
+    let seen = host.witness.seen.lock();
+    let Some(row) = seen.rows.get(&thread) else { return broken };
+    let settled = matches!(view.phase, Phase::Idle | Phase::Running | Phase::Parked);
+    if settled && row.epoch == view.epoch && !view.closed {
+        let reborn = |status: &ThreadStatus| status.clone().reborn();
+        let agrees = row.status.as_ref().map(reborn) == Some(reborn(&view.status))
+            || view.status == ThreadStatus::Parked;
+        if !agrees {
+            broken.push(format!(
+                "P6: {thread} shows {:?}, and {:?} is written",
+                view.status, row.status
+            ));
+        }
+    }
+    broken
+}
+
+/// P3: each accepted submission has one outcome, or waits in a thread that is parked. Those that
+/// have none: a thread that ended without being able to write its end has to come up for it.
+pub(crate) fn without_outcome(host: &Host) -> Vec<(ThreadId, SubmissionId)> {
+    let (book, seen) = (host.book.lock(), host.witness.seen.lock());
+    let open = |(thread, id): &&(ThreadId, SubmissionId)| {
+        let Some(row) = seen.rows.get(thread) else { return false };
+        let ended = matches!(row.submissions.get(id), Some(SubmissionState::Ended(_)));
+        !ended && row.status != Some(ThreadStatus::Parked)
+    };
+    book.model.receipts.iter().filter(open).cloned().collect()
+}
+
+/// P8, P12: what the store says at the end of a case is what was written, and mail that starts a
+/// turn has started one unless its reader is closed or parked.
+pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
+    let mut broken = Vec::new();
+    let rows = host.witness.seen.lock().rows.clone();
+    for (thread, row) in &rows {
+        let Ok(stored) = host.runtime.store().thread(*thread).await else {
+            broken.push(format!("P8: {thread} is not in the store any more"));
+            continue;
+        };
+        if stored.parent != row.parent || stored.depth != row.depth {
+            broken.push(format!("P8: {thread} is below {:?}, not {:?}", stored.parent, row.parent));
+        }
+        let above = row.parent.and_then(|(parent, _)| rows.get(&parent));
+        if above.is_some_and(|above| above.depth + 1 != row.depth) {
+            broken.push(format!("P8: {thread} is not one level below its parent"));
+        }
+        let waiting = row.mail.values().filter(|taken| !**taken).count();
+        if waiting == 0 {
+            continue;
+        }
+        let (done, mail) = coppicer::Done::channel();
+        host.runtime.store().mail(*thread, done);
+        let mail = mail.await.unwrap_or_default();
+        if mail.len() != waiting {
+            broken.push(format!("P12: {thread} has {} mails, not {waiting}", mail.len()));
+        }
+        let rests = matches!(row.status, Some(ThreadStatus::Shutdown | ThreadStatus::Parked));
+        if mail.iter().any(|mail| mail.trigger) && !rests && !is_closed(&rows, *thread) {
+            broken.push(format!("P7: mail for {thread} has not started a turn: {:?}", row.status));
+        }
+    }
+    broken
+}
+
+/// Whether a thread, or one above it, is closed.
+fn is_closed(rows: &BTreeMap<ThreadId, crate::witness::Row>, thread: ThreadId) -> bool {
+    let mut at = Some(thread);
+    while let Some(row) = at.and_then(|thread| rows.get(&thread)) {
+        let out = matches!(row.parent, Some((_, EdgeStatus::Closed)));
+        if out || row.status == Some(ThreadStatus::Shutdown) {
+            return true;
+        }
+        at = row.parent.map(|(parent, _)| parent);
+    }
+    false
+}
+
+/// P10: after everything was closed nothing is held.
+pub(crate) async fn after_close(host: &Host) -> Vec<String> {
+    let audit = host.runtime.audit().await;
+    let mut broken = Vec::new();
+    if !audit.is_empty() {
+        broken.push(format!("P10: held after everything was closed: {audit:?}"));
+    }
+    if audit.count(LeaseKind::Slot) == 0 && !host.runtime.list().is_empty() {
+        broken.push("P10: closed threads are listed".to_owned());
+    }
+    broken
+}
+
+/// P8: the threads that are reachable from `root` over open edges, by what was written.
+pub(crate) fn reachable(host: &Host, root: ThreadId) -> BTreeSet<ThreadId> {
+    let seen = host.witness.seen.lock();
+    let mut below: BTreeMap<ThreadId, Vec<ThreadId>> = BTreeMap::new();
+    for (thread, row) in &seen.rows {
+        if let Some((parent, EdgeStatus::Open)) = row.parent {
+            below.entry(parent).or_default().push(*thread);
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut next = vec![root];
+    while let Some(thread) = next.pop() {
+        let children = below.get(&thread).into_iter().flatten();
+        next.extend(children.copied().filter(|child| found.insert(*child)));
+    }
+    found
+}

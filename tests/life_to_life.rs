@@ -4,8 +4,9 @@
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AgentPath, EdgeStatus, Fact, Limits, Op, RuntimeEvent, Script, ScriptedEngine, SpawnThread,
-    Step, Submission, SubmissionId, SubmitError, ThreadEvent, ThreadHandle,
+    AgentPath, EdgeStatus, Fact, LeaseKind, Limits, Op, RuntimeEvent, Script, ScriptedEngine,
+    SpawnThread, Step, StoreError, Submission, SubmissionId, SubmitError, ThreadEvent,
+    ThreadHandle, ThreadStatus,
 };
 
 /// Waits until the store was asked for it so often.
@@ -145,5 +146,49 @@ async fn a_parent_hears_of_a_turn_that_mail_had_started_and_a_crash_ended() {
     })
     .await;
     drop(tap);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_meets_a_resume_that_fails_does_not_say_that_the_end_is_written() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let id = thread.id();
+    thread.hibernate().await.unwrap();
+    drop(thread);
+    world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
+    let full = StoreError::Unavailable { reason: "disk full".into() };
+    world.store.fail_next(StoreOp::Acquire, full);
+    let runtime = world.runtime().clone();
+    let resumed = tokio::spawn(async move { runtime.resume(id).await.map(drop) });
+    let runtime = world.runtime().clone();
+    let closed = tokio::spawn(async move { runtime.close(id, BUDGET).await });
+    assert!(resumed.await.unwrap().is_err());
+    let report = closed.await.unwrap().unwrap();
+    let is_shut = world.stored(id).await.unwrap().status == ThreadStatus::Shutdown;
+    assert_eq!(report.completed.contains(&id), is_shut, "{report:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_who_send_a_thread_to_sleep_behind_a_write_are_both_answered() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    world.store.hold(StoreOp::Append);
+    let appends = world.store.calls(StoreOp::Append);
+    let item = serde_json::json!({"type": "message", "role": "user", "content": []});
+    let sent = submit(&thread, Submission::new(Op::Inject { items: vec![item] }));
+    asked(&world, StoreOp::Append, appends + 1).await;
+    let sleeps = [(), ()].map(|()| {
+        let thread = thread.clone();
+        tokio::spawn(async move { thread.hibernate().await })
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await; // virtual
+    world.store.release(StoreOp::Append);
+    sent.await.unwrap().unwrap();
+    for slept in sleeps {
+        slept.await.unwrap().unwrap();
+    }
+    assert_eq!(thread.status(), ThreadStatus::Dormant);
     world.end().await;
 }

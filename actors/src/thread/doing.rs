@@ -268,7 +268,10 @@ impl ThreadState {
 
     /// Leaves only: what is linked under this actor would go down with it.
     pub(super) fn sleep(&mut self, reply: Option<Reply<(), ControlError>>) {
-        if self.writes.are_pending() {
+        // Others that want it to sleep are nothing to wait for: each would wait for the other.
+        let of_another = |effect: &Effect| !matches!(effect, Effect::Sleep { .. });
+        let untold = self.writes.parked.iter().any(|(_, effect)| of_another(effect));
+        if untold || self.writes.made != self.writes.durable || !self.writes.batch.is_empty() {
             // What was accepted or decided behind the request is written and told first.
             let number = self.writes.made + u64::from(!self.writes.batch.is_empty());
             self.writes.parked.push_back((number, Effect::Sleep { reply }));
@@ -291,6 +294,11 @@ impl ThreadState {
             });
         }
         if asleep {
+            for (_, effect) in std::mem::take(&mut self.writes.parked) {
+                if let Effect::Sleep { reply: Some(reply) } = effect {
+                    reply.tell(Ok(()));
+                }
+            }
             self.end(Ended::Dormant);
         }
     }

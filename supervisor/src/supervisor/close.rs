@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_thread_whose_parent_stays_is_ready_at_once() {
-        let (mut plan, _) = plan(&[(2, Some(1), false)], Duration::from_secs(1));
+        let (plan, _) = plan(&[(2, Some(1), false)], Duration::from_secs(1));
         assert_eq!(plan.leaves(), [id(2)]);
         assert!(!plan.covers_parent_of(id(2)));
     }

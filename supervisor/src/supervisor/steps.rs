@@ -367,7 +367,7 @@ impl SupervisorState {
                 {
                     self.show_damage(&entry.slot, reason);
                 }
-                self.take_back(thread, life, made.is_some(), refusal);
+                self.take_back(thread, life, origin, made.is_some(), refusal);
             }
             _ => {}
         }
@@ -383,7 +383,14 @@ impl SupervisorState {
     }
 
     /// Removes the entry that an undone spawn had made, wherever it is by now, and what is below it.
-    fn take_back(&mut self, thread: ThreadId, life: Life, new: bool, refusal: &SpawnError) {
+    fn take_back(
+        &mut self,
+        thread: ThreadId,
+        life: Life,
+        origin: SpawnOrigin,
+        new: bool,
+        refusal: &SpawnError,
+    ) {
         if let Life::Coming { op } = life
             && let Some(restart) = self.ops.get_mut(&op)
         {
@@ -401,7 +408,13 @@ impl SupervisorState {
                 self.publish(Some(&entry.slot), RuntimeEvent::SpawnUndone);
             }
         }
-        self.finish(thread, Rung::Drained, How::Completed, None);
+        // Of a new one nothing remains. One of the store that was to come up may have been closed
+        // meanwhile: then nobody wrote its end.
+        if matches!(origin, SpawnOrigin::New | SpawnOrigin::Fork) {
+            return self.finish(thread, Rung::Drained, How::Completed, None);
+        }
+        let left = format!("its end could not be written: {refusal}");
+        self.finish(thread, Rung::Drained, How::SubmitFailed, Some(&left));
     }
 
     pub(super) fn refuse(&self, waiters: Vec<Waiter>, refusal: &SpawnError) {

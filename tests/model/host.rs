@@ -232,7 +232,9 @@ impl Host {
             self.book.lock().coming -= 1;
         }
         self.in_time("a spawn", since, budget);
-        self.note(|| format!("spawn below {parent:?}: {:?}", answer.as_ref().map(|new| new.id())));
+        self.note(|| {
+            format!("spawn below {parent:?}: {:?}", answer.as_ref().map(ThreadHandle::id))
+        });
         if let Ok(thread) = answer {
             self.book.lock().model.spawned(thread.id(), parent);
         }

@@ -7,7 +7,7 @@ use coppicer::faulty::FaultyStore;
 use coppicer::testing::{BEGINS_AT_MS, Bug};
 use coppicer::{
     Clock, IdSource, Limits, Runtime, SpawnError, SpawnThread, StoreHealth, Tap, TapFilter,
-    TapOptions, ThreadId,
+    TapOptions, ThreadHandle, ThreadId,
 };
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -154,7 +154,7 @@ impl Lab {
         }
         for step in steps.by_ref() {
             let restart = watching.step(step).await;
-            checks::between_steps(&watching.host).await;
+            checks::between_steps(&watching.host);
             if !self.book.lock().broken.is_empty() {
                 return Next::Done;
             }
@@ -193,7 +193,7 @@ impl Lab {
         if watching.tasks.iter().any(|task| !task.is_finished()) {
             self.book.lock().broken.push("P4: somebody still waits for an answer".to_owned());
         }
-        checks::between_steps(&watching.host).await;
+        checks::between_steps(&watching.host);
         let open = checks::without_outcome(&watching.host);
         if !open.is_empty() {
             self.book.lock().model.host_let_go(); // resumes open edges
@@ -227,7 +227,7 @@ impl Lab {
             let broken = match host.runtime.resume_tree(root).await {
                 Ok(resumed) => {
                     let back_failed = resumed.failed.len();
-                    let below = resumed.below.iter().map(|thread| thread.id());
+                    let below = resumed.below.iter().map(ThreadHandle::id);
                     let failed = resumed.failed.iter().map(|(thread, _)| *thread);
                     let back: std::collections::BTreeSet<_> = below.chain(failed).collect();
                     // A name is taken for as long as its tree is in memory. After that another
@@ -304,8 +304,15 @@ impl Watching {
     /// Waits until nothing happens any more at this moment.
     async fn settle(&mut self) {
         const CALM: u32 = 24;
-        let (mut calm, mut stamp) = (0, 0);
+        /// Far more than a restart of a whole tree takes.
+        const LOOKS_MAX: u32 = 100_000;
+        let (mut calm, mut stamp, mut looks) = (0, 0, 0);
         while calm < CALM {
+            looks += 1;
+            if looks > LOOKS_MAX {
+                let what = "P4: the runtime does not come to rest at one moment".to_owned();
+                return self.host.book.lock().broken.push(what);
+            }
             tokio::task::yield_now().await;
             let told = self.told.read(&mut self.tap, &self.host);
             let now = self.host.witness.seen.lock().stamp;

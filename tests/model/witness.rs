@@ -240,7 +240,7 @@ impl ThreadStore for Witness {
     }
 
     fn acquire(&self, thread: ThreadId, done: Done<Acquired>) {
-        let done = self.then(done, |seen, acquired| seen.acquired(acquired));
+        let done = self.then(done, Seen::acquired);
         self.store.acquire(thread, done);
     }
 

@@ -1,11 +1,11 @@
 //! Cases of agents and their trees, by their ids in REF 12.2, 12.3, 12.10.
 //!
-//! Names for people: `tests/nicknames.rs`. Waits: `tests/waiting.rs`. Mail: `tests/mail.rs`. Others:
-//! `tests/reference_cases.rs`, `tests/persistence_cases.rs`.
+//! Names for people: `tests/nicknames.rs`. Waits: `tests/waiting.rs`. Mail: `tests/mail.rs`. Limits
+//! (AC-26, AC-28, AC-29, AR-05 to AR-07, EX-01, EX-02): `tests/limits.rs`. Others:
+//! `tests/session_cases.rs`, `tests/reference_cases.rs`, `tests/persistence_cases.rs`.
 //!
 //! Without a like here: AC-01, AR-13, AR-18 (a root is the root of its tree by its place in it; there
-//! is no registry to register it in); AC-28, AR-05 to AR-07 by their wording (a slot is a lease of
-//! the table, see `tests/agents.rs`); TL-01 to TL-09, TL-16 to TL-18, TL-23 to TL-25 (the tools of a
+//! is no registry to register it in); TL-01 to TL-09, TL-16 to TL-18, TL-23 to TL-25 (the tools of a
 //! model and their arguments are the host's); TL-29 (a host may close any thread).
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]

@@ -56,8 +56,7 @@ pub use refusal::{
 };
 pub use reply::{Answer, NoAnswer, Reply};
 pub use restart::{
-    AutoShutdown, Backoff, Children, OnSpent, ParentClose, Restart, RestartLimit, RestartPolicy,
-    Strategy,
+    AutoShutdown, Backoff, Children, OnSpent, Restart, RestartLimit, RestartPolicy, Strategy,
 };
 pub use spawn::{OnCrash, OnLimit, Origin, Placement, SpawnThread, ThreadConfig};
 pub use status::{Phase, StatusFact, ThreadStatus, status_after};

@@ -92,18 +92,6 @@ pub struct Children {
     pub auto_shutdown: AutoShutdown,
 }
 
-/// What becomes of a thread when its parent is closed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ParentClose {
-    /// It is closed first.
-    #[default]
-    Close,
-    /// It lives on, below the nearest thread above that does not close, or as a root. Closing
-    /// everything closes it too.
-    Detach,
-}
-
 /// What follows a crash of one thread. Siblings never share a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

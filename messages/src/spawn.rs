@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Budget, Children, ForkPoint, ParentClose, Poison, RestartPolicy, Submission, ThreadId,
-    TreeLimits,
-};
+use crate::{Budget, Children, ForkPoint, Poison, RestartPolicy, Submission, ThreadId, TreeLimits};
 
 /// Where a thread comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,8 +180,6 @@ pub struct ThreadConfig {
     pub children: Children,
     /// Whether its end counts for its parent's [`AutoShutdown`](crate::AutoShutdown).
     pub significant: bool,
-    /// What becomes of it when its parent is closed.
-    pub on_parent_close: ParentClose,
     /// What it and all below it may use: carved from its parent's.
     pub budget: Option<Budget>,
     /// Tighter bounds for its tree, if it is a root.
@@ -224,13 +219,6 @@ impl ThreadConfig {
     #[must_use]
     pub const fn significant(mut self) -> Self {
         self.significant = true;
-        self
-    }
-
-    /// The default with another fate when its parent is closed.
-    #[must_use]
-    pub const fn with_on_parent_close(mut self, fate: ParentClose) -> Self {
-        self.on_parent_close = fate;
         self
     }
 

@@ -30,6 +30,7 @@
 //! | bound what a tree may cost | [`Budget`], [`TreeLimits`], [`Runtime::fund`], [`LimitReached`] |
 //! | watch | [`Runtime::tap`], [`Event`], [`ThreadTree`], [`ThreadView`], [`Runtime::audit`] |
 //! | record, log, count, be called | [`Recorder`], [`Recording`], [`log_events`], [`Hooks`]; `count_events` (feature `metrics`) |
+//! | learn why a thread does what it does | [`Runtime::why`], [`Why`], [`TurnPhase`], [`StuckPolicy`] |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
 //! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
 //! | keep threads on disk | `SqliteStore` (feature `sqlite`), [`RuntimeBuilder::store`] |
@@ -57,33 +58,34 @@ pub use coppicer_actors::{
     History, HistoryBase, HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept,
     KeptRecord, LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, ListAgentsError, MailTo,
     MarkerKind, MemoryStore, MetaError, ModelView, NewSubmission, NewThread, OpenCall, OpenContext,
-    OpenSubmission, Order, Outline, Parting, ProcessError, ProcessLease, ReadError, Reads,
-    RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker, RolloutLine,
+    OpenSubmission, Order, Outline, Parting, PhaseGuard, ProcessError, ProcessLease, ReadError,
+    Reads, RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker, RolloutLine,
     RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile, SessionMeta,
     SessionSet, SessionSource, SortBy, Step, StoreHealth, StoreWatch, StoredThread, SubmitOptions,
     Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions, ThreadCursor, ThreadHandle,
     ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadTree, ThreadView, TokenCounts,
     TreeChange, TreeRow, TreeSnapshot, Turn, TurnContext, TurnInput, TurnKind, TurnOutput,
-    TurnState, TurnStopped, ViewItem, ViewStart, Wait, Waited, before_nth_user_message, classify,
-    classify_item, close_open_calls, close_turn, descend, digest, fork_turn_positions, is_settled,
-    items_validity, model_view, open_calls, plan_fork, preview_of, read_session, read_session_from,
-    record_of, recorded_turns, resolve_history, text_of, turn_state, user_positions, user_turns,
-    view_start, wire_validity, write_flattened, write_history,
+    TurnState, TurnStopped, ViewItem, ViewStart, WaitError, Waited, before_nth_user_message,
+    classify, classify_item, close_open_calls, close_turn, descend, digest, fork_turn_positions,
+    is_settled, items_validity, model_view, open_calls, plan_fork, preview_of, read_session,
+    read_session_from, record_of, recorded_turns, resolve_history, text_of, turn_state,
+    user_positions, user_turns, view_start, wire_validity, write_flattened, write_history,
 };
 pub use coppicer_messages::{
     AbortReason, Accepted, AfterPoison, AgentPath, Amounts, ArchiveError, Asker, AutoShutdown,
     Backoff, Budget, CRASHES_KEPT_MAX, CallId, Change, Charge, Children, CloseError, CloseOrder,
     CloseReport, CloseScope, CodecError, ControlError, CrashRecord, Deadline, DeleteError,
-    Delivery, Dimension, Ended, Epoch, Event, EventKind, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD,
-    FRAME_VERSION, Fact, FactField, FactRow, ForkPoint, ForkRefusal, FundError, GitDetails,
-    GitPatch, IdError, InputPart, Interrupted, KnownSubmission, LeaseKind, Ledger, LimitReached,
-    LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash, OnLimit, OnSpent, Op,
-    Origin, Outcome, OutcomeError, PatchError, PathError, Phase, Placement, Poison, QuestionId,
-    Raw, Record, RecordClass, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq,
-    SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, Strategy, Submission,
-    SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig,
-    ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId,
-    TurnItem, TurnRef, Usage, UserInput, decode, encode, status_after,
+    Delivery, Dimension, Ended, EntryStage, Epoch, Event, EventKind, FRAME_BYTES_MAX,
+    FRAME_BYTES_OVERHEAD, FRAME_VERSION, Fact, FactField, FactRow, ForkPoint, ForkRefusal,
+    FundError, GitDetails, GitPatch, IdError, InputPart, Interrupted, KnownSubmission, LeaseKind,
+    Ledger, LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash,
+    OnLimit, OnSpent, Op, Origin, Outcome, OutcomeError, PatchError, PathError, Phase, Placement,
+    Poison, QuestionId, Raw, Record, RecordClass, Remedy, Restart, RestartLimit, RestartPolicy,
+    Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError,
+    Strategy, StuckPolicy, Submission, SubmissionId, SubmissionState, SubmitError, TapError,
+    ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus,
+    ToolKind, TreeLimits, TurnId, TurnItem, TurnPhase, TurnRef, Usage, UserInput, Wait, decode,
+    encode, status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{
@@ -92,7 +94,8 @@ pub use coppicer_sqlite::{
 pub use coppicer_supervisor::{
     Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, NicknameError,
     Nicknames, RecordError, RecordOptions, Recorded, Recorder, Recording, Recover, Resumed,
-    Runtime, RuntimeBuilder, StartError, Terminal, log_events, recording_files,
+    Runtime, RuntimeBuilder, Silent, StartError, Terminal, WaitsFor, Why, WhyError, WhyTurn,
+    log_events, recording_files,
 };
 #[cfg(feature = "metrics")]
 pub use coppicer_supervisor::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};

@@ -18,6 +18,7 @@ mod restart;
 mod rollout;
 mod slot;
 mod store;
+mod stuck;
 mod taps;
 mod thread;
 mod turn;
@@ -32,8 +33,8 @@ pub use bugs::{Bug, Seeded};
 pub use clock::{Clock, IdSource};
 pub use engine::{
     EmitError, Engine, EngineError, EngineSession, Gate, HistoryError, Item, OpenContext,
-    ProcessError, ProcessLease, Reads, ReplayEngine, Script, ScriptedEngine, Step, TurnContext,
-    TurnInput, TurnKind, TurnOutput, TurnStopped, Wait, Waited,
+    PhaseGuard, ProcessError, ProcessLease, Reads, ReplayEngine, Script, ScriptedEngine, Step,
+    TurnContext, TurnInput, TurnKind, TurnOutput, TurnStopped, WaitError, Waited,
 };
 #[doc(hidden)]
 pub use engine::{TurnWorld, wait_for};

@@ -7,6 +7,7 @@
 mod lanes;
 mod purse;
 mod rest;
+mod turn;
 mod uplink;
 mod view;
 
@@ -27,6 +28,8 @@ use crate::account::Purse;
 use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{InLine, Lanes, Place};
+pub(crate) use turn::ShownClock;
+use turn::TurnSide;
 pub use uplink::Uplink;
 pub use view::ThreadView;
 
@@ -59,6 +62,7 @@ pub struct Slot {
     changed: Notify,
     /// What the thread draws on; none if nothing limits it.
     purse: OnceLock<Purse>,
+    turn: TurnSide,
 }
 
 impl Slot {
@@ -83,6 +87,7 @@ impl Slot {
             active: Mutex::new(Instant::now()),
             changed: Notify::new(),
             purse: OnceLock::new(),
+            turn: TurnSide::default(),
             leases,
         }
     }
@@ -112,6 +117,11 @@ impl Slot {
         view.inbox = depth;
         view.inbox_capacity = self.capacity;
         view.closed = door == Door::Closed;
+        if let Some(clock) = self.clock() {
+            let (phase, since_ms) = clock.phase();
+            (view.turn_phase, view.turn_phase_since_ms) = (Some(phase), Some(since_ms));
+            view.progress_ms = Some(clock.progress_ms());
+        }
         view
     }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoded_bytes;
 use crate::facts::{FactRow, facts};
 use crate::{
-    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Rung, Seq, SubmissionId, ThreadId,
-    ThreadStatus, TurnId,
+    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Remedy, Rung, Seq, SubmissionId,
+    ThreadId, ThreadStatus, TurnId, TurnPhase,
 };
 
 /// One observable fact.
@@ -304,6 +304,27 @@ pub enum ThreadEvent {
     /// A turn's code would not stop and was fenced off.
     #[fact(Turn, lifecycle)]
     TurnFenced,
+    /// The running turn has made no progress for a period of its thread's
+    /// [`StuckPolicy`](crate::StuckPolicy), or a tool of it missed its deadline.
+    #[fact(Turn, lifecycle)]
+    TurnStuck {
+        /// What the turn is at.
+        phase: TurnPhase,
+        /// How long it has made no progress.
+        quiet: Duration,
+        /// What is done about it.
+        remedy: Remedy,
+        /// Threads that wait for this one, itself not included; at most 64.
+        waiters: Vec<ThreadId>,
+        /// Of a turn that waits for threads: those that hold it up and cannot be acted on.
+        blockers: Vec<ThreadId>,
+    },
+    /// A wait of the running turn would have closed a cycle, and was refused.
+    #[fact(Turn, lifecycle)]
+    WaitCycle {
+        /// Who waits for whom: each for the next, the last for the first.
+        threads: Vec<ThreadId>,
+    },
     /// A record is durable.
     #[fact(Record, ephemeral)]
     RecordAppended {

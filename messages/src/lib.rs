@@ -3,6 +3,7 @@
 //! Data only: nothing here reads a clock, starts a task, or touches a file. The other crates of
 //! Coppicer speak in these words; hosts use them through the facade crate `coppicer`.
 
+mod account;
 mod budget;
 mod close;
 mod codec;
@@ -28,7 +29,9 @@ mod status;
 mod supervisor_msg;
 mod thread_msg;
 mod tree;
+mod turn_phase;
 
+pub use account::{EntryAccount, EntryStage, ThreadAccount};
 pub use budget::{Amounts, Budget, Charge, Dimension, Ledger};
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
@@ -63,3 +66,4 @@ pub use status::{Phase, StatusFact, ThreadStatus, status_after};
 pub use supervisor_msg::{Asker, SupervisorMsg, SupervisorTick};
 pub use thread_msg::{Flushed, KnownSubmission, Now, ThreadMsg, ThreadTick, TurnItem, TurnPermit};
 pub use tree::TreeLimits;
+pub use turn_phase::{Remedy, StuckPolicy, TurnPhase, Wait};

@@ -134,6 +134,14 @@ limits! {
         "Pause before a thread whose store could not write tries again.";
     agents_listed_max: usize = 100_000, "threads",
         "Threads of one tree that a list of its agents looks at, nearest to the root first.";
+    stuck_after: Duration = Duration::from_secs(10 * 60), "time",
+        "Time without progress after which a running turn counts as stuck, where its thread's policy names none.";
+    stuck_tool_after: Duration = Duration::from_secs(60 * 60), "time",
+        "The same while a tool call that named no deadline is open. Builds and tests take their time.";
+    stuck_chain_max: usize = 1_024, "threads",
+        "Threads that are looked at to find who holds up a turn that waits for others.";
+    wait_walk_max: usize = 65_536, "threads",
+        "Threads that are looked at when a wait begins, to see whether it can end. A cycle behind more is found by its deadline only.";
     messages_per_wake_max: usize = 256, "messages",
         "Messages that an actor takes at one go before it lets others run.";
 }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, Children, ForkPoint, Poison, RestartPolicy, Submission, ThreadId, TreeLimits};
+use crate::{
+    Budget, Children, ForkPoint, Poison, RestartPolicy, StuckPolicy, Submission, ThreadId,
+    TreeLimits,
+};
 
 /// Where a thread comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +187,8 @@ pub struct ThreadConfig {
     pub budget: Option<Budget>,
     /// Tighter bounds for its tree, if it is a root.
     pub tree: TreeLimits,
+    /// When its turns count as stuck, and what follows.
+    pub stuck: StuckPolicy,
 }
 
 impl ThreadConfig {
@@ -191,6 +196,13 @@ impl ThreadConfig {
     #[must_use]
     pub const fn with_restart(mut self, restart: RestartPolicy) -> Self {
         self.restart = restart;
+        self
+    }
+
+    /// The default with another rule for turns that make no progress.
+    #[must_use]
+    pub const fn with_stuck(mut self, stuck: StuckPolicy) -> Self {
+        self.stuck = stuck;
         self
     }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    Budget, CloseError, CloseReport, CloseScope, Ended, Epoch, FundError, PatchError, Reply, Seq,
-    SpawnError, SpawnThread, StoreError, ThreadId, ThreadPatch,
+    Budget, CloseError, CloseReport, CloseScope, ControlError, Ended, EntryAccount, Epoch,
+    FundError, PatchError, Reply, Seq, SpawnError, SpawnThread, StoreError, ThreadId, ThreadPatch,
 };
 
 /// Everything the supervisor can be asked, or told. Its handlers never wait.
@@ -52,6 +52,13 @@ pub enum SupervisorMsg {
         /// What it has left then, once it is durable.
         reply: Reply<Budget, FundError>,
     },
+    /// Tell why a thread does what it does.
+    Explain {
+        /// Which.
+        thread: ThreadId,
+        /// What is known of it.
+        reply: Reply<EntryAccount, ControlError>,
+    },
     /// Close. Answered by the deadline of the reply, whatever threads do (P5).
     Close {
         /// What.
@@ -97,6 +104,15 @@ pub enum SupervisorMsg {
         thread: ThreadId,
         /// In which incarnation.
         epoch: Epoch,
+    },
+    /// A thread's turn makes no progress, and its policy goes so far: restart the thread.
+    Stuck {
+        /// Which.
+        thread: ThreadId,
+        /// Which incarnation.
+        epoch: Epoch,
+        /// What is kept as the cause.
+        cause: String,
     },
     /// A parked thread runs again: it has a fresh budget of restarts.
     Revived {
@@ -185,6 +201,8 @@ impl SupervisorMsg {
             Self::Patch { .. } => "patch",
             Self::Fund { .. } => "fund",
             Self::Registered { .. } => "registered",
+            Self::Explain { .. } => "explain",
+            Self::Stuck { .. } => "stuck",
             Self::LetGo { .. } => "let_go",
             Self::StoreAiling { .. } => "store_ailing",
             Self::StoreWell => "store_well",

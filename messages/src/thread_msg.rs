@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     Accepted, CloseOrder, ControlError, Interrupted, Lease, LimitReached, Mail, NewRecord,
     QuestionId, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError,
-    ThreadId, TurnId,
+    ThreadAccount, ThreadId, TurnId,
 };
 
 /// Everything one agent thread can be asked, or told.
@@ -61,6 +61,11 @@ pub enum ThreadMsg {
     Flush {
         /// The head, and whether a turn runs.
         reply: Reply<Flushed, ControlError>,
+    },
+    /// Tell why the thread does what it does.
+    Explain {
+        /// What it says.
+        reply: Reply<ThreadAccount, ControlError>,
     },
     /// End. The supervisor hears of it when the actor is gone.
     Close {
@@ -121,6 +126,18 @@ pub enum ThreadMsg {
         body: serde_json::Value,
         /// The host's answer.
         reply: Reply<serde_json::Value, ControlError>,
+    },
+    /// The turn set itself a deadline: look by then.
+    Watch {
+        /// Which.
+        turn: TurnId,
+        /// When.
+        at: Instant,
+    },
+    /// A turn of another thread waits for this one and makes no progress: look whether this one does.
+    HoldsUp {
+        /// How long the other has made none.
+        patience: std::time::Duration,
     },
     /// The code of a turn that ran on an OS thread of its own is gone.
     TurnGone {
@@ -183,6 +200,7 @@ impl ThreadMsg {
                 | Self::Revive { .. }
                 | Self::Hibernate { .. }
                 | Self::Flush { .. }
+                | Self::Explain { .. }
                 | Self::Close { .. }
                 | Self::Mail { .. }
                 | Self::LookForMail
@@ -199,6 +217,7 @@ impl ThreadMsg {
             Self::Revive { .. } => "revive",
             Self::Hibernate { .. } => "hibernate",
             Self::Flush { .. } => "flush",
+            Self::Explain { .. } => "explain",
             Self::Close { .. } => "close",
             Self::Mail { .. } => "mail",
             Self::LookForMail => "look_for_mail",
@@ -207,6 +226,8 @@ impl ThreadMsg {
             Self::Emitted { .. } => "emitted",
             Self::LeaveMail { .. } => "leave_mail",
             Self::Asked { .. } => "asked",
+            Self::Watch { .. } => "watch",
+            Self::HoldsUp { .. } => "holds_up",
             Self::TurnGone { .. } => "turn_gone",
             Self::Permitted { .. } => "permitted",
             Self::Committed { .. } => "committed",
@@ -300,6 +321,8 @@ pub enum ThreadTick {
     KillOver(TurnId),
     /// The time that the turn may run may be used up.
     BudgetDue(TurnId),
+    /// The running turn may have made no progress for too long.
+    StuckDue,
     /// The pause before the next attempt at the turn is over.
     RetryDue(TurnId),
     /// The pause after a crash is over.

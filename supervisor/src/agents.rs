@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use coppicer_actors::{
-    AgentRow, FindAgentError, ListAgentsError, Wait, Waited, agents, resolve_agent, wait_for,
+    AgentRow, FindAgentError, ListAgentsError, Waited, agents, resolve_agent, wait_for,
 };
-use coppicer_messages::{Accepted, AgentPath, Op, SubmitError, ThreadId};
+use coppicer_messages::{Accepted, AgentPath, Op, SubmitError, ThreadId, Wait};
 
 use crate::Runtime;
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use coppicer_actors::Slot;
 use coppicer_messages::{Holdings, LeaseKind, ThreadId};
+use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
 use crate::supervisor::Shared;
 
 /// Who holds leases. A thread that is gone still owns what is held on its behalf: callers that wait
 /// for it, and code of its turns that would not stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeaseOwner {
     /// A thread.
@@ -30,7 +32,7 @@ pub enum LeaseOwner {
 }
 
 /// Leases of one kind that one owner holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LeaseRow {
     /// What they are rights to.
@@ -91,6 +93,17 @@ pub(crate) fn add_rows_of(slot: &Slot, add: &mut impl FnMut(LeaseKind, LeaseOwne
     let carved = account.is_some_and(|account| account.is_carved());
     add(LeaseKind::Budget, owner(), u64::from(carved));
     add_held(thread, slot.holdings(), add);
+}
+
+/// What one thread holds, and what is held on its behalf.
+pub(crate) fn rows_of(slot: &Slot) -> Vec<LeaseRow> {
+    let mut live = Vec::new();
+    add_rows_of(slot, &mut |kind, owner, count| {
+        if count > 0 {
+            live.push(LeaseRow { kind, owner, count });
+        }
+    });
+    live
 }
 
 /// Lists what is held on behalf of a thread beside its own rights, also when it is gone.

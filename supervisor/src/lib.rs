@@ -15,6 +15,7 @@ mod sinks;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod why;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
 pub use nicknames::{NicknameError, Nicknames};
@@ -26,3 +27,4 @@ pub use sinks::{
 #[cfg(feature = "metrics")]
 pub use sinks::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};
 pub use supervisor::Recover;
+pub use why::{Silent, WaitsFor, Why, WhyError, WhyTurn};

@@ -528,6 +528,10 @@ impl Runtime {
         &self.inner.turns
     }
 
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.inner.directory
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
     }

@@ -13,17 +13,14 @@ use coppicer_messages::{
 };
 
 use super::Item;
+use super::clock::asks;
+use super::errors::{EmitError, HistoryError, TurnStopped};
 use super::link::{TurnLink, TurnWorld};
 use crate::account::Spending;
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
 use crate::store::{Done, EdgeStatus};
-
-/// The turn was told to stop, or is not the running one any more: nothing that it does counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the turn was stopped")]
-pub struct TurnStopped;
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
 ///
@@ -109,6 +106,7 @@ impl TurnContext {
             return Err(TurnStopped.into());
         }
         permit.forget(); // the thread gives the places back when the records are durable
+        self.link.clock.note(&records, self.world.clock.now().at_ms);
         let turn = self.link.turn.clone();
         self.slot.notice(ThreadMsg::Emitted { turn, records, said });
         // The thread was just woken on this worker. An engine that blocks from here on would hold it
@@ -120,6 +118,7 @@ impl TurnContext {
     /// Tells subscribers a piece of text on its way. Never durable, never waits.
     pub fn delta(&self, text: impl Into<String>) {
         if !self.link.is_revoked() {
+            self.progress();
             let fact = || Fact::Thread(ThreadEvent::Delta { text: text.into() });
             let about = Some(&**self.slot.about());
             self.world.hub.publish(
@@ -137,6 +136,7 @@ impl TurnContext {
     /// of the thread, at the latest with the end of the turn.
     pub fn usage(&self, usage: Usage) {
         if !self.link.is_revoked() {
+            self.progress();
             if let Some(spending) = &self.link.spending {
                 spending.count(usage, self.world.clock.now().instant);
             }
@@ -174,6 +174,7 @@ impl TurnContext {
         let number = self.link.questions.fetch_add(1, Ordering::Relaxed) + 1;
         let name: Arc<str> = Arc::from(format!("{}/q{number}", self.link.turn));
         let (reply, answer) = self.channel(self.world.clock.deadline(budget));
+        let _asks = self.begin(asks(&name));
         self.slot.notice(ThreadMsg::Asked {
             turn: self.link.turn.clone(),
             question: name,
@@ -193,7 +194,9 @@ impl TurnContext {
         let (reply, answer) =
             self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
         self.slot.notice(ThreadMsg::TakeSteered { turn: self.link.turn.clone(), reply });
-        self.unless_stopped(answer.wait()).await?
+        let taken = self.unless_stopped(answer.wait()).await?;
+        self.progress();
+        taken
     }
 
     /// The thread's durable records, with all that this turn emitted so far.
@@ -246,7 +249,10 @@ impl TurnContext {
         }
         tokio::select! {
             biased;
-            answer = answer.wait() => answer,
+            answer = answer.wait() => {
+                self.progress();
+                answer
+            }
             () = self.link.cancel.cancelled() => Err(SpawnError::Fenced),
         }
     }
@@ -264,6 +270,7 @@ impl TurnContext {
         if self.link.is_revoked() {
             return Err(SubmitError::Closed { thread: self.thread() });
         }
+        self.progress();
         let submission = submission.into();
         let sleeps = |slot: &Arc<Slot>| slot.door() == Door::Dormant;
         if matches!(submission.op, Op::AgentMessage { trigger: false, .. })
@@ -362,7 +369,9 @@ impl TurnContext {
         if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
             return Err(CloseError::RuntimeEnded);
         }
-        answer.wait().await
+        let closed = answer.wait().await;
+        self.progress();
+        closed
     }
 
     /// Whether a thread without a slot is below this one, and belongs to its tree.
@@ -415,61 +424,6 @@ impl fmt::Debug for TurnContext {
             .field("turn", &self.link.turn)
             .finish_non_exhaustive()
     }
-}
-
-/// Why an item was not added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EmitError {
-    /// The turn was stopped.
-    #[error(transparent)]
-    Stopped(#[from] TurnStopped),
-    /// The record is too large.
-    #[error(
-        "the record has {got} bytes, more than the limit of {max}; put it into a file and name that"
-    )]
-    TooLarge {
-        /// How large it is.
-        got: usize,
-        /// How large it may be.
-        max: usize,
-    },
-    /// The line is no sound rollout line.
-    #[error("not a rollout line: {reason}")]
-    BadLine {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl From<EmitError> for super::EngineError {
-    fn from(error: EmitError) -> Self {
-        match error {
-            EmitError::Stopped(_) => Self::Stopped,
-            other => Self::fatal(other.to_string()),
-        }
-    }
-}
-
-impl From<ControlError> for super::EngineError {
-    fn from(error: ControlError) -> Self {
-        match error {
-            ControlError::WrongPhase { .. } => Self::Stopped,
-            other => Self::fatal(other.to_string()),
-        }
-    }
-}
-
-/// Why a turn does not get its history.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HistoryError {
-    /// The turn was stopped, or its thread did not answer.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 fn sound_line(raw: &[u8]) -> Result<NewRecord, EmitError> {

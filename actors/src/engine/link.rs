@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::TurnClock;
 use crate::account::Spending;
 use crate::bugs::Seeded;
 use crate::clock::{Clock, IdSource};
@@ -47,13 +48,19 @@ pub(crate) struct TurnLink {
     pub(crate) questions: AtomicU64,
     /// What it uses, if something is limited.
     pub(crate) spending: Option<Arc<Spending>>,
+    pub(crate) clock: Arc<TurnClock>,
     killed: CancellationToken,
     /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
     zombie: Mutex<Option<Lease>>,
 }
 
 impl TurnLink {
-    pub(crate) fn new(turn: TurnId, window: usize, spending: Option<Arc<Spending>>) -> Self {
+    pub(crate) fn new(
+        turn: TurnId,
+        window: usize,
+        clock: Arc<TurnClock>,
+        spending: Option<Arc<Spending>>,
+    ) -> Self {
         Self {
             turn,
             cancel: CancellationToken::new(),
@@ -61,6 +68,7 @@ impl TurnLink {
             window: Semaphore::new(window),
             questions: AtomicU64::new(0),
             spending,
+            clock,
             killed: CancellationToken::new(),
             zombie: Mutex::new(None),
         }

@@ -1,7 +1,10 @@
 //! Engines: what a host plugs in to run a turn. The only place where host code runs.
 
+mod clock;
 mod context;
+mod errors;
 mod link;
+mod pacing;
 mod process;
 mod replay;
 mod scripted;
@@ -17,17 +20,20 @@ use futures::future::BoxFuture;
 
 use crate::history::History;
 
-pub use context::{EmitError, HistoryError, TurnContext, TurnStopped};
+pub(crate) use clock::{TurnClock, WaitFor};
+pub use context::TurnContext;
+pub use errors::{EmitError, HistoryError, TurnStopped};
 pub(crate) use link::TurnLink;
 #[doc(hidden)]
 pub use link::TurnWorld;
+pub use pacing::PhaseGuard;
 pub(crate) use process::ProcessBook;
 pub use process::{ProcessError, ProcessLease};
 pub use replay::ReplayEngine;
 pub use scripted::{Gate, Script, ScriptedEngine, Step};
 #[doc(hidden)]
 pub use wait::wait_for;
-pub use wait::{Wait, Waited};
+pub use wait::{WaitError, Waited};
 
 /// Runs the turns of threads: a model loop, an external agent process, a script.
 pub trait Engine: Send + Sync + 'static {

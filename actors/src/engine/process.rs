@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use coppicer_messages::{Holdings, Lease, LeaseBook, LeaseKind, Limits};
 
-use super::context::{TurnContext, TurnStopped};
-use super::{OpenContext, TurnWorld};
+use super::{OpenContext, TurnContext, TurnStopped, TurnWorld};
 
 /// That an engine holds an external process. Keep it with the process, and drop it when that is
 /// gone: until then the audit lists it under its thread, also if the turn was killed meanwhile or

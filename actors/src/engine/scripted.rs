@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_messages::{Placement, SpawnThread, Submission, ThreadId, TurnItem, Usage};
+use coppicer_messages::{Placement, SpawnThread, Submission, ThreadId, TurnItem, Usage, Wait};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    Engine, EngineError, EngineSession, Item, OpenContext, TurnContext, TurnInput, TurnOutput, Wait,
+    Engine, EngineError, EngineSession, Item, OpenContext, TurnContext, TurnInput, TurnOutput,
 };
 
 /// One step of a script.
@@ -51,6 +51,12 @@ pub enum Step {
     Send(usize, Submission),
     /// Wait for all spawned sub-agents, and say how they ended.
     Wait(Wait, Duration),
+    /// Wait for these threads, and say how they ended.
+    WaitFor(Vec<ThreadId>, Wait, Duration),
+    /// Have a tool at work that should be done after the first time, and is after the second.
+    Tool(Duration, Duration),
+    /// Say that the turn goes on.
+    Progress,
     /// Close a sub-agent.
     Close(usize, Duration),
     /// Panic.
@@ -266,11 +272,7 @@ async fn follow(
         }
         Step::Line(line) => cx.emit(Item::Line(line)).await?,
         Step::Usage(usage) => cx.usage(usage),
-        Step::Sleep(time) => tokio::select! {
-            biased;
-            () = cx.cancelled() => return Err(EngineError::Stopped),
-            () = tokio::time::sleep(time) => {}
-        },
+        Step::Sleep(time) => sleep(cx, time).await?,
         Step::Hang => {
             cx.cancelled().await;
             return Err(EngineError::Stopped);
@@ -298,11 +300,13 @@ async fn follow(
             let sent = cx.send(child, submission).await;
             sent.map_err(|error| EngineError::fatal(error.to_string()))?;
         }
-        Step::Wait(how, budget) => {
-            let waited = cx.wait(children, how, budget).await?;
-            let ended: Vec<&str> = waited.ended.iter().map(|(_, status)| status.name()).collect();
-            cx.emit(Item::remark(format!("waited: {}", ended.join(", ")))).await?;
+        Step::Wait(how, budget) => wait(cx, children, how, budget).await?,
+        Step::WaitFor(threads, how, budget) => wait(cx, &threads, how, budget).await?,
+        Step::Tool(within, takes) => {
+            let _tool = cx.tool(within);
+            sleep(cx, takes).await?;
         }
+        Step::Progress => cx.progress(),
         Step::Close(child, budget) => {
             let child = child_of(children, child)?;
             let closed = cx.close(child, budget).await;
@@ -317,6 +321,25 @@ async fn follow(
         Step::BlockUntil(gate) => gate.wait(),
     }
     Ok(())
+}
+
+async fn sleep(cx: &TurnContext, time: Duration) -> Result<(), EngineError> {
+    tokio::select! {
+        biased;
+        () = cx.cancelled() => Err(EngineError::Stopped),
+        () = tokio::time::sleep(time) => Ok(()),
+    }
+}
+
+async fn wait(
+    cx: &TurnContext,
+    threads: &[ThreadId],
+    how: Wait,
+    budget: Duration,
+) -> Result<(), EngineError> {
+    let waited = cx.wait(threads, how, budget).await?;
+    let ended: Vec<&str> = waited.ended.iter().map(|(_, status)| status.name()).collect();
+    Ok(cx.emit(Item::remark(format!("waited: {}", ended.join(", ")))).await?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this step is there to block its thread")]

@@ -3,23 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_messages::{ThreadId, ThreadStatus};
+use coppicer_messages::{EventKind, Fact, ThreadEvent, ThreadId, ThreadStatus, TurnPhase, Wait};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::context::{TurnContext, TurnStopped};
 use super::link::TurnWorld;
+use super::pacing::PhaseGuard;
+use super::{EngineError, TurnContext, TurnStopped};
 use crate::slot::Slot;
-
-/// What a wait for threads waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The first of them to end what it does.
-    Any,
-    /// All of them.
-    All,
-}
+use crate::stuck;
 
 /// What became of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,19 +32,105 @@ impl TurnContext {
     /// thread that had ended before counts at once, and so does one that is not loaded. An
     /// interrupted thread has ended what it did; one that crashed and comes back has not.
     ///
+    /// Agents may wait for any thread. A wait that can never end, because all that could end it waits
+    /// for this turn, is refused at once. Where two waits close a cycle in the same moment, both may
+    /// be refused.
+    ///
     /// # Errors
-    /// The turn was stopped.
+    /// [`WaitError::Stopped`]; [`WaitError::Cycle`], also for a wait for oneself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait and nothing else.
     pub async fn wait(
         &self,
         threads: &[ThreadId],
         how: Wait,
         budget: Duration,
-    ) -> Result<Waited, TurnStopped> {
+    ) -> Result<Waited, WaitError> {
         let until = self.world.clock.deadline(budget).instant();
+        // Registered before looking, so that of two waits that close a cycle one sees the other.
+        let _waiting = Waiting::begin(self, threads, how);
+        if let Some(threads) = self.wait_cycle() {
+            self.tell_cycle(&threads);
+            return Err(WaitError::Cycle { threads });
+        }
         tokio::select! {
             biased;
             waited = wait_for(&self.world, threads, how, until) => Ok(waited),
-            () = self.link.cancel.cancelled() => Err(TurnStopped),
+            () = self.link.cancel.cancelled() => Err(WaitError::Stopped(TurnStopped)),
+        }
+    }
+
+    /// The cycle that holds up this turn, if one does.
+    fn wait_cycle(&self) -> Option<Vec<ThreadId>> {
+        stuck::cycle(self.thread(), self.world.limits.wait_walk_max, |thread| {
+            let slot = (self.world.find)(thread);
+            slot.and_then(|slot| slot.clock()).map_or_else(Vec::new, |clock| clock.waits())
+        })
+    }
+
+    fn tell_cycle(&self, threads: &[ThreadId]) {
+        if !self.link.is_revoked() {
+            let fact = || Fact::Thread(ThreadEvent::WaitCycle { threads: threads.to_vec() });
+            let (about, turn) = (Some(&**self.slot.about()), Some(&self.link.turn));
+            self.world.hub.publish(about, self.epoch, turn, EventKind::Turn, fact);
+        }
+    }
+}
+
+/// Why a wait did not take place, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The turn was stopped.
+    #[error(transparent)]
+    Stopped(#[from] TurnStopped),
+    /// The wait could never end.
+    #[error("the wait closes a cycle of waits: {}", shown(threads))]
+    Cycle {
+        /// Each waits for the next, the last for the first.
+        threads: Vec<ThreadId>,
+    },
+}
+
+fn shown(threads: &[ThreadId]) -> String {
+    let threads = threads.iter().chain(threads.first());
+    threads.map(ToString::to_string).collect::<Vec<_>>().join(" -> ")
+}
+
+impl From<WaitError> for EngineError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Stopped(_) => Self::Stopped,
+            WaitError::Cycle { .. } => Self::fatal(error.to_string()),
+        }
+    }
+}
+
+/// A registered wait of a turn, until it is dropped.
+struct Waiting {
+    thread: ThreadId,
+    slots: Vec<Arc<Slot>>,
+    _phase: PhaseGuard,
+}
+
+impl Waiting {
+    fn begin(cx: &TurnContext, threads: &[ThreadId], how: Wait) -> Self {
+        let find = |&thread: &ThreadId| (cx.world.find)(thread);
+        let slots: Vec<Arc<Slot>> = threads.iter().filter_map(find).collect();
+        let thread = cx.thread();
+        for slot in &slots {
+            slot.add_waiter(thread);
+        }
+        let phase = cx.begin(TurnPhase::AwaitChild { threads: threads.into(), how });
+        Self { thread, slots, _phase: phase }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for slot in &self.slots {
+            slot.remove_waiter(self.thread);
         }
     }
 }
@@ -101,13 +180,7 @@ async fn enough_ended(slots: &[WaitedFor], how: Wait) -> Vec<(ThreadId, ThreadSt
 fn ended(slots: &[WaitedFor]) -> Vec<(ThreadId, ThreadStatus)> {
     let status_of = |(thread, slot): &WaitedFor| match slot {
         Err(status) => Some((*thread, status.clone())),
-        Ok(slot) => {
-            let waiting = slot.depth() > 0;
-            slot.with_view(|view| {
-                let idle = !waiting && view.status.is_final() && view.turn.is_none();
-                idle.then(|| (*thread, view.status.clone()))
-            })
-        }
+        Ok(slot) => slot.has_ended().then(|| (*thread, slot.with_view(|view| view.status.clone()))),
     };
     slots.iter().filter_map(status_of).collect()
 }

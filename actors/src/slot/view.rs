@@ -1,7 +1,7 @@
 //! What a thread publishes of itself, read by anyone without a message.
 
 use coppicer_messages::{
-    AgentPath, Epoch, Phase, RuntimeEvent, ThreadId, ThreadStatus, TurnId, Usage,
+    AgentPath, Epoch, Phase, RuntimeEvent, ThreadId, ThreadStatus, TurnId, TurnPhase, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,13 @@ pub struct ThreadView {
     pub crashes: u64,
     /// Whether the running turn waits for an answer of the host.
     pub waiting_for_host: bool,
+    /// What the engine's part of the running turn is at; none before and between its attempts.
+    pub turn_phase: Option<TurnPhase>,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub turn_phase_since_ms: Option<u64>,
+    /// When the running turn last made progress, in milliseconds since the Unix epoch; its start if
+    /// it never did.
+    pub progress_ms: Option<u64>,
     /// Tokens used since this runtime has it.
     pub usage: Usage,
     /// The beginning of the last input or mail that it accepted; of a thread that came up again and
@@ -81,6 +88,9 @@ impl ThreadView {
             turns: 0,
             crashes: 0,
             waiting_for_host: false,
+            turn_phase: None,
+            turn_phase_since_ms: None,
+            progress_ms: None,
             usage: Usage {
                 input_tokens: 0,
                 cached_input_tokens: 0,

@@ -74,6 +74,8 @@ pub(crate) struct ThreadCore {
     pub(crate) crash_log: Vec<CrashRecord>,
     /// Those who wait until it is parked.
     pub(crate) parking: Vec<Reply<(), ControlError>>,
+    /// Until when no turn starts after a crash, in milliseconds since the Unix epoch.
+    pub(crate) backoff_until_ms: Option<u64>,
     /// Turns that mail started, to name them.
     pub(crate) mail_turns: u64,
     /// Whether the thread has a preview already.

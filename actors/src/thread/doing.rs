@@ -15,7 +15,7 @@ use super::core::ThreadCore;
 use super::effect::{Effect, Launch};
 use super::running::TurnEnd;
 use super::state::{LiveTurn, ThreadState};
-use crate::engine::{TurnContext, TurnInput, TurnLink};
+use crate::engine::{TurnClock, TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, Slot, refuse_closed};
 use crate::store::{Done, Fence};
 use crate::turn::{TurnActor, TurnArgs};
@@ -237,8 +237,9 @@ impl ThreadState {
         let Launch { turn, attempt, kind, items, trace, seq } = launch;
         let turns = self.world.turns.clone();
         let spending = self.slot.purse().map(|purse| purse.begin(&self.slot, &turn, now.instant));
-        let link = TurnLink::new(turn.clone(), turns.limits.emit_window_max, spending);
-        let link = Arc::new(link);
+        let clock = Arc::new(TurnClock::starting(now.at_ms));
+        let window = turns.limits.emit_window_max;
+        let link = Arc::new(TurnLink::new(turn.clone(), window, clock.clone(), spending));
         let args = TurnArgs {
             cx: TurnContext {
                 world: turns,
@@ -256,7 +257,9 @@ impl ThreadState {
         let spawned =
             TurnActor::spawn_linked(None, TurnActor, args, self.myself.get_cell()).now_or_never();
         if let Some(Ok((actor, _join))) = spawned {
-            self.live = Some(LiveTurn { turn, actor, link });
+            let shown = self.slot.show_clock(clock);
+            self.live = Some(LiveTurn { turn, actor, link, _shown: shown });
+            self.watch_turn(now);
             self.watch_time();
         } else {
             self.settle(&link);

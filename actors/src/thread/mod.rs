@@ -9,6 +9,7 @@
 //! It runs no host code, so it does not crash with the agent.
 
 mod accept;
+mod account;
 mod control;
 mod core;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod running;
 mod spending;
 mod state;
 mod turns;
+mod watch;
 mod writes;
 
 use std::collections::{HashMap, VecDeque};
@@ -331,6 +333,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         crashes: 0,
         crash_log: acquired.crashes.clone(),
         parking: Vec::new(),
+        backoff_until_ms: None,
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
         spent: None,

@@ -15,11 +15,12 @@ use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use super::core::{Restored, ThreadCore};
 use super::effect::Effect;
 use super::running::TurnEnd;
+use super::watch::Watch;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
 use crate::engine::{EngineSession, TurnLink};
 use crate::permits::InLine;
-use crate::slot::{Slot, Uplink};
+use crate::slot::{ShownClock, Slot, Uplink};
 use crate::store::{Done, Fence, digest};
 use crate::turn::TurnState;
 
@@ -46,6 +47,7 @@ pub(crate) struct ThreadState {
     /// its order.
     pub(super) looking_up: VecDeque<LookedUp>,
     pub(super) effects: Vec<Effect>,
+    pub(super) watch: Watch,
     pub(super) over: bool,
     /// The last field: dropped after all that holds the slot.
     let_go: LetGo,
@@ -71,6 +73,7 @@ pub(super) struct LiveTurn {
     pub(super) turn: TurnId,
     pub(super) actor: ActorRef<()>,
     pub(super) link: Arc<TurnLink>,
+    pub(super) _shown: ShownClock,
 }
 
 pub(super) struct LookedUp {
@@ -130,6 +133,7 @@ impl ThreadState {
             writes: Writes::starting_at(head),
             looking_up: VecDeque::new(),
             effects: Vec::new(),
+            watch: Watch::default(),
             over: false,
             let_go,
         }
@@ -299,6 +303,13 @@ impl ThreadState {
             ThreadMsg::Asked { turn, question, body, reply } => {
                 self.decide(|core, out| core.asked(&turn, question, body, reply, out));
             }
+            ThreadMsg::Explain { reply } => {
+                if !reply.expired(now.instant) {
+                    reply.tell(Ok(self.core.account(self.writes.are_pending(), now)));
+                }
+            }
+            ThreadMsg::Watch { turn, at } => self.on_watch(&turn, at),
+            ThreadMsg::HoldsUp { patience } => self.on_holds_up(patience),
             ThreadMsg::TurnGone { turn } => self.on_turn_gone(&turn),
             ThreadMsg::BudgetSpent { turn, limit } => {
                 self.decide(|core, out| core.budget_spent(&turn, limit, now, out));
@@ -317,6 +328,9 @@ impl ThreadState {
             }
             ThreadMsg::LookedUp { epoch, result } if epoch == self.fence.epoch => {
                 self.on_looked_up(result, now);
+            }
+            ThreadMsg::Tick { epoch, tick: ThreadTick::StuckDue } if epoch == self.fence.epoch => {
+                self.on_stuck_due();
             }
             ThreadMsg::Tick { epoch, tick } if epoch == self.fence.epoch => {
                 self.decide(|core, out| core.tick(tick, now, out));
@@ -459,6 +473,9 @@ impl ThreadState {
     fn end_turn(&mut self, end: &TurnEnd) {
         let Some(live) = self.live.take() else { return };
         self.settle(&live.link);
+        if matches!(end, TurnEnd::Done(_)) {
+            self.turn_went_well();
+        }
         let (now, jitter) = (self.now(), self.world.turns.ids.fraction());
         self.decide(|core, out| core.turn_ended(&live.turn, end, jitter, now, out));
     }

@@ -412,6 +412,8 @@ impl ThreadCore {
                     return; // no pause: what is queued goes on at once
                 }
                 self.phase = Phase::Backoff;
+                let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                self.backoff_until_ms = Some(now.at_ms.saturating_add(after_ms));
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
                 out.push(Effect::Arm { at: later(now, after), tick });
                 if self.parent.is_some() {

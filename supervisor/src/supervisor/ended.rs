@@ -2,7 +2,7 @@
 
 use coppicer_actors::{Bug, Decision, Door};
 use coppicer_messages::{
-    Deadline, Ended, Epoch, LeaseKind, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
+    Deadline, Ended, Epoch, LeaseKind, Now, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
     SupervisorTick, ThreadId, ThreadStatus,
 };
 
@@ -125,7 +125,7 @@ impl SupervisorState {
 
     /// Decides what follows a crash of a thread's actor.
     pub(super) fn crashed(&mut self, thread: ThreadId, cause: &str) {
-        let (now, jitter) = (self.now().instant, self.shared.ids.fraction());
+        let (Now { instant: now, at_ms }, jitter) = (self.now(), self.shared.ids.fraction());
         let Some(entry) = self.table.get_mut(thread) else { return };
         if entry.closing {
             if entry.told {
@@ -163,6 +163,10 @@ impl SupervisorState {
                     return self.on_restart_due(thread, crash);
                 }
                 let at = Deadline::after(now, after).instant();
+                if let Some(entry) = self.table.get_mut(thread) {
+                    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                    entry.back_at_ms = Some(at_ms.saturating_add(after_ms));
+                }
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
                 self.take_down_siblings(thread, true);
             }

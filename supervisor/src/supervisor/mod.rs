@@ -11,6 +11,7 @@ mod close;
 mod closing;
 mod comebacks;
 mod ended;
+mod explaining;
 mod falling;
 mod idle;
 mod line;
@@ -240,6 +241,8 @@ impl SupervisorState {
             SupervisorMsg::Patch { thread, patch, reply } => self.on_patch(thread, *patch, reply),
             SupervisorMsg::Fund { thread, more, reply } => self.on_fund(thread, more, reply),
             SupervisorMsg::Registered { more } => self.on_registered(more),
+            SupervisorMsg::Explain { thread, reply } => self.on_explain(thread, reply),
+            SupervisorMsg::Stuck { thread, epoch, cause } => self.on_stuck(thread, epoch, cause),
             SupervisorMsg::LetGo { thread } => self.let_go(thread),
             SupervisorMsg::StoreAiling { reason } => self.on_store_ailing(reason),
             SupervisorMsg::StoreWell => self.on_store_well(),

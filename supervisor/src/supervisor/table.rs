@@ -74,6 +74,8 @@ pub(crate) struct Entry {
     pub(crate) fell_of: Option<String>,
     /// Whether its end is its own doing.
     pub(crate) ends_itself: bool,
+    /// When it comes back after a crash, in milliseconds since the Unix epoch.
+    pub(crate) back_at_ms: Option<u64>,
     /// Whether it is being closed: intent is recorded before the signal.
     pub(crate) closing: bool,
     /// Whether a message came while its actor was on its way out.
@@ -394,6 +396,7 @@ impl Table {
             crash_as: None,
             fell_of: None,
             ends_itself: false,
+            back_at_ms: None,
             closing: false,
             wanted: false,
             parking: false,

@@ -99,6 +99,7 @@ impl Hands {
             rung: Rung::Drained,
             tracker: RestartTracker::default(),
             crashes: 0,
+            backoff_until_ms: None,
             crash_log: Vec::new(),
             parking: Vec::new(),
             mail_turns: 0,

@@ -105,6 +105,22 @@ async fn whatever_a_turn_does_is_progress_and_silence_counts_from_the_last() {
     world.end().await;
 }
 
+// turn  |■|·· silence 15 s ··|■ a remark |·· silence 15 s ··|■ a remark |■ done
+// told           10 s                            10 s
+#[tokio::test(start_paused = true)]
+async fn progress_begins_the_ladder_anew() {
+    let spell = || [Step::Sleep(15 * SECOND), Step::Remark("still here".into())];
+    let script: Script = spell().into_iter().chain(spell()).collect();
+    let world = World::new(ScriptedEngine::always(script)).await;
+    let mut tap = world.watch();
+    let thread = world.spawn(with(policy(Remedy::Restart))).await.unwrap();
+    assert!(matches!(thread.run("go").await.unwrap(), Outcome::Completed { .. }));
+    let remedies: Vec<Remedy> = told(&mut tap).iter().map(|told| told.remedy).collect();
+    assert_eq!(remedies, [Remedy::Tell, Remedy::Tell]);
+    drop(tap);
+    world.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_second_rung_stops_the_turn_and_the_thread_goes_on() {
     let engine = ScriptedEngine::new(|_, input| match &*input.text() {

@@ -174,9 +174,8 @@ async fn a_budget_and_its_rest_are_named() {
     let why = world.why(thread.id()).await.unwrap();
     let ledger = world.store().thread(thread.id()).await.unwrap().ledger;
     assert_eq!(why.budget_left, ledger.map(|ledger| ledger.rest()));
-    if why.budget_left.is_some() {
-        says(&why, &["budget left: 1000 tokens"]);
-    }
+    assert_eq!(why.budget_left.and_then(|left| left.tokens), Some(1_000));
+    says(&why, &["budget left: 1000 tokens"]);
     world.end().await;
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Audit, Engine, EngineError, EngineSession, Gate, LeaseKind, LeaseOwner, Limits, OpenContext,
@@ -78,7 +79,7 @@ async fn a_pending_reply_is_owned_by_the_thread_that_is_asked() {
     assert_eq!(owned(&audit, thread.id(), LeaseKind::PendingReply), 1, "{audit:?}");
     assert!(audit.is_clean(), "{audit:?}");
     // Also when it is gone: a caller that waits for the store on behalf of a closed thread.
-    world.store.hold(coppicer::faulty::StoreOp::Submission);
+    world.store.hold(StoreOp::Submission);
     let mut again = Box::pin(thread.outcome(&turn));
     assert!((&mut again).now_or_never().is_none());
     drop(waiting);
@@ -87,7 +88,7 @@ async fn a_pending_reply_is_owned_by_the_thread_that_is_asked() {
     let audit = world.audit().await;
     assert_eq!(owned(&audit, thread.id(), LeaseKind::PendingReply), 1, "{audit:?}");
     assert!(audit.is_clean(), "{audit:?}");
-    world.store.release(coppicer::faulty::StoreOp::Submission);
+    world.store.release(StoreOp::Submission);
     drop(again);
     world.end().await;
 }
@@ -101,7 +102,7 @@ async fn a_pending_reply_is_owned_by_the_thread_whose_turn_asks_or_by_the_runtim
     until(|| thread.view().waiting_for_host).await;
     let audit = world.audit().await;
     assert_eq!(owned(&audit, thread.id(), LeaseKind::PendingReply), 1, "{audit:?}");
-    world.store.hold(coppicer::faulty::StoreOp::Create);
+    world.store.hold(StoreOp::Create);
     let mut spawning = Box::pin(world.spawn(SpawnThread::new()));
     assert!((&mut spawning).now_or_never().is_none());
     let audit = world.audit().await;
@@ -110,7 +111,7 @@ async fn a_pending_reply_is_owned_by_the_thread_whose_turn_asks_or_by_the_runtim
     assert_eq!(rows.len(), 1, "{audit:?}");
     assert_eq!((rows[0].kind, rows[0].count), (LeaseKind::PendingReply, 1));
     assert!(audit.is_clean(), "{audit:?}");
-    world.store.release(coppicer::faulty::StoreOp::Create);
+    world.store.release(StoreOp::Create);
     spawning.await.unwrap();
     world.end().await;
 }
@@ -255,5 +256,24 @@ async fn ten_thousand_threads_that_come_and_go_leave_nothing_behind_in_the_audit
     }
     assert!(world.audit().await.is_empty());
     assert!(!world.wait(&[], Wait::All, BUDGET).await.timed_out);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p_10_a_thread_that_is_being_made_is_listed_with_what_it_holds() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let id = ThreadId::from_parts(7, [7; 10]);
+    world.store.hold(StoreOp::Create);
+    let runtime = world.runtime().clone();
+    let request = SpawnThread::new().with_id(id).with_first("hello");
+    let spawning = tokio::spawn(async move { runtime.spawn(request).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let audit = world.audit_now();
+    assert!(audit.is_clean(), "{audit:?}");
+    assert!(audit.held_by(id).any(|row| row.kind == LeaseKind::Slot), "{audit:?}");
+    assert!(world.get(id).is_none(), "nobody finds it yet");
+    world.store.release(StoreOp::Create);
+    spawning.await.unwrap().unwrap();
+    assert_eq!(world.audit().await.count(LeaseKind::Slot), 1, "it is listed once");
     world.end().await;
 }

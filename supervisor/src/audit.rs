@@ -133,9 +133,10 @@ pub(crate) fn look(shared: &Shared, directory: &Directory) -> Audit {
         }
     };
     let mut listed = HashSet::new();
-    for slot in directory.all() {
-        listed.insert(Arc::as_ptr(slot.holdings()));
-        add_rows_of(&slot, &mut add);
+    for slot in directory.coming().into_iter().chain(directory.all()) {
+        if listed.insert(Arc::as_ptr(slot.holdings())) {
+            add_rows_of(&slot, &mut add);
+        }
     }
     for holdings in directory.departed() {
         if let Some(thread) = holdings.thread()

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 #[derive(Default)]
 pub(crate) struct Directory {
     slots: DashMap<ThreadId, Arc<Slot>>,
+    /// Threads that are being made: not found by anybody yet, and they hold what they hold.
+    coming: DashMap<ThreadId, Arc<Slot>>,
     departed: Mutex<Departed>,
 }
 
@@ -45,6 +47,11 @@ impl Directory {
         self.slots.get(&thread).map(|slot| slot.value().clone())
     }
 
+    /// The slots of threads that are being made.
+    pub(crate) fn coming(&self) -> Vec<Arc<Slot>> {
+        self.coming.iter().map(|slot| slot.value().clone()).collect()
+    }
+
     /// All slots, hidden ones included, in order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         let mut slots: Vec<Arc<Slot>> =
@@ -61,9 +68,16 @@ impl Directory {
         holdings.filter(|holdings| !holdings.is_empty()).collect()
     }
 
+    /// Lists a thread that is being made, for the audit alone.
+    pub(crate) fn reserve(&self, slot: Arc<Slot>) {
+        self.coming.insert(slot.thread(), slot);
+    }
+
     /// Only the supervisor writes.
     pub(crate) fn insert(&self, slot: Arc<Slot>) {
-        self.slots.insert(slot.thread(), slot);
+        let thread = slot.thread();
+        self.slots.insert(thread, slot);
+        self.coming.remove(&thread);
     }
 
     /// Removes a slot that is at rest and that nobody holds, beside the table and this directory:
@@ -84,7 +98,9 @@ impl Directory {
     pub(crate) fn remove(&self, slot: &Arc<Slot>) {
         // Listed first: what it holds is never out of sight.
         self.departed.lock().add(slot.holdings());
-        self.slots.remove_if(&slot.thread(), |_, found| Arc::ptr_eq(found, slot));
+        for slots in [&self.slots, &self.coming] {
+            slots.remove_if(&slot.thread(), |_, found| Arc::ptr_eq(found, slot));
+        }
     }
 }
 

@@ -34,8 +34,6 @@ pub(crate) struct Book {
     pub(crate) life: u64,
     /// Requests that the store holds back.
     pub(crate) held: usize,
-    /// Spawns and forks of the present host that are not answered.
-    pub(crate) coming: usize,
 }
 
 impl Book {
@@ -226,11 +224,7 @@ impl Host {
 
     async fn spawn(&self, request: SpawnThread, budget: Duration) {
         let (parent, since) = (request.parent, Instant::now());
-        self.book.lock().coming += 1;
         let answer = self.runtime.spawn_within(request, budget).await;
-        if self.is_current() {
-            self.book.lock().coming -= 1;
-        }
         self.in_time("a spawn", since, budget);
         self.note(|| {
             format!("spawn below {parent:?}: {:?}", answer.as_ref().map(ThreadHandle::id))

@@ -120,7 +120,6 @@ impl Lab {
         let life = {
             let mut book = self.book.lock();
             book.life += 1;
-            book.coming = 0;
             book.life
         };
         let running = Running::default();

@@ -234,6 +234,7 @@ impl SupervisorState {
         slot.set_purse(purse);
         let op = self.new_op();
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
+        self.directory.reserve(slot.clone());
         let depth = place.depth;
         let path = place.path.clone();
         let root = place.root;

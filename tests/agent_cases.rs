@@ -52,7 +52,7 @@ async fn ac_25_to_ac_27_a_tree_has_a_limit_and_a_closed_agent_gives_its_place_ba
     let refused = same_runtime.spawn(below(&top, "b")).await.unwrap_err();
     let SpawnError::Limit(limit) = refused else { panic!("{refused:?}") };
     assert_eq!((limit.limit, limit.value), ("tree_max", 2));
-    assert_eq!(limit.holders, [a.id()], "who holds it");
+    assert_eq!(limit.holders, [top.id(), a.id()], "who holds it, oldest first");
     a.close(BUDGET).await.unwrap();
     world.spawn(below(&top, "b")).await.unwrap();
     // AC-28: a resume needs a place too, and its stored thread is unchanged.

@@ -361,9 +361,10 @@ async fn a_hook_that_panics_is_told_and_called_again() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_of_which_nothing_is_told_is_stuck_once_and_one_that_says_something_is_not() {
     let heard = Heard::default();
-    let world = World::new(engine()).await;
-    let stuck_after = Duration::from_secs(120);
-    let hooks = run(&world, heard.hooks().stuck_after(stuck_after));
+    let mut limits = Limits::default();
+    limits.stuck_after = Duration::from_secs(120);
+    let world = World::with_limits(engine(), limits).await;
+    let hooks = run(&world, heard.hooks());
     tokio::task::yield_now().await;
     let (silent, busy) = (
         world.spawn(SpawnThread::new()).await.unwrap(),
@@ -384,9 +385,10 @@ async fn a_turn_of_which_nothing_is_told_is_stuck_once_and_one_that_says_somethi
     tokio::time::sleep(Duration::from_secs(1_000)).await;
     assert_eq!(heard.1.lock().len(), 1, "once");
     silent.interrupt().await.unwrap();
+    silent.run("hello").await.unwrap();
     silent.submit("hang").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(121)).await;
-    assert_eq!(heard.1.lock().len(), 2, "again in the next turn");
+    tokio::time::sleep(Duration::from_secs(241)).await;
+    assert_eq!(heard.1.lock().len(), 2, "again once it has got on");
     world.shutdown(BUDGET).await.unwrap();
     hooks.await.unwrap();
 }

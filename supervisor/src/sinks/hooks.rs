@@ -1,6 +1,6 @@
 //! What a host wants to be called for: threads that are over, and what needs somebody's attention.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use coppicer_actors::{
 use coppicer_messages::{
     Event, EventKind, Fact, Limits, Phase, RuntimeEvent, TapError, ThreadEvent, ThreadId, TurnId,
 };
-use tokio::time::Instant;
 
 use crate::Runtime;
 
@@ -29,7 +28,8 @@ pub struct Terminal {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Attention {
-    /// Of a running turn nothing was told for [`Hooks::stuck_after`].
+    /// A running turn makes no progress, or its tool is late: see
+    /// [`StuckPolicy`](coppicer_messages::StuckPolicy).
     Stuck {
         /// Which thread.
         thread: ThreadId,
@@ -99,7 +99,6 @@ type Hook<T> = Box<dyn FnMut(T) + Send>;
 pub struct Hooks {
     on_terminal: Option<Hook<Terminal>>,
     on_attention: Option<Hook<Attention>>,
-    stuck_after: Duration,
     counts: HookCounts,
 }
 
@@ -109,7 +108,6 @@ impl Hooks {
         Self {
             on_terminal: None,
             on_attention: None,
-            stuck_after: Duration::from_secs(5 * 60),
             counts: HookCounts { terminal: 0, attention: 0, panics: 0 },
         }
     }
@@ -126,13 +124,6 @@ impl Hooks {
         self
     }
 
-    /// How long nothing may be told of a running turn; 5 minutes if not said. Records, usage and
-    /// lifecycle facts count, deltas do not.
-    pub const fn stuck_after(mut self, time: Duration) -> Self {
-        self.stuck_after = time;
-        self
-    }
-
     /// Runs until the runtime has ended and everything was told. Threads that are there already are
     /// followed too.
     ///
@@ -144,25 +135,16 @@ impl Hooks {
     pub async fn run(mut self, runtime: &Runtime) -> Result<HookCounts, TapError> {
         let limits = runtime.limits().clone();
         let mut tap = open(runtime)?;
-        let mut watch = Watch::new(self.stuck_after, &limits);
+        let mut watch = Watch::new(&limits);
         loop {
-            let due = watch.next_due();
-            let item = tokio::select! {
-                biased;
-                item = tap.next() => item,
-                () = sleep_until(due) => {
-                    self.tell(watch.look(Instant::now()));
-                    continue;
-                }
-            };
-            let now = Instant::now();
+            let item = tap.next().await;
             match item {
                 None => {
                     self.tell(watch.end());
                     return Ok(self.counts);
                 }
-                Some(TapItem::Snapshot(snapshot)) => self.tell(watch.begin(&snapshot, now)),
-                Some(TapItem::Event(event)) => self.tell(watch.event(&event, now)),
+                Some(TapItem::Snapshot(snapshot)) => self.tell(watch.begin(&snapshot)),
+                Some(TapItem::Event(event)) => self.tell(watch.event(&event)),
                 Some(TapItem::Lagged { count, .. }) => {
                     self.tell(vec![Told::Attention(Attention::Lagged { count })]);
                     // What the gap hid is in what the tree is now.
@@ -221,13 +203,6 @@ fn open(runtime: &Runtime) -> Result<Tap, TapError> {
     runtime.tap(TapOptions::matching(filter).with_from(TapFrom::Snapshot))
 }
 
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[derive(Debug, PartialEq)]
 enum Told {
     Terminal(Terminal),
@@ -237,11 +212,6 @@ enum Told {
 /// What decides. Pure: events and the time in, what is told out.
 struct Watch {
     tree: ThreadTree,
-    stuck_after: Duration,
-    /// Threads whose turn runs: since when nothing was told of each.
-    running: BTreeMap<ThreadId, Instant>,
-    /// The same, by time. Entries that were touched since are stale.
-    silence: BTreeSet<(Instant, ThreadId)>,
     parked: BTreeSet<ThreadId>,
     resident: Gauge,
     executing: Gauge,
@@ -277,12 +247,9 @@ const fn is_resident(phase: Phase) -> bool {
 }
 
 impl Watch {
-    fn new(stuck_after: Duration, limits: &Limits) -> Self {
+    fn new(limits: &Limits) -> Self {
         Self {
             tree: ThreadTree::default(),
-            stuck_after,
-            running: BTreeMap::new(),
-            silence: BTreeSet::new(),
             parked: BTreeSet::new(),
             resident: Gauge::new("resident_max", limits.resident_max as u64),
             executing: Gauge::new("executing_max", limits.executing_max as u64),
@@ -290,22 +257,17 @@ impl Watch {
     }
 
     /// Begins, or begins again after a gap: what is not there any more is over.
-    fn begin(&mut self, snapshot: &TreeSnapshot, now: Instant) -> Vec<Told> {
+    fn begin(&mut self, snapshot: &TreeSnapshot) -> Vec<Told> {
         let before = std::mem::replace(&mut self.tree, ThreadTree::from_snapshot(snapshot));
         let gone = before.snapshot().rows.into_iter();
         let gone = gone.filter(|row| self.tree.get(row.thread).is_none());
         let mut told: Vec<Told> = gone.map(|row| Told::Terminal(Terminal { row })).collect();
         self.resident.used = 0;
         self.executing.used = 0;
-        self.running.clear();
-        self.silence.clear();
         let was_parked = std::mem::take(&mut self.parked);
         for row in &snapshot.rows {
             self.resident.used += u64::from(is_resident(row.phase));
-            if row.phase == Phase::Running {
-                self.executing.used += 1;
-                self.touch(row.thread, now);
-            }
+            self.executing.used += u64::from(row.phase == Phase::Running);
             if row.phase == Phase::Parked {
                 self.parked.insert(row.thread);
                 if !was_parked.contains(&row.thread) {
@@ -318,7 +280,7 @@ impl Watch {
         told
     }
 
-    fn event(&mut self, event: &Event, now: Instant) -> Vec<Told> {
+    fn event(&mut self, event: &Event) -> Vec<Told> {
         let mut told = Vec::new();
         if let Some(attention) = attention_of(event) {
             told.push(Told::Attention(attention));
@@ -327,16 +289,14 @@ impl Watch {
         let before = self.tree.get(thread).map(|row| row.phase);
         if let TreeChange::Removed(rows) = self.tree.apply(event) {
             for row in rows {
-                self.moved(row.thread, Some(row.phase), None, now);
+                self.moved(row.thread, Some(row.phase), None);
                 told.push(Told::Terminal(Terminal { row }));
             }
         } else {
             let after = self.tree.get(thread).map(|row| row.phase);
             if before != after {
-                let parked = self.moved(thread, before, after, now);
+                let parked = self.moved(thread, before, after);
                 told.extend(parked.map(Told::Attention));
-            } else if after == Some(Phase::Running) {
-                self.touch(thread, now);
             }
         }
         told.extend(self.resident.tell());
@@ -350,7 +310,6 @@ impl Watch {
         thread: ThreadId,
         before: Option<Phase>,
         after: Option<Phase>,
-        now: Instant,
     ) -> Option<Attention> {
         let change = |used: &mut u64, holds: &dyn Fn(Phase) -> bool| {
             *used += u64::from(after.is_some_and(holds));
@@ -358,23 +317,11 @@ impl Watch {
         };
         change(&mut self.resident.used, &is_resident);
         change(&mut self.executing.used, &|phase| phase == Phase::Running);
-        if after == Some(Phase::Running) {
-            self.touch(thread, now);
-        } else {
-            self.running.remove(&thread);
-        }
         if after == Some(Phase::Parked) {
             self.parked.insert(thread).then_some(Attention::Parked { thread })
         } else {
             self.parked.remove(&thread);
             None
-        }
-    }
-
-    fn touch(&mut self, thread: ThreadId, now: Instant) {
-        // It stands in the queue once; a look puts it back by what it did.
-        if self.running.insert(thread, now).is_none() {
-            self.silence.insert((now, thread));
         }
     }
 
@@ -384,37 +331,13 @@ impl Watch {
         let over = rows.filter(|row| row.phase != Phase::Dormant);
         over.map(|row| Told::Terminal(Terminal { row })).collect()
     }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.silence.first().map(|(since, _)| *since + self.stuck_after)
-    }
-
-    /// Looks at those who were silent for long enough.
-    fn look(&mut self, now: Instant) -> Vec<Told> {
-        let mut told = Vec::new();
-        while let Some(&(since, thread)) = self.silence.first()
-            && since + self.stuck_after <= now
-        {
-            self.silence.pop_first();
-            match self.running.get(&thread) {
-                Some(&touched) if touched + self.stuck_after <= now => {
-                    // Told once for each silence: the next event of it begins another.
-                    self.running.remove(&thread);
-                    let turn = self.tree.get(thread).and_then(|row| row.turn.clone());
-                    let silent = now - touched;
-                    told.push(Told::Attention(Attention::Stuck { thread, turn, silent }));
-                }
-                Some(&touched) => drop(self.silence.insert((touched, thread))),
-                None => {}
-            }
-        }
-        told
-    }
 }
 
 fn attention_of(event: &Event) -> Option<Attention> {
     let thread = event.thread;
     match &event.fact {
+        Fact::Thread(ThreadEvent::TurnStuck { quiet, .. }) => thread
+            .map(|thread| Attention::Stuck { thread, turn: event.turn.clone(), silent: *quiet }),
         Fact::Runtime(RuntimeEvent::StoreAiling { reason }) => {
             Some(Attention::StoreAiling { reason: reason.clone() })
         }

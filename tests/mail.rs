@@ -28,6 +28,16 @@ async fn spawn(world: &World) -> ThreadHandle {
     world.spawn(SpawnThread::new()).await.expect("a root is spawned")
 }
 
+/// A thread whose restarts are spent.
+async fn parked(world: &World) -> ThreadHandle {
+    let mut restart = RestartPolicy::default();
+    restart.limit.count = 0;
+    let config = ThreadConfig::default().with_restart(restart);
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    thread.run("panic").await.unwrap();
+    thread
+}
+
 async fn post(world: &World, to: &ThreadHandle, content: &str, trigger: bool) {
     world.mail(to.id(), AgentPath::root(), content, trigger).await.unwrap();
 }
@@ -94,11 +104,7 @@ async fn mail_for_a_thread_that_pauses_after_a_crash_is_read_when_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn mail_for_a_parked_thread_waits_until_it_is_revived() {
     let world = World::new(engine()).await;
-    let mut restart = RestartPolicy::default();
-    restart.limit.count = 0;
-    let config = ThreadConfig::default().with_restart(restart);
-    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
-    thread.run("panic").await.unwrap();
+    let thread = parked(&world).await;
     assert_eq!(thread.status(), ThreadStatus::Parked);
     post(&world, &thread, "quiet", false).await;
     post(&world, &thread, "loud", true).await;
@@ -115,11 +121,7 @@ async fn mail_for_a_parked_thread_waits_until_it_is_revived() {
 #[tokio::test(start_paused = true)]
 async fn mail_for_a_parked_thread_is_there_after_its_host_died() {
     let world = World::new(engine()).await;
-    let mut restart = RestartPolicy::default();
-    restart.limit.count = 0;
-    let config = ThreadConfig::default().with_restart(restart);
-    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
-    thread.run("panic").await.unwrap();
+    let thread = parked(&world).await;
     post(&world, &thread, "loud", true).await;
     let next = World::on(world.store.clone(), engine(), Limits::default()).await;
     let again = next.resume(thread.id()).await.unwrap();

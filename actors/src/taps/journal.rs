@@ -57,12 +57,13 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use coppicer_messages::{Fact, RuntimeEvent};
 
     use super::*;
 
-    fn published(seq: u64, bytes: usize) -> Published {
+    /// A fact of this number, as large as is said.
+    pub(in crate::taps) fn published(seq: u64, bytes: usize) -> Published {
         let mut event = Event::new(Fact::Runtime(RuntimeEvent::StoreRecovered));
         event.seq = seq;
         Published { event: Arc::new(event), lineage: Lineage::default(), bytes }

@@ -172,16 +172,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use coppicer_messages::RuntimeEvent;
-
     use super::*;
-    use crate::lineage::Lineage;
-
-    fn published(seq: u64, bytes: usize) -> Published {
-        let mut event = Event::new(Fact::Runtime(RuntimeEvent::StoreRecovered));
-        event.seq = seq;
-        Published { event: Arc::new(event), lineage: Lineage::default(), bytes }
-    }
+    use crate::taps::journal::tests::published;
 
     fn items(ring: &Ring) -> Vec<(u64, u64)> {
         let item = |item| match item {

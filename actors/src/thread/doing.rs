@@ -9,6 +9,7 @@ use coppicer_messages::{
 };
 use futures::FutureExt;
 use ractor::Actor;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::core::ThreadCore;
@@ -214,13 +215,19 @@ impl ThreadState {
         if at <= self.now().instant {
             return self.slot.notice(ThreadMsg::Tick { epoch, tick });
         }
-        let slot = Arc::downgrade(&self.slot);
-        tokio::spawn(async move {
+        drop(self.timer(at, tick));
+    }
+
+    /// Sends this incarnation a tick at a time, unless it is aborted or the slot is gone by then.
+    pub(super) fn timer(&self, at: Instant, tick: ThreadTick) -> AbortHandle {
+        let (slot, epoch) = (Arc::downgrade(&self.slot), self.fence.epoch);
+        let waiting = tokio::spawn(async move {
             tokio::time::sleep_until(at).await;
             if let Some(slot) = slot.upgrade() {
                 slot.notice(ThreadMsg::Tick { epoch, tick });
             }
         });
+        waiting.abort_handle()
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {

@@ -57,14 +57,7 @@ impl ThreadState {
         if self.watch.timer.as_ref().is_some_and(|timer| timer.at <= at) {
             return;
         }
-        let (slot, epoch) = (std::sync::Arc::downgrade(&self.slot), self.fence.epoch);
-        let task = tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            if let Some(slot) = slot.upgrade() {
-                slot.notice(ThreadMsg::Tick { epoch, tick: ThreadTick::StuckDue });
-            }
-        });
-        self.watch.timer = Some(Timer { at, task: task.abort_handle() });
+        self.watch.timer = Some(Timer { at, task: self.timer(at, ThreadTick::StuckDue) });
     }
 
     /// The turn set itself a deadline.

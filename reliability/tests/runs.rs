@@ -32,7 +32,7 @@ fn what_a_killed_process_acknowledged_is_in_the_store() {
 
 #[test]
 fn a_process_that_acknowledges_too_early_is_found_out() {
-    let output = run(&["kill", "--rounds", "3", "--threads", "20", "--break"]);
+    let output = run(&["kill", "--rounds", "10", "--threads", "20", "--seed", "16", "--break"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("Lost: "), "{said}");

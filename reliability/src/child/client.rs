@@ -25,6 +25,10 @@ const CLOSE: Duration = Duration::from_secs(3);
 /// The pause before a refused step is tried again.
 const AGAIN: Duration = Duration::from_millis(40);
 
+/// How far a client that is to be found out is ahead of the truth: about as long as a step takes
+/// else, so that at any kill half of the clients have told something that is not so.
+const TOO_EARLY: Duration = Duration::from_millis(50);
+
 #[derive(Clone)]
 pub(super) struct Client {
     runtime: Runtime,
@@ -66,6 +70,7 @@ impl Client {
             }
             if self.args.broken {
                 self.acks.say(&Word::Did(next));
+                tokio::time::sleep(TOO_EARLY).await;
             }
             self.persist(step, next).await;
             if !self.args.broken {

@@ -80,12 +80,12 @@ pub use coppicer_messages::{
     FundError, GitDetails, GitPatch, IdError, InputPart, Interrupted, KnownSubmission, LeaseKind,
     Ledger, LimitReached, LimitRow, Limits, Mail, MailId, MessagePhase, NewRecord, Now, OnCrash,
     OnLimit, OnSpent, Op, Origin, Outcome, OutcomeError, PatchError, PathError, Phase, Placement,
-    Poison, QuestionId, Raw, Record, RecordClass, Remedy, Restart, RestartLimit, RestartPolicy,
-    Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError,
-    Strategy, StuckPolicy, Submission, SubmissionId, SubmissionState, SubmitError, TapError,
-    ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus,
-    ToolKind, TreeLimits, TurnId, TurnItem, TurnPhase, TurnRef, Usage, UserInput, Wait, decode,
-    encode, status_after,
+    Poison, QUEUED_NAMED_MAX, QuestionId, QueuedSubmission, Raw, Record, RecordClass, Remedy,
+    Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq, SpawnError, SpawnOrigin,
+    SpawnThread, StatusFact, StoreError, Strategy, StuckPolicy, Submission, SubmissionId,
+    SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent,
+    ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId, TurnItem, TurnPhase,
+    TurnRef, Usage, UserInput, Wait, decode, encode, status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{

@@ -321,7 +321,7 @@ async fn a_thread_that_does_not_come_up_is_tried_again_and_a_damaged_one_is_told
         matches!(&event.fact, Fact::Runtime(RuntimeEvent::RecoveryFailed { again: false, reason })
             if reason.contains(&hurt.to_string()) && reason.contains("record 3"))
     });
-    failed.await;
+    assert_eq!(failed.await.thread, Some(hurt), "the fact is the thread's own");
     assert_eq!(second.audit().await.count(LeaseKind::Slot), 0);
     drop(tap);
     first.bury().await;

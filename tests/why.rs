@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Backoff, Budget, EntryStage, Limits, Phase, RestartPolicy, Script, ScriptedEngine, Silent,
+    Backoff, Budget, EntryStage, Limits, Op, Phase, RestartPolicy, Script, ScriptedEngine, Silent,
     SpawnThread, Step, ThreadConfig, ThreadId, TurnPhase, Wait, WaitsFor, Why, WhyError,
 };
 
@@ -74,14 +74,18 @@ async fn what_the_host_is_asked_and_who_stands_in_line_for_a_permit_is_named() {
     let asks = world.spawn(SpawnThread::new().with_first("ask")).await.unwrap();
     let waits = world.spawn(SpawnThread::new().with_first("hello")).await.unwrap();
     waits.submit("and more").await.unwrap();
+    let compact = waits.submit(Op::Compact).await.unwrap();
     tokio::time::sleep(SECOND).await;
     let why = world.why(asks.id()).await.unwrap();
     assert!(matches!(&why.waits_for[..], [WaitsFor::Host { .. }]), "{why}");
     says(&why, &["the host's answer to"]);
     let why = world.why(waits.id()).await.unwrap();
     assert!(matches!(&why.waits_for[..], [WaitsFor::Permit { .. }]), "{why}");
-    assert_eq!(why.inbox, 2);
-    says(&why, &["a permit for turn", "inbox: 2 of 512"]);
+    assert_eq!((why.inbox, why.queued_count), (3, 3));
+    let ops: Vec<&str> = why.queued.iter().map(|queued| &*queued.op).collect();
+    assert_eq!(ops, ["user_input", "user_input", "compact"]);
+    assert_eq!(why.queued[2].submission, compact.submission);
+    says(&why, &["a permit for turn", "inbox: 3 of 512"]);
     world.end().await;
 }
 

@@ -3,7 +3,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{QuestionId, TurnId};
+use crate::{QuestionId, SubmissionId, TurnId};
+
+/// How many of the submissions that wait in a thread are named in its account.
+pub const QUEUED_NAMED_MAX: usize = 64;
+
+/// A submission that was accepted and not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QueuedSubmission {
+    /// Which.
+    pub submission: SubmissionId,
+    /// The wire name of its op.
+    pub op: String,
+}
+
+impl QueuedSubmission {
+    /// One that waits.
+    pub fn new(submission: SubmissionId, op: &str) -> Self {
+        Self { submission, op: op.to_owned() }
+    }
+}
 
 /// What a thread's actor says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +31,8 @@ use crate::{QuestionId, TurnId};
 pub struct ThreadAccount {
     /// Submissions that were accepted and not run yet.
     pub queue: usize,
+    /// The first of them, in order; at most [`QUEUED_NAMED_MAX`].
+    pub queued: Vec<QueuedSubmission>,
     /// Mail that was not read yet.
     pub mail: usize,
     /// The turn that waits in line for a permit.

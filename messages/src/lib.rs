@@ -31,7 +31,7 @@ mod thread_msg;
 mod tree;
 mod turn_phase;
 
-pub use account::{EntryAccount, EntryStage, ThreadAccount};
+pub use account::{EntryAccount, EntryStage, QUEUED_NAMED_MAX, QueuedSubmission, ThreadAccount};
 pub use budget::{Amounts, Budget, Charge, Dimension, Ledger};
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use coppicer_actors::{Done, Slot, StoredThread, ThreadView};
 use coppicer_messages::{
     AgentPath, Answer, Budget, ControlError, CrashRecord, Deadline, EntryAccount, EntryStage,
-    Epoch, LeaseKind, Phase, QuestionId, Reply, StoreError, SupervisorMsg, ThreadAccount, ThreadId,
-    ThreadMsg, ThreadStatus, TurnId, TurnPhase, Wait,
+    Epoch, LeaseKind, Phase, QuestionId, QueuedSubmission, Reply, StoreError, SupervisorMsg,
+    ThreadAccount, ThreadId, ThreadMsg, ThreadStatus, TurnId, TurnPhase, Wait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,10 @@ pub struct Why {
     pub inbox: usize,
     /// Submissions that may wait; 0 of a thread that is in the store alone.
     pub inbox_capacity: usize,
+    /// Of these, submissions that were accepted: durable, and not run yet.
+    pub queued_count: usize,
+    /// The first of those, in order; at most [`QUEUED_NAMED_MAX`](coppicer_messages::QUEUED_NAMED_MAX).
+    pub queued: Vec<QueuedSubmission>,
     /// Mail that was not read.
     pub mail: usize,
     /// Who did not answer by the deadline: what they know is missing.
@@ -405,6 +409,8 @@ fn of_view(asked_ms: u64, view: ThreadView) -> Why {
         budget_left: None,
         inbox: view.inbox,
         inbox_capacity: view.inbox_capacity,
+        queued_count: 0,
+        queued: Vec::new(),
         mail: 0,
         silent: Vec::new(),
     }
@@ -433,6 +439,8 @@ fn add_stored(why: &mut Why, stored: Stored) {
 }
 
 fn add_account(why: &mut Why, account: &ThreadAccount) {
+    why.queued_count = account.queue;
+    why.queued.clone_from(&account.queued);
     why.mail = account.mail;
     why.engine_restarts_left = Some(account.engine_restarts_left);
     if let Some(turn) = &mut why.turn {

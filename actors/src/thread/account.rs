@@ -1,8 +1,8 @@
 //! What a thread says when it is asked why it does what it does.
 
-use coppicer_messages::{Now, Phase, ThreadAccount};
+use coppicer_messages::{Now, Phase, QUEUED_NAMED_MAX, ThreadAccount};
 
-use super::core::ThreadCore;
+use super::core::{ThreadCore, Waiting};
 use super::running::Stage;
 
 impl ThreadCore {
@@ -10,6 +10,7 @@ impl ThreadCore {
     pub(super) fn account(&self, awaits_store: bool, now: Now) -> ThreadAccount {
         let mut account = ThreadAccount::default();
         account.queue = self.queue.len();
+        account.queued = self.queue.iter().take(QUEUED_NAMED_MAX).map(Waiting::named).collect();
         account.mail = self.mail.len();
         account.awaits_permit.clone_from(&self.asking);
         account.awaits_store = awaits_store;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch,
-    LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId, Reply,
-    Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError, ThreadConfig, ThreadEvent,
-    ThreadId, ThreadStatus, TurnId, UserInput,
+    LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId,
+    QueuedSubmission, Reply, Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError,
+    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TurnId, UserInput,
 };
 
 use super::Rise;
@@ -38,6 +38,15 @@ impl Waiting {
         match self {
             Self::Input { id, .. } | Self::Compact { id, .. } => id,
         }
+    }
+
+    /// What is said of it to who asks why the thread does what it does.
+    pub(crate) fn named(&self) -> QueuedSubmission {
+        let op = match self {
+            Self::Input { .. } => "user_input",
+            Self::Compact { .. } => "compact",
+        };
+        QueuedSubmission::new(self.id().clone(), op)
     }
 }
 

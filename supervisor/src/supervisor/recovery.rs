@@ -162,7 +162,7 @@ impl SupervisorState {
             _ => false,
         };
         let reason = format!("thread {thread}: {refusal}");
-        self.publish(None, RuntimeEvent::RecoveryFailed { reason, again });
+        self.publish_of(thread, RuntimeEvent::RecoveryFailed { reason, again });
         if !again {
             return self.came_back(thread);
         }

@@ -71,6 +71,8 @@ pub use coppicer_actors::{
     read_session_from, record_of, recorded_turns, resolve_history, text_of, turn_state,
     user_positions, user_turns, view_start, wire_validity, write_flattened, write_history,
 };
+#[cfg(feature = "console")]
+pub use coppicer_console::{Console, ConsoleError, ConsoleOptions};
 pub use coppicer_messages::{
     AbortReason, Accepted, AfterPoison, AgentPath, Amounts, ArchiveError, Asker, AutoShutdown,
     Backoff, Budget, CRASHES_KEPT_MAX, CallId, Change, Charge, Children, CloseError, CloseOrder,

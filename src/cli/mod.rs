@@ -5,6 +5,8 @@
 
 mod archive;
 mod check;
+#[cfg(feature = "console")]
+mod console;
 mod diff;
 mod duration;
 mod export;
@@ -13,6 +15,8 @@ mod fork;
 mod history;
 mod out;
 mod run;
+#[cfg(feature = "console")]
+mod serve;
 mod show;
 mod store;
 mod stress;
@@ -43,6 +47,8 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    #[cfg(feature = "console")]
+    Serve(serve::Args),
     Threads(threads::Args),
     Show(show::Args),
     Tree(tree::Args),
@@ -93,6 +99,12 @@ enum Failure {
     Tap(coppicer::TapError),
     #[error(transparent)]
     Recording(coppicer::RecordError),
+    #[cfg(feature = "console")]
+    #[error("cannot start the console")]
+    Console(#[source] coppicer::ConsoleError),
+    #[cfg(feature = "console")]
+    #[error("cannot make a folder for the console's token")]
+    Folder(#[source] io::Error),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }
@@ -121,6 +133,8 @@ pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match args.command {
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "console")]
+        Command::Serve(args) => serve::run(&args),
         Command::Threads(args) => threads::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Tree(args) => tree::run(&args),

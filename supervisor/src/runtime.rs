@@ -511,6 +511,11 @@ impl Runtime {
         &self.inner.shared.limits
     }
 
+    /// The time by the runtime's clock, which its facts are told by: milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.inner.shared.clock.now().at_ms
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.inner.shared.hub.is_closed()
     }

@@ -83,6 +83,12 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
         .await
         .map_err(Failure::Start)?;
     let recording = recorder.map(|recorder| record::start(&runtime, recorder)).transpose()?;
+    #[cfg(feature = "console")]
+    let console = {
+        let path = file.as_ref().map(|file| file.path());
+        let start = || args.console_at.start(&runtime, path, args.engine.label());
+        args.console.then(start).transpose()?
+    };
     let mut up: BTreeSet<ThreadId> = BTreeSet::new();
     let handles = resume(&runtime, &places, &mut report).await;
     up.extend(handles.iter().map(ThreadHandle::id));
@@ -109,8 +115,20 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
 
     report.threads = up.len();
     report.restarts = runtime.list().iter().map(|view| view.crashes).sum();
+    #[cfg(feature = "console")]
+    if let Some(console) = console.as_ref().filter(|_| !report.interrupted) {
+        progress.phase("all turns have ended; the console serves on");
+        console.keep(interrupt.clone(), args.console_for).await;
+    }
     progress.phase("closing");
-    close(&runtime, args.deadline, recording, &mut report).await;
+    // It ends with the runtime; what it holds is to be back before the audit.
+    let watchers_end = async {
+        #[cfg(feature = "console")]
+        if let Some(console) = console {
+            console.stop().await;
+        }
+    };
+    close(&runtime, args.deadline, recording, watchers_end, &mut report).await;
     progress.finish();
     // What did not come up is told as a failure, and has nothing to be judged by.
     jobs.retain(|thread, _| up.contains(thread));
@@ -248,6 +266,7 @@ async fn close(
     runtime: &Runtime,
     deadline: Duration,
     recording: Option<Recording>,
+    watchers_end: impl Future<Output = ()>,
     report: &mut Report,
 ) {
     let started = Instant::now();
@@ -268,6 +287,7 @@ async fn close(
     if let Some(recording) = recording {
         recording.finish(report).await;
     }
+    watchers_end.await;
     let audit = runtime.audit().await;
     let drift = audit.drift.iter().map(|(kind, by)| format!("{kind:?} drifts by {by}"));
     let held = audit.live.iter().map(|row| {

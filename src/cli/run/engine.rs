@@ -14,7 +14,7 @@ use super::lot::{Crash, Lot};
 
 /// What a thread's turns are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum EngineKind {
+pub(in crate::cli) enum EngineKind {
     /// What the session's own turns recorded, in order and from the first again.
     Replay,
     /// A tool call and an answer that repeats the input.
@@ -29,10 +29,19 @@ impl EngineKind {
             Self::Script => "script",
         }
     }
+
+    /// What the console says of it.
+    #[cfg(feature = "console")]
+    pub(in crate::cli) const fn label(self) -> &'static str {
+        match self {
+            Self::Replay => "no model: turns replay what each thread's session recorded",
+            Self::Script => "no model: each turn is a tool call and repeats its input",
+        }
+    }
 }
 
 /// The engine of a run. Each turn panics if the lot falls so.
-pub(super) fn engine(kind: EngineKind) -> impl Engine {
+pub(in crate::cli) fn engine(kind: EngineKind) -> impl Engine {
     let engine: Arc<dyn Engine> = match kind {
         EngineKind::Replay => Arc::new(ReplayEngine::new()),
         EngineKind::Script => Arc::new(ScriptedEngine::new(|_, input| {

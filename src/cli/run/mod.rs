@@ -1,7 +1,7 @@
 //! `coppicer run`: recorded sessions as supervised threads.
 
 mod drive;
-mod engine;
+pub(super) mod engine;
 mod forest;
 pub(super) mod import;
 mod jobs;
@@ -28,7 +28,7 @@ use super::store::StoreArgs;
 use super::{Failure, Verdict, duration, text};
 
 /// How long the process waits for what still runs when all is closed.
-const END_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs recorded sessions as supervised threads, to an outcome for each.
 ///
@@ -76,6 +76,18 @@ pub(super) struct Args {
     /// there already goes on; past 256 MiB it is put aside as FILE.1.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Serve the console while this runs, and afterwards until an interrupt (ctrl-c), before everything
+    /// is closed. The address that is printed opens it.
+    #[cfg(feature = "console")]
+    #[arg(long)]
+    console: bool,
+    /// How long the console serves when all turns have ended, instead of until an interrupt.
+    #[cfg(feature = "console")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "console")]
+    console_for: Option<Duration>,
+    #[cfg(feature = "console")]
+    #[command(flatten)]
+    console_at: super::console::ConsoleArgs,
     /// Print the report as one JSON object, and no progress.
     #[arg(long)]
     json: bool,
@@ -123,7 +135,7 @@ fn print(args: &Args, report: &Report) -> io::Result<()> {
 
 /// Crashes by lot are in the report; their messages would only hide others.
 #[expect(clippy::disallowed_methods, reason = "this process is the host, and has one runtime")]
-fn quieten_crashes() {
+pub(super) fn quieten_crashes() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload().downcast_ref::<String>();

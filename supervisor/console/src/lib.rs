@@ -1,0 +1,26 @@
+//! The console of Coppicer: a local web page, an HTTP API and metrics of one supervision runtime.
+//!
+//! [`Console::start`] serves a runtime on the tokio runtime that it is called in, on a loopback address,
+//! to who has the token of this start. docs/http-api.md is the API; the page at `/` is built from it
+//! alone. The runtime does not know of the console: everything that is shown follows from its taps and
+//! from what any host may ask.
+
+mod board;
+mod body;
+mod bounds;
+mod console;
+mod guard;
+mod history;
+mod metrics;
+mod options;
+mod problem;
+mod routes;
+mod server;
+mod stall;
+mod stop;
+mod text;
+mod token;
+mod watcher;
+
+pub use console::{Console, ConsoleError};
+pub use options::ConsoleOptions;

@@ -1,28 +1,25 @@
-//! One turn: runs the engine's future, linked under its thread.
+//! One turn: runs the engine's future in a task of its own, which its thread owns.
 //!
-//! - Inbox: nothing. It works in `post_start` and stops itself.
-//! - Reports: exactly once, by the supervision event of its end, which carries its state: how it ended
-//!   and the engine's session. A kill comes back without a state.
+//! - Inbox: nothing. So it is no actor: a task costs a tenth of one, and a turn is what is made most.
+//! - Reports: exactly once, by [`ThreadMsg::TurnGone`] behind all that it emitted; how it ended, and the
+//!   engine's session, wait in its link. A kill leaves nothing there.
 //! - Dies: when it is done, panics, or is killed. A kill drops the future at its next await.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use coppicer_messages::{Placement, Seq, StoreError, ThreadConfig, ThreadMsg, TurnId};
+use coppicer_messages::{Placement, Seq, StoreError, ThreadConfig, ThreadMsg};
 use futures::FutureExt;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::engine::{
     Engine, EngineError, EngineSession, OpenContext, ProcessBook, Reads, TurnContext, TurnInput,
-    TurnOutput,
+    TurnLink, TurnOutput,
 };
 use crate::history::debug_check;
 use crate::slot::Slot;
 use crate::thread::{TurnEnd, panic_text};
-
-pub(crate) struct TurnActor;
 
 /// What a turn runs on.
 pub(crate) struct TurnArgs {
@@ -40,63 +37,69 @@ pub(crate) struct TurnReport {
     pub(crate) session: Option<Box<dyn EngineSession>>,
 }
 
-pub(crate) struct TurnState {
-    args: Option<TurnArgs>,
-    pub(crate) report: Option<TurnReport>,
+/// Starts a turn. Aborting it drops its future at its next await, and what it held with it.
+pub(crate) fn start(args: TurnArgs) -> AbortHandle {
+    let gone = Gone { slot: args.cx.slot.clone(), link: args.cx.link.clone() };
+    tokio::spawn(run(args, gone)).abort_handle()
 }
 
-impl Actor for TurnActor {
-    type Msg = ();
-    type State = TurnState;
-    type Arguments = TurnArgs;
+/// Tells the thread that the code of a turn is gone, however that came about.
+struct Gone {
+    slot: Arc<Slot>,
+    link: Arc<TurnLink>,
+}
 
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<()>,
-        args: TurnArgs,
-    ) -> Result<TurnState, ActorProcessingErr> {
-        Ok(TurnState { args: Some(args), report: None })
-    }
-
-    async fn post_start(
-        &self,
-        myself: ActorRef<()>,
-        state: &mut TurnState,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Some(args) = state.args.take() {
-            state.report = Some(run(args).await);
-        }
-        myself.stop(None);
-        Ok(())
+impl Gone {
+    /// It came to its own end.
+    fn with(self, report: TurnReport) {
+        *self.link.report.lock() = Some(report);
     }
 }
 
-async fn run(args: TurnArgs) -> TurnReport {
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.slot.notice(ThreadMsg::TurnGone { turn: self.link.turn.clone() });
+    }
+}
+
+async fn run(args: TurnArgs, gone: Gone) {
     let TurnArgs { cx, input, engine, session, config } = args;
     let session = match session {
         Some(session) => session,
-        None => match open(&cx, &*engine, &config).await {
-            Ok(session) => session,
-            Err(error) => return TurnReport { end: end_of(Err(error)), session: None },
+        None => match caught(open(&cx, &*engine, &config)).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => {
+                return gone.with(TurnReport { end: end_of(Err(error)), session: None });
+            }
+            Err(end) => return gone.with(TurnReport { end, session: None }),
         },
     };
     match session.placement().unwrap_or(config.placement) {
-        Placement::Shared => run_turn(session, &cx, input).await,
-        Placement::Dedicated => dedicated(cx, input, session).await,
+        Placement::Shared => {
+            let report = run_turn(session, &cx, input).await;
+            // What it held is free before its end is told.
+            drop(cx);
+            gone.with(report);
+        }
+        Placement::Dedicated => dedicated(cx, input, session, gone),
     }
 }
 
-/// A panic is caught next to where it happens, and not by the actor, so that it is carried through
-/// fewer frames. The session is dropped with it.
+/// A panic is caught next to where it happens, so that it is carried through few frames.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, TurnEnd> {
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.map_err(|panic: Box<dyn Any + Send>| TurnEnd::Panicked(panic_text(&*panic)))
+}
+
+/// Runs the engine's future. A session that panicked is dropped.
 async fn run_turn(
     mut session: Box<dyn EngineSession>,
     cx: &TurnContext,
     input: TurnInput,
 ) -> TurnReport {
-    let turn = async { session.run_turn(cx, input).await };
-    match AssertUnwindSafe(turn).catch_unwind().await {
+    match caught(async { session.run_turn(cx, input).await }).await {
         Ok(result) => TurnReport { end: end_of(result), session: Some(session) },
-        Err(panic) => TurnReport { end: TurnEnd::Panicked(panic_text(&*panic)), session: None },
+        Err(end) => TurnReport { end, session: None },
     }
 }
 
@@ -141,31 +144,19 @@ async fn open(
     engine.open(open).await
 }
 
-/// Tells the thread that the code of a dedicated turn is gone, however that came about.
-struct Gone {
-    slot: Arc<Slot>,
-    turn: TurnId,
-}
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.slot.notice(ThreadMsg::TurnGone { turn: self.turn.clone() });
-    }
-}
-
 /// Runs the turn on an OS thread of its own, where code that blocks holds up nobody else. Killed, it
 /// drops the future at its next await; until then the thread counts as a zombie.
-async fn dedicated(
-    cx: TurnContext,
-    input: TurnInput,
-    session: Box<dyn EngineSession>,
-) -> TurnReport {
-    type Ended = Result<TurnReport, Box<dyn Any + Send>>;
-    let (to, from) = oneshot::channel::<Ended>();
+fn dedicated(cx: TurnContext, input: TurnInput, session: Box<dyn EngineSession>, gone: Gone) {
     let runtime = tokio::runtime::Handle::current();
-    let gone = Gone { slot: cx.slot.clone(), turn: cx.turn().clone() };
+    // Stands until the OS thread is there: if it cannot be started, that is what is told.
+    let error = EngineError::Transient {
+        message: "cannot start an OS thread for the turn".into(),
+        retry_after: None,
+    };
+    let unstarted = TurnReport { end: end_of(Err(error)), session: None };
+    *gone.link.report.lock() = Some(unstarted);
     let work = move || {
-        let _gone = gone;
+        gone.link.report.lock().take();
         let turn = async move {
             tokio::select! {
                 biased;
@@ -173,22 +164,14 @@ async fn dedicated(
                 report = run_turn(session, &cx, input) => Some(report),
             }
         };
-        let ended = runtime.block_on(AssertUnwindSafe(turn).catch_unwind());
-        if let Some(ended) = ended.transpose() {
-            drop(to.send(ended));
+        match runtime.block_on(caught(turn)) {
+            Ok(Some(report)) => gone.with(report),
+            Ok(None) => {}
+            Err(end) => gone.with(TurnReport { end, session: None }),
         }
     };
     let spawned = std::thread::Builder::new().name("coppicer-turn".into()).spawn(work);
     if let Err(error) = spawned {
-        let error = EngineError::Transient {
-            message: format!("cannot start a thread for the turn: {error}"),
-            retry_after: None,
-        };
-        return TurnReport { end: end_of(Err(error)), session: None };
-    }
-    match from.await {
-        Ok(Ok(report)) => report,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(_) => TurnReport { end: TurnEnd::Stopped, session: None },
+        tracing::warn!(%error, "cannot start an OS thread for a turn");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use coppicer_messages::{Holdings, Lease, LeaseBook, LeaseKind, Limits, ThreadId, TurnId};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::TurnClock;
@@ -16,6 +16,7 @@ use crate::clock::{Clock, IdSource};
 use crate::slot::{Slot, Uplink};
 use crate::store::ThreadStore;
 use crate::taps::TapHub;
+use crate::turn::TurnReport;
 
 /// What all turns of one runtime share.
 pub struct TurnWorld {
@@ -49,7 +50,9 @@ pub(crate) struct TurnLink {
     /// What it uses, if something is limited.
     pub(crate) spending: Option<Arc<Spending>>,
     pub(crate) clock: Arc<TurnClock>,
-    killed: CancellationToken,
+    killed: Notify,
+    /// How it ended, once its code is gone; nothing if it was killed.
+    pub(crate) report: Mutex<Option<TurnReport>>,
     /// Counts the turn as a zombie from when it is fenced off until its code lets go of this link.
     zombie: Mutex<Option<Lease>>,
 }
@@ -69,14 +72,18 @@ impl TurnLink {
             questions: AtomicU64::new(0),
             spending,
             clock,
-            killed: CancellationToken::new(),
+            killed: Notify::new(),
+            report: Mutex::new(None),
             zombie: Mutex::new(None),
         }
     }
 
     /// Done when the turn was killed.
     pub(crate) async fn revoked(&self) {
-        self.killed.cancelled().await;
+        let killed = self.killed.notified();
+        if !self.is_revoked() {
+            killed.await;
+        }
     }
 
     /// Counts the turn as a zombie until its code is gone.
@@ -88,7 +95,7 @@ impl TurnLink {
     pub(crate) fn revoke(&self) {
         self.revoked.store(true, Ordering::SeqCst);
         self.cancel.cancel();
-        self.killed.cancel();
+        self.killed.notify_waiters();
         self.window.close();
     }
 

@@ -7,23 +7,20 @@ use coppicer_messages::{
     ControlError, Ended, Fact, Reply, SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg,
     ThreadTick, TurnId,
 };
-use futures::FutureExt;
-use ractor::Actor;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::core::ThreadCore;
 use super::effect::{Effect, Launch};
-use super::running::TurnEnd;
 use super::state::{LiveTurn, ThreadState};
 use crate::engine::{TurnClock, TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, Slot, refuse_closed};
 use crate::store::{Done, Fence};
-use crate::turn::{TurnActor, TurnArgs};
+use crate::turn::{self, TurnArgs};
 
 impl ThreadState {
     pub(super) fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
-        let mut effects = std::mem::take(&mut self.effects);
+        let mut effects = self.effects.pop().unwrap_or_default();
         self.look_at_budget();
         decide(&mut self.core, &mut effects);
         for effect in effects.drain(..) {
@@ -34,7 +31,7 @@ impl ThreadState {
                 self.carry_out(effect);
             }
         }
-        self.effects = effects;
+        self.effects.push(effects);
         // A thread that does not ask any more gives up its place in line.
         if self
             .in_line
@@ -153,8 +150,7 @@ impl ThreadState {
             }
             Effect::Kill { turn } => {
                 if let Some(live) = self.live_turn(&turn) {
-                    live.link.revoke();
-                    live.actor.kill();
+                    live.end();
                 }
             }
             Effect::Fence { turn } => {
@@ -231,7 +227,7 @@ impl ThreadState {
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {
-        self.in_line = Some(self.world.permits.ask(&self.slot, turn));
+        self.in_line = self.world.permits.ask(&self.slot, turn);
     }
 
     pub(super) fn launch(&mut self, launch: Launch) {
@@ -260,20 +256,10 @@ impl ThreadState {
             session: self.session.take(),
             config: self.core.config.clone(),
         };
-        // Does not wait: the turn's `pre_start` only takes its arguments.
-        let spawned =
-            TurnActor::spawn_linked(None, TurnActor, args, self.myself.get_cell()).now_or_never();
-        if let Some(Ok((actor, _join))) = spawned {
-            let shown = self.slot.show_clock(clock);
-            self.live = Some(LiveTurn { turn, actor, link, _shown: shown });
-            self.watch_turn(now);
-            self.watch_time();
-        } else {
-            self.settle(&link);
-            let jitter = self.world.turns.ids.fraction();
-            let end = TurnEnd::Failed("the turn's actor did not start".into());
-            self.decide(|core, out| core.turn_ended(&turn, &end, jitter, now, out));
-        }
+        let shown = self.slot.show_clock(clock);
+        self.live = Some(LiveTurn { turn, task: turn::start(args), link, _shown: shown });
+        self.watch_turn(now);
+        self.watch_time();
     }
 
     /// Leaves only: what is linked under this actor would go down with it.

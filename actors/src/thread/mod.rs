@@ -1,7 +1,7 @@
 //! One agent thread: owns its conversation, runs at most one turn at a time.
 //!
 //! - Inbox: [`ThreadMsg`](coppicer_messages::ThreadMsg), through its slot; the actor's own mailbox only wakes it.
-//! - Starts: one turn actor at a time, linked under it. Its sub-agents are linked under it too.
+//! - Starts: one turn at a time, a task that it owns. Its sub-agents are linked under it.
 //! - Publishes: [`ThreadEvent`](coppicer_messages::ThreadEvent), each after the write that it tells of.
 //! - Dies: when it is closed or gives up its actor; when its store refuses an append; with its
 //!   parent. The supervisor hears of each by [`SupervisorMsg::ThreadEnded`], exactly once.
@@ -238,15 +238,15 @@ impl Actor for ThreadActor {
         state.guarded(ThreadState::drain)
     }
 
-    /// Turns end here. Sub-agents that end tell the supervisor themselves; ractor's default handler
-    /// would stop this thread whenever one of them ends.
+    /// Sub-agents that end tell the supervisor themselves; ractor's default handler would stop this
+    /// thread whenever one of them ends.
     async fn handle_supervisor_evt(
         &self,
         _myself: ActorRef<Wake>,
-        event: SupervisionEvent,
-        state: &mut ThreadState,
+        _event: SupervisionEvent,
+        _state: &mut ThreadState,
     ) -> Result<(), ActorProcessingErr> {
-        state.guarded(|state| state.on_supervision(event))
+        Ok(())
     }
 
     async fn post_stop(

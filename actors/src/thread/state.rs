@@ -10,7 +10,8 @@ use coppicer_messages::{
     NewRecord, Now, Reply, StoreError, Submission, SubmissionId, SubmissionState, SubmitError,
     SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg, ThreadTick, TurnId,
 };
-use ractor::{ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
+use tokio::task::AbortHandle;
 
 use super::core::{Restored, ThreadCore};
 use super::effect::Effect;
@@ -22,7 +23,6 @@ use crate::engine::{EngineSession, TurnLink};
 use crate::permits::InLine;
 use crate::slot::{ShownClock, Slot, Uplink};
 use crate::store::{Done, Fence, digest};
-use crate::turn::TurnState;
 
 pub(crate) struct ThreadState {
     pub(super) core: ThreadCore,
@@ -46,7 +46,8 @@ pub(crate) struct ThreadState {
     /// Submissions whose ids are looked up, one after the other: input waits behind them, to keep
     /// its order.
     pub(super) looking_up: VecDeque<LookedUp>,
-    pub(super) effects: Vec<Effect>,
+    /// Lists for what is decided, empty: one for each decision within another.
+    pub(super) effects: Vec<Vec<Effect>>,
     pub(super) watch: Watch,
     pub(super) over: bool,
     /// The last field: dropped after all that holds the slot.
@@ -68,12 +69,20 @@ impl Drop for LetGo {
     }
 }
 
-/// The turn whose actor runs.
+/// The turn that runs.
 pub(super) struct LiveTurn {
     pub(super) turn: TurnId,
-    pub(super) actor: ActorRef<()>,
+    pub(super) task: AbortHandle,
     pub(super) link: Arc<TurnLink>,
     pub(super) _shown: ShownClock,
+}
+
+impl LiveTurn {
+    /// Takes every right from the turn, and drops its future at its next await.
+    pub(super) fn end(&self) {
+        self.link.revoke();
+        self.task.abort();
+    }
 }
 
 pub(super) struct LookedUp {
@@ -172,9 +181,12 @@ impl ThreadState {
         }
     }
 
-    /// Kills what is linked under this actor, which is on its way out: last started first (SV-3).
-    /// ractor does it too, in no order.
+    /// Kills its turn and what is linked under this actor, which is on its way out: last started
+    /// first (SV-3). ractor does the latter too, in no order.
     pub(super) fn take_down(&self) {
+        if let Some(live) = &self.live {
+            live.end();
+        }
         let mut below = vec![self.myself.get_cell()];
         let mut at = 0;
         while let Some(actor) = below.get(at) {
@@ -419,55 +431,15 @@ impl ThreadState {
         reply.tell(answer);
     }
 
-    /// A turn's actor ended: by itself, by a panic, or killed.
-    pub(super) fn on_supervision(&mut self, event: SupervisionEvent) {
-        let (actor, end, session) = match event {
-            SupervisionEvent::ActorTerminated(cell, state, _) => {
-                let report = state
-                    .and_then(|mut state| state.take::<TurnState>().ok())
-                    .and_then(|state| state.report);
-                match report {
-                    Some(report) => (cell.get_id(), report.end, report.session),
-                    None => (cell.get_id(), TurnEnd::Killed, None),
-                }
-            }
-            SupervisionEvent::ActorFailed(cell, error) => {
-                (cell.get_id(), TurnEnd::Panicked(error.to_string()), None)
-            }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return,
+    /// The code of a turn is gone: it came to its end, or was killed. What it emitted came before.
+    fn on_turn_gone(&mut self, turn: &TurnId) {
+        let Some(live) = self.live_turn(turn) else {
+            return; // it was fenced off
         };
-        if !self.is_live(actor) {
-            return; // a sub-agent, or a turn that was fenced off
-        }
-        // What the turn emitted comes before its end.
-        while !self.over
-            && let Some(msg) = self.slot.take(false)
-        {
-            self.on_msg(msg);
-        }
-        let Some(live) = self.live.as_ref().filter(|live| live.actor.get_id() == actor) else {
-            return self.drain();
-        };
-        if end == TurnEnd::Killed && Arc::strong_count(&live.link) > 1 {
-            // Its code runs on an OS thread of its own and has not let go: `TurnGone` tells, or the
-            // tick that fences it off.
-            return self.drain();
-        }
+        let report = live.link.report.lock().take();
+        let (end, session) = report.map_or((TurnEnd::Killed, None), |it| (it.end, it.session));
         self.session = session;
         self.end_turn(&end);
-        self.drain();
-    }
-
-    fn is_live(&self, actor: ActorId) -> bool {
-        self.live.as_ref().is_some_and(|live| live.actor.get_id() == actor)
-    }
-
-    fn on_turn_gone(&mut self, turn: &TurnId) {
-        let killed =
-            self.live.as_ref().is_some_and(|live| live.turn == *turn && live.link.is_revoked());
-        if killed {
-            self.end_turn(&TurnEnd::Killed);
-        }
     }
 
     fn end_turn(&mut self, end: &TurnEnd) {
@@ -487,9 +459,8 @@ impl ThreadState {
     /// hands this state. The turn loses every right (P1).
     pub(super) fn release(&mut self) {
         if let Some(live) = self.live.take() {
-            live.link.revoke();
+            live.end();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
-            live.actor.kill();
             self.settle_outside(&live.link);
         }
         self.session = None;

@@ -41,15 +41,30 @@ impl Permits {
         self.serve();
     }
 
-    /// Asks for a permit, which comes as [`ThreadMsg::Permitted`]. Dropping the place in line before
-    /// gives it up; dropping it later changes nothing.
-    pub(crate) fn ask(self: &Arc<Self>, slot: &Arc<Slot>, turn: TurnId) -> InLine {
+    /// Asks for a permit, which comes as [`ThreadMsg::Permitted`]: at once if one is free and nobody
+    /// waits. Else dropping the place in line gives it up; dropped once it was served, that changes
+    /// nothing.
+    pub(crate) fn ask(self: &Arc<Self>, slot: &Arc<Slot>, turn: TurnId) -> Option<InLine> {
         let tree = slot.about().lineage.root().unwrap_or_else(|| slot.thread());
+        let mut lines = self.lines.lock();
+        if lines.queue.take_free(tree) {
+            drop(lines);
+            self.permit(slot, tree, turn);
+            return None;
+        }
         let waiting = Waiting { slot: Arc::downgrade(slot), turn: turn.clone() };
-        let ticket = self.lines.lock().queue.ask(tree, waiting);
+        let ticket = lines.queue.ask(tree, waiting);
+        drop(lines);
         let place = InLine { permits: self.clone(), tree, ticket, turn };
         self.serve();
-        place
+        Some(place)
+    }
+
+    fn permit(self: &Arc<Self>, slot: &Arc<Slot>, tree: ThreadId, turn: TurnId) {
+        let place = Held { permits: self.clone(), tree };
+        let lease = self.leases.grant_to(LeaseKind::TurnPermit, slot.holdings());
+        let permit = TurnPermit::new(place, lease);
+        slot.notice(ThreadMsg::Permitted { turn, permit });
     }
 
     /// Hands out what is free. What comes free by that is handed out by the one who is at it.
@@ -60,11 +75,9 @@ impl Permits {
         }
         while let Some((tree, Waiting { slot, turn })) = lines.queue.next() {
             drop(lines);
-            let place = Held { permits: self.clone(), tree };
-            if let Some(slot) = slot.upgrade() {
-                let lease = self.leases.grant_to(LeaseKind::TurnPermit, slot.holdings());
-                let permit = TurnPermit::new(place, lease);
-                slot.notice(ThreadMsg::Permitted { turn, permit });
+            match slot.upgrade() {
+                Some(slot) => self.permit(&slot, tree, turn),
+                None => drop(Held { permits: self.clone(), tree }),
             }
             lines = self.lines.lock();
         }
@@ -86,8 +99,12 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.permits.lines.lock().queue.give_back(self.tree);
-        self.permits.serve();
+        let mut lines = self.permits.lines.lock();
+        lines.queue.give_back(self.tree);
+        if lines.queue.is_waited_for() {
+            drop(lines);
+            self.permits.serve();
+        }
     }
 }
 

@@ -56,6 +56,26 @@ impl<T> FairQueue<T> {
         self.change(tree, |tree| tree.max = max);
     }
 
+    /// Takes a place for one of this tree without a line, if there is room and nobody waits for it.
+    pub(crate) fn take_free(&mut self, tree: ThreadId) -> bool {
+        if self.running >= self.max || self.is_waited_for() {
+            return false;
+        }
+        // Those of this tree who wait do so for its own bound.
+        let line = self.trees.entry(tree).or_default();
+        if !line.line.is_empty() || line.running >= line.max {
+            return false;
+        }
+        line.running += 1;
+        self.running += 1;
+        true
+    }
+
+    /// Whether somebody waits who may run when there is room.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.round.is_empty() || !self.served.is_empty()
+    }
+
     /// Puts somebody at the end of the line of a tree.
     pub(crate) fn ask(&mut self, tree: ThreadId, who: T) -> u64 {
         self.tickets += 1;
@@ -167,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_while_others_wait_does_not_overtake_them() {
+        let mut queue = FairQueue::new(1);
+        assert!(queue.take_free(tree(1)));
+        assert!(!queue.take_free(tree(2)), "all run that may");
+        queue.ask(tree(2), 2);
+        queue.give_back(tree(1));
+        assert!(!queue.take_free(tree(1)), "one waits for the place that came free");
+        assert_eq!(served(&mut queue), [2]);
+        queue.give_back(tree(2));
+        assert!(queue.trees.is_empty(), "nothing of it remains");
+    }
+
+    #[test]
     fn who_leaves_the_line_is_not_served() {
         let mut queue = FairQueue::new(1);
         let first = queue.ask(tree(1), 0);
@@ -196,6 +229,8 @@ mod tests {
             let mut running: Vec<u64> = Vec::new();
             for (what, of) in steps {
                 match what {
+                    // As who asks does: a place that is free, else one in line.
+                    0 | 1 if queue.take_free(tree(of)) => running.push(of),
                     0 | 1 => {
                         let ticket = queue.ask(tree(of), of);
                         waiting.push((of, ticket));

@@ -181,7 +181,7 @@ impl ThreadHandle {
         let is_control = submission.op.is_control();
         let make = || message_as(&self.world, &self.slot, submission, id, false, deadline);
         send(&self.slot, is_control, make)?.wait().await?;
-        match waiting.wait().await {
+        match waiting.wait_for_ever().await {
             Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission).await,
             outcome => outcome,
         }
@@ -475,7 +475,7 @@ fn send_control(slot: &Slot, msg: ThreadMsg) -> Result<(), SubmitError> {
 pub fn check(world: &TurnWorld, submission: &Submission) -> Result<(), SubmitError> {
     let max = world.limits.submission_bytes_max;
     let got = match &submission.op {
-        Op::UserInput { input, .. } => input.preview().len(),
+        Op::UserInput { input, .. } => input.preview_len(),
         Op::AgentMessage { content, .. } => content.len(),
         Op::Inject { items } => items.iter().map(|item| item.to_string().len()).sum(),
         Op::UpdateConfig { settings } => settings.to_string().len(),

@@ -471,19 +471,11 @@ impl Slot {
 
     /// Tells those who wait for it.
     pub fn settle(&self, submission: &SubmissionId, outcome: &Outcome) {
-        let told = {
+        loop {
             let mut lanes = self.lanes.lock();
-            if lanes.waiters.is_empty() {
-                return;
-            }
-            let (told, rest) = std::mem::take(&mut lanes.waiters)
-                .into_iter()
-                .partition(|(id, _)| id == submission);
-            lanes.waiters = rest;
-            let told: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)> = told;
-            told
-        };
-        for (_, reply) in told {
+            let next = lanes.waiters.iter().position(|(id, _)| id == submission);
+            let Some((_, reply)) = next.map(|at| lanes.waiters.remove(at)) else { return };
+            drop(lanes);
             reply.tell(Ok(outcome.clone()));
         }
     }

@@ -97,16 +97,33 @@ pub struct UserInput {
 impl UserInput {
     /// A short text that stands for the input: texts as they are, other parts as REF 3.6 names them.
     pub fn preview(&self) -> String {
-        let parts: Vec<String> = self
-            .parts
-            .iter()
-            .map(|part| match part {
-                InputPart::Text { text } => text.clone(),
-                InputPart::Image { .. } => "[image]".to_owned(),
-                InputPart::LocalImage { path } => format!("[local_image:{path}]"),
-            })
-            .collect();
-        parts.join("\n")
+        let mut preview = String::with_capacity(self.preview_len());
+        for (at, part) in self.parts.iter().enumerate() {
+            if at > 0 {
+                preview.push('\n');
+            }
+            match part {
+                InputPart::Text { text } => preview.push_str(text),
+                InputPart::Image { .. } => preview.push_str("[image]"),
+                InputPart::LocalImage { path } => {
+                    preview.push_str("[local_image:");
+                    preview.push_str(path);
+                    preview.push(']');
+                }
+            }
+        }
+        preview
+    }
+
+    /// The length of the [preview](Self::preview) in bytes, without making it.
+    pub fn preview_len(&self) -> usize {
+        let len = |part: &InputPart| match part {
+            InputPart::Text { text } => text.len(),
+            InputPart::Image { .. } => "[image]".len(),
+            InputPart::LocalImage { path } => "[local_image:]".len() + path.len(),
+        };
+        let breaks = self.parts.len().saturating_sub(1);
+        self.parts.iter().map(len).sum::<usize>() + breaks
     }
 
     /// Whether there is nothing in it.

@@ -111,6 +111,19 @@ impl<T, E: From<NoAnswer>> Answer<T, E> {
     }
 }
 
+impl<T, E: From<NoAnswer>> Answer<T, E> {
+    /// Waits for the answer, whatever the deadline: for what takes as long as it takes.
+    ///
+    /// # Errors
+    /// The refusal, or the error that stands for [`NoAnswer::Gone`].
+    ///
+    /// # Cancel safety
+    /// As [`wait`](Self::wait).
+    pub async fn wait_for_ever(self) -> Result<T, E> {
+        self.from.await.unwrap_or_else(|_| Err(NoAnswer::Gone.into()))
+    }
+}
+
 impl<T, E> fmt::Debug for Answer<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answer")

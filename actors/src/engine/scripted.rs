@@ -263,6 +263,31 @@ async fn follow(
         Step::Say(text) => cx.emit(Item::answer(text)).await?,
         Step::Remark(text) => cx.emit(Item::remark(text)).await?,
         Step::Delta(text) => cx.delta(text),
+        Step::Line(line) => cx.emit(Item::Line(line)).await?,
+        Step::Usage(usage) => cx.usage(usage),
+        Step::Progress => cx.progress(),
+        Step::Panic(text) => panic!("{text}"),
+        Step::Fail(error) => return Err(error),
+        Step::FailFirst(attempts, error) if input.attempt <= attempts => return Err(error),
+        Step::FailFirst(..) => {}
+        Step::IgnoreCancel(time) => tokio::time::sleep(time).await,
+        Step::Block(time) => block(time),
+        Step::BlockUntil(gate) => gate.wait(),
+        // The futures of these are large: a turn without them is not to carry them along.
+        step => Box::pin(work(cx, input, place, step, children)).await?,
+    }
+    Ok(())
+}
+
+/// The steps that wait for others, or take several waits.
+async fn work(
+    cx: &TurnContext,
+    input: &TurnInput,
+    place: usize,
+    step: Step,
+    children: &mut Vec<ThreadId>,
+) -> Result<(), EngineError> {
+    match step {
         Step::Call { name, arguments, output } => {
             let call = format!("{}-{}-{place}", cx.turn(), input.attempt);
             cx.emit(Item::ToolCall { call: call.clone(), name, arguments }).await?;
@@ -270,8 +295,6 @@ async fn follow(
                 cx.emit(Item::ToolOutput { call, output }).await?;
             }
         }
-        Step::Line(line) => cx.emit(Item::Line(line)).await?,
-        Step::Usage(usage) => cx.usage(usage),
         Step::Sleep(time) => sleep(cx, time).await?,
         Step::Hang => {
             cx.cancelled().await;
@@ -306,19 +329,13 @@ async fn follow(
             let _tool = cx.tool(within);
             sleep(cx, takes).await?;
         }
-        Step::Progress => cx.progress(),
         Step::Close(child, budget) => {
             let child = child_of(children, child)?;
             let closed = cx.close(child, budget).await;
             closed.map_err(|error| EngineError::fatal(error.to_string()))?;
         }
-        Step::Panic(text) => panic!("{text}"),
-        Step::Fail(error) => return Err(error),
-        Step::FailFirst(attempts, error) if input.attempt <= attempts => return Err(error),
-        Step::FailFirst(..) => {}
-        Step::IgnoreCancel(time) => tokio::time::sleep(time).await,
-        Step::Block(time) => block(time),
-        Step::BlockUntil(gate) => gate.wait(),
+        // Carried out by `follow`.
+        _ => {}
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 //! Each builder takes the time of the line and gives a record whose class is the one that
 //! [`classify`](super::classify) finds in it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use coppicer_messages::{
     AbortReason, CallId, MessagePhase, NewRecord, RecordClass, ToolKind, TurnRef,
 };
 
-use super::classify::{LineFlaw, classify_item, record_of};
+use super::classify::{LineFlaw, classify, classify_item};
 use super::clock::write_timestamp;
 use super::json::Object;
 use super::marker::{MarkerKind, marker_text};
@@ -139,7 +140,7 @@ impl Line {
 
     /// A user-role item alone. A text that is one of the host's fragments (REF 2.3) is contextual.
     pub fn user_item(at_ms: u64, text: &str) -> NewRecord {
-        let record = message(
+        let mut record = message(
             at_ms,
             "user",
             "input_text",
@@ -148,7 +149,8 @@ impl Line {
             RecordClass::UserMessage,
         );
         // Whether a text is contextual depends on all of it; the classifier knows.
-        record_of(&record.raw)
+        record.class = classify(&record.raw).class;
+        record
     }
 
     /// A developer-role item.
@@ -174,7 +176,7 @@ impl Line {
         let mut item = message(at_ms, "assistant", "output_text", text, phase, class);
         if phase == MessagePhase::Commentary {
             // A commentary that reads like mail is mail, for every reader of the file.
-            item = record_of(&item.raw);
+            item.class = classify(&item.raw).class;
         }
         [twin, item]
     }
@@ -339,11 +341,31 @@ impl Line {
 }
 
 fn bare(at_ms: u64, kind: &str, class: RecordClass, payload: &[u8]) -> NewRecord {
-    let mut raw = Vec::with_capacity(payload.len() + 80);
-    open_line(&mut raw, at_ms, kind);
-    raw.extend_from_slice(payload);
-    raw.push(b'}');
-    NewRecord { at_ms, class, raw: Arc::from(raw) }
+    let raw = written(|raw| {
+        open_line(raw, at_ms, kind);
+        raw.extend_from_slice(payload);
+        raw.push(b'}');
+    });
+    NewRecord { at_ms, class, raw }
+}
+
+/// Most bytes that are kept to write the next line into.
+const SCRATCH_MAX: usize = 16_384;
+
+/// What `write` writes. It is put together in a buffer that is kept: a line costs one allocation, of
+/// its own length.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Arc<[u8]> {
+    thread_local! {
+        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut raw = SCRATCH.take();
+    raw.clear();
+    write(&mut raw);
+    let line = Arc::from(raw.as_slice());
+    if raw.capacity() <= SCRATCH_MAX {
+        SCRATCH.set(raw);
+    }
+    line
 }
 
 fn open_line(raw: &mut Vec<u8>, at_ms: u64, kind: &str) {
@@ -360,11 +382,12 @@ fn line(
     class: RecordClass,
     fill: impl FnOnce(&mut Object<'_>),
 ) -> NewRecord {
-    let mut raw = Vec::with_capacity(256);
-    open_line(&mut raw, at_ms, kind);
-    Object::write(&mut raw, fill);
-    raw.push(b'}');
-    NewRecord { at_ms, class, raw: Arc::from(raw) }
+    let raw = written(|raw| {
+        open_line(raw, at_ms, kind);
+        Object::write(raw, fill);
+        raw.push(b'}');
+    });
+    NewRecord { at_ms, class, raw }
 }
 
 fn event(

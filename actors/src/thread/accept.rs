@@ -184,8 +184,8 @@ pub(super) fn carry(
     let mut batch = Batch { accepted: vec![accepted], ..Batch::default() };
     let ended = || SubmissionState::Ended(Outcome::Completed { message: None });
     let at_once = !matches!(acceptance, Acceptance::Queue | Acceptance::Steer(_));
+    let task = task_of(&submission.op).map(|task| Effect::ShowTask { task });
     let mut after = Vec::new();
-    after.extend(task_of(&submission.op).map(|task| Effect::ShowTask { task }));
     match acceptance {
         Acceptance::Queue => core.queue.push_back(match submission.op {
             Op::UserInput { input, .. } => {
@@ -250,6 +250,7 @@ pub(super) fn carry(
         let outcome = Outcome::Completed { message: None };
         out.push(Effect::Settle { submission: id, outcome });
     }
+    out.extend(task);
     out.append(&mut after);
     core.next(now, out);
 }

@@ -42,8 +42,8 @@ pub(crate) struct RunningTurn {
     pub(crate) first_attempt: u32,
     /// What it works on: each gets the turn's outcome.
     pub(crate) submissions: Vec<SubmissionId>,
-    /// What it works on, to be tried again.
-    pub(crate) work: Vec<Waiting>,
+    /// Steered input that it took.
+    pub(crate) taken: Vec<Waiting>,
     /// Records that its engine wrote in this turn.
     pub(crate) place: u64,
     /// Input that came for it and was not taken.
@@ -119,7 +119,7 @@ impl RunningTurn {
             attempt: 1,
             first_attempt: 1,
             submissions: Vec::new(),
-            work: Vec::new(),
+            taken: Vec::new(),
             place: 0,
             steered: Vec::new(),
             items: Arc::new([]),
@@ -133,6 +133,27 @@ impl RunningTurn {
             interrupts: Vec::new(),
             _permit: permit,
         }
+    }
+
+    /// What it works on, as it came, to be tried again: what it began with, then what it took.
+    pub(crate) fn take_work(&mut self) -> Vec<Waiting> {
+        let attempt = self.first_attempt;
+        let input = self.items.iter().find_map(|item| match item {
+            TurnItem::Input { submission, input } => Some(Waiting::Input {
+                id: submission.clone(),
+                input: input.clone(),
+                attempt,
+                trace: self.trace.clone(),
+            }),
+            _ => None,
+        });
+        let compact = || {
+            let id = self.submissions.first().filter(|_| self.kind == TurnKind::Compact);
+            id.map(|id| Waiting::Compact { id: id.clone(), attempt })
+        };
+        let mut work: Vec<Waiting> = input.or_else(compact).into_iter().collect();
+        work.append(&mut self.taken);
+        work
     }
 
     /// Keeps count of what it wrote, of calls without an output, and of whom mail is for (REF 7.8): from its answer on

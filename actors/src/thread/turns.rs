@@ -59,12 +59,10 @@ impl ThreadCore {
         }
         let work = self.queue.pop_front();
         let had_place = work.is_some();
-        let again = work.clone();
         let mut running = RunningTurn::new(turn.clone(), now, permit);
         let mut batch =
             Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
-        running.work.extend(again);
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(1 + self.mail.len());
         match work {
             Some(Waiting::Input { id, input, attempt, trace }) => {
                 if attempt <= 1 {
@@ -178,7 +176,7 @@ impl ThreadCore {
                 batch.records.extend(records::user_input(&input, now.at_ms));
                 batch.states.push((id.clone(), SubmissionState::Running { attempt: 1 }));
                 running.submissions.push(id.clone());
-                running.work.push(Waiting::Input {
+                running.taken.push(Waiting::Input {
                     id: id.clone(),
                     input: input.clone(),
                     attempt: 1,
@@ -359,7 +357,7 @@ impl ThreadCore {
 
     /// Queues what a crashed turn worked on once more, in front. It had given its places back.
     fn queue_again(&mut self, running: &mut RunningTurn, out: &mut Vec<Effect>) {
-        for mut waiting in running.work.drain(..).rev() {
+        for mut waiting in running.take_work().into_iter().rev() {
             let (Waiting::Input { attempt, .. } | Waiting::Compact { attempt, .. }) = &mut waiting;
             *attempt += 1;
             out.push(Effect::TakePlace);

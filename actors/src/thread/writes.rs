@@ -34,13 +34,13 @@ impl Writes {
 
     pub(super) fn add(&mut self, more: Batch) {
         let batch = &mut self.batch;
-        batch.records.extend(more.records);
-        batch.accepted.extend(more.accepted);
-        batch.states.extend(more.states);
-        batch.mail.extend(more.mail);
-        batch.mail_taken.extend(more.mail_taken);
-        batch.crashes.extend(more.crashes);
-        batch.charges.extend(more.charges);
+        append(&mut batch.records, more.records);
+        append(&mut batch.accepted, more.accepted);
+        append(&mut batch.states, more.states);
+        append(&mut batch.mail, more.mail);
+        append(&mut batch.mail_taken, more.mail_taken);
+        append(&mut batch.crashes, more.crashes);
+        append(&mut batch.charges, more.charges);
         match (&mut batch.patch, more.patch) {
             (Some(patch), Some(later)) => patch.merge(*later),
             (None, later) => batch.patch = later,
@@ -48,6 +48,15 @@ impl Writes {
         }
         batch.status = more.status.or_else(|| batch.status.take());
         batch.updated_ms = more.updated_ms.or(batch.updated_ms);
+    }
+}
+
+/// Most lists of a batch come from one decision: then nothing is copied.
+fn append<T>(list: &mut Vec<T>, mut more: Vec<T>) {
+    if list.is_empty() {
+        *list = more;
+    } else {
+        list.append(&mut more);
     }
 }
 
@@ -122,9 +131,8 @@ impl ThreadState {
             }
         }
         if let Some(live) = self.live.take() {
-            live.link.revoke();
+            live.end();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
-            live.actor.kill();
             if let Some(spending) = &live.link.spending {
                 // Counted here. The store, which refuses, has it up to the last write.
                 drop(spending.end(self.now().instant));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use coppicer::Runtime;
 
 use super::console::ConsoleArgs;
-use super::run::engine::{EngineKind, engine};
+use super::run::engine::{EngineArgs, engine};
 use super::run::{END_TIMEOUT, quieten_crashes};
 use super::store::StoreArgs;
 use super::{Failure, Verdict, duration, say, text};
@@ -29,9 +29,8 @@ pub(super) struct Args {
     store: StoreArgs,
     #[command(flatten)]
     console: ConsoleArgs,
-    /// What turns are made of.
-    #[arg(long, value_enum, default_value_t = EngineKind::Replay)]
-    engine: EngineKind,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Serve for this long, instead of until an interrupt: 500ms, 10s, 2m.
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     at_most: Option<Duration>,
@@ -63,7 +62,7 @@ async fn serve(args: &Args, store: Arc<coppicer::SqliteStore>) -> Result<bool, F
         .start()
         .await
         .map_err(Failure::Start)?;
-    let console = match args.console.start(&runtime, Some(&path), args.engine.label()) {
+    let console = match args.console.start(&runtime, Some(&path), args.engine.engine.label()) {
         Ok(console) => console,
         Err(failure) => {
             // Nothing was asked of it, so that nothing hangs.

@@ -1,11 +1,13 @@
 //! An engine that replays what a thread's history recorded, turn by turn.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use coppicer_messages::{CallId, NewRecord, RecordClass};
+use coppicer_messages::{CallId, NewRecord, RecordClass, Seq};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::scripted::sleep;
 use super::{Engine, EngineError, EngineSession, OpenContext, TurnContext, TurnInput, TurnOutput};
 use crate::history::{History, RecordedTurn, record_of, recorded_turns, text_of};
 
@@ -14,13 +16,30 @@ use crate::history::{History, RecordedTurn, record_of, recorded_turns, text_of};
 ///
 /// Calls get ids of their own, so that no id stands twice in one history.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ReplayEngine;
+pub struct ReplayEngine {
+    pace: Duration,
+}
 
 impl ReplayEngine {
-    /// An engine that replays each thread's own history.
+    /// An engine that replays each thread's own history, as fast as it can.
     pub const fn new() -> Self {
-        Self
+        Self { pace: Duration::ZERO }
     }
+
+    /// Takes about so long for each recorded item, from half to one and a half of it; the same item
+    /// takes the same time in each run.
+    #[must_use]
+    pub const fn with_pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+}
+
+/// How long an item takes: scattered by its place, so that threads with equal histories differ little
+/// and items of one history much.
+fn pause(pace: Duration, turn: usize, seq: Seq) -> Duration {
+    let spread = (seq.0.wrapping_mul(0x9e37_79b9) ^ (turn as u64).wrapping_mul(0x85eb_ca6b)) % 1000;
+    pace / 2 + pace * spread as u32 / 1000
 }
 
 impl Engine for ReplayEngine {
@@ -29,12 +48,13 @@ impl Engine for ReplayEngine {
         // The turn that is about to run is the last one in the history.
         let next = turns.len().saturating_sub(1);
         let turns = turns.into_iter().filter(|turn| !turn.items.is_empty()).collect();
-        let session = Session { history: cx.history, turns, next };
+        let session = Session { pace: self.pace, history: cx.history, turns, next };
         futures::future::ready(Ok(Box::new(session) as Box<dyn EngineSession>)).boxed()
     }
 }
 
 struct Session {
+    pace: Duration,
     history: History,
     turns: Vec<RecordedTurn>,
     next: usize,
@@ -52,6 +72,7 @@ impl EngineSession for Session {
             let Some(turn) =
                 (!self.turns.is_empty()).then(|| &self.turns[place % self.turns.len()])
             else {
+                self.pass(cx, &RecordClass::Other, pause(self.pace, place, Seq(0))).await?;
                 cx.emit(super::Item::answer(input.text())).await?;
                 return Ok(TurnOutput::done());
             };
@@ -81,12 +102,30 @@ impl EngineSession for Session {
                     }),
                 };
                 if let Some(fresh) = fresh {
+                    self.pass(cx, &record.class, pause(self.pace, place, *seq)).await?;
                     cx.emit_records(vec![fresh], said).await?;
                 }
             }
             Ok(TurnOutput::done())
         }
         .boxed()
+    }
+}
+
+impl Session {
+    /// Lets the time of an item pass: that of an output is its tool's.
+    async fn pass(
+        &self,
+        cx: &TurnContext,
+        class: &RecordClass,
+        time: Duration,
+    ) -> Result<(), EngineError> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        let tool = matches!(class, RecordClass::ToolOutput { .. });
+        let _tool = tool.then(|| cx.tool(self.pace * 10));
+        sleep(cx, time).await
     }
 }
 

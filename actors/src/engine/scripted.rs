@@ -340,7 +340,8 @@ async fn work(
     Ok(())
 }
 
-async fn sleep(cx: &TurnContext, time: Duration) -> Result<(), EngineError> {
+/// Lets time pass, unless the turn is cancelled.
+pub(super) async fn sleep(cx: &TurnContext, time: Duration) -> Result<(), EngineError> {
     tokio::select! {
         biased;
         () = cx.cancelled() => Err(EngineError::Stopped),

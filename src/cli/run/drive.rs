@@ -49,7 +49,7 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     let stored = stored.map_err(Failure::StoreAsked)?;
     let mut places = plant(&sessions, &stored, &mut problems);
     let lot = Lot { seed: args.seed, probability: args.crash };
-    let orders = Orders { turns: args.turns, lot, engine: args.engine };
+    let orders = Orders { turns: args.turns, lot, engine: args.engine.engine };
     let mut jobs: BTreeMap<ThreadId, Job> = sessions
         .iter()
         .map(|(&thread, session)| (thread, Job::of_session(&session.history, orders)))
@@ -86,7 +86,7 @@ pub(super) async fn drive(args: &Args) -> Result<Driven, Failure> {
     #[cfg(feature = "console")]
     let console = {
         let path = file.as_ref().map(|file| file.path());
-        let start = || args.console_at.start(&runtime, path, args.engine.label());
+        let start = || args.console_at.start(&runtime, path, args.engine.engine.label());
         args.console.then(start).transpose()?
     };
     let mut up: BTreeSet<ThreadId> = BTreeSet::new();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coppicer::{
     Engine, EngineError, EngineSession, Item, OpenContext, Placement, ReplayEngine, Script,
@@ -40,13 +41,28 @@ impl EngineKind {
     }
 }
 
+/// What turns are made of, and how long that takes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(in crate::cli) struct EngineArgs {
+    /// What the turns are made of.
+    #[arg(long, value_enum, default_value_t = EngineKind::Replay)]
+    pub(in crate::cli) engine: EngineKind,
+    /// How long each item of a turn takes, about, so that there is something to watch: 200ms, 2s. Without
+    /// it turns are as fast as they can.
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true)]
+    #[arg(value_parser = crate::cli::duration::parse)]
+    pace: Duration,
+}
+
 /// The engine of a run. Each turn panics if the lot falls so.
-pub(in crate::cli) fn engine(kind: EngineKind) -> impl Engine {
-    let engine: Arc<dyn Engine> = match kind {
-        EngineKind::Replay => Arc::new(ReplayEngine::new()),
-        EngineKind::Script => Arc::new(ScriptedEngine::new(|_, input| {
+pub(in crate::cli) fn engine(args: EngineArgs) -> impl Engine {
+    let pace = args.pace;
+    let engine: Arc<dyn Engine> = match args.engine {
+        EngineKind::Replay => Arc::new(ReplayEngine::new().with_pace(pace)),
+        EngineKind::Script => Arc::new(ScriptedEngine::new(move |_, input| {
             let text = input.text();
-            Script::new().call("note", text.clone(), "noted").say(text)
+            let script = Script::new().call("note", text.clone(), "noted");
+            if pace.is_zero() { script.say(text) } else { script.sleep(pace).say(text) }
         })),
     };
     CrashingEngine { engine }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drive::Driven;
-use engine::EngineKind;
+use engine::EngineArgs;
 use report::Report;
 
 use super::store::StoreArgs;
@@ -60,9 +60,8 @@ pub(super) struct Args {
     /// Turns that each thread is sent beside its unfinished work.
     #[arg(long, value_name = "N", default_value_t = 3)]
     turns: u32,
-    /// What the turns are made of.
-    #[arg(long, value_enum, default_value_t = EngineKind::Replay)]
-    engine: EngineKind,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// The probability that the engine panics in a turn, from 0 to 1.
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
     crash: f64,

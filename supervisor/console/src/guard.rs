@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
 use crate::problem::Problem;
+use crate::routes::page;
 use crate::server::App;
 use crate::token::Token;
 
@@ -21,7 +22,9 @@ pub(crate) struct Guard {
 }
 
 /// What answers without a token: the page, which holds no data, and whether we are well.
-const OPEN: [&str; 4] = ["/", "/app.js", "/app.css", "/healthz"];
+fn is_open(path: &str) -> bool {
+    path == "/healthz" || page::has(path)
+}
 
 impl Guard {
     /// Lets in who names `address`, or one of the `names`, and shows the token.
@@ -55,7 +58,7 @@ impl Guard {
     ) -> Result<(), Problem> {
         self.check_host(headers)?;
         self.check_origin(headers)?;
-        let open = OPEN.contains(&path) && matches!(*method, Method::GET | Method::HEAD);
+        let open = is_open(path) && matches!(*method, Method::GET | Method::HEAD);
         if open { Ok(()) } else { self.check_token(headers) }
     }
 
@@ -201,13 +204,20 @@ mod tests {
     fn only_the_page_and_the_health_answer_without_a_token() {
         let (guard, _) = guard();
         let ours = (header::HOST, "localhost:7766");
-        for path in ["/", "/app.js", "/app.css", "/healthz"] {
+        for path in ["/", "/app.js", "/app.css", "/tree.js", "/healthz"] {
             assert_eq!(verdict(&guard, path, from_ref(&ours)), "ok");
             assert_eq!(verdict(&guard, path, &[]), "bad_host", "not under another name");
         }
-        for path in
-            ["/metrics", "/api/info", "/api/events", "//", "/app.js/", "/healthz/x", "/API/tree"]
-        {
+        for path in [
+            "/metrics",
+            "/api/info",
+            "/api/events",
+            "//",
+            "/app.js/",
+            "/app.rs",
+            "/healthz/x",
+            "/API/tree",
+        ] {
             assert_eq!(verdict(&guard, path, from_ref(&ours)), "no_token", "{path}");
         }
         let mut headers = HeaderMap::new();

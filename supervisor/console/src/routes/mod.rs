@@ -3,7 +3,7 @@
 mod act;
 mod events;
 mod history;
-mod page;
+pub(crate) mod page;
 mod rest;
 mod thread;
 mod threads;
@@ -23,9 +23,7 @@ use crate::server::App;
 /// Everything that is served.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(page::index))
-        .route("/app.js", get(page::script))
-        .route("/app.css", get(page::style))
+        .merge(page::routes())
         .route("/healthz", get(rest::health))
         .route("/metrics", get(rest::metrics))
         .route("/api/info", get(rest::info))

@@ -13,6 +13,7 @@ mod export;
 mod files;
 mod fork;
 mod history;
+mod memory;
 mod out;
 mod run;
 #[cfg(feature = "console")]

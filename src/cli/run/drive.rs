@@ -18,7 +18,7 @@ use super::jobs::{self, Interrupt, Job, Orders};
 use super::keep::{config, keep, stored_depths};
 use super::load::{Loaded, load};
 use super::lot::Lot;
-use super::memory::resident_bytes;
+use crate::cli::memory::resident_bytes;
 use super::progress::Progress;
 use super::record::{self, Recording};
 use super::report::{Continued, Memory, Report};

@@ -8,7 +8,6 @@ mod jobs;
 mod keep;
 mod load;
 mod lot;
-mod memory;
 mod problem;
 mod progress;
 mod record;

@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// nothing left.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Threads of a tree; 10,000 if not said, with --quick 200. A chain has at most 1,000.
+    /// Threads of a tree; 10,000 if not said, with --smoke 200. A chain has at most 1,000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     threads: Option<u32>,
     /// Shapes of the trees; all if not said.
@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Per cent of the threads whose turn runs and ends when it is told to.
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     busy: f64,
-    /// By when the report has to be there; 2s if not said, with --quick 500ms.
+    /// By when the report has to be there; 2s if not said, with --smoke 500ms.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     deadline: Option<Duration>,
 }
@@ -82,9 +82,9 @@ struct Case {
 }
 
 pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failure> {
-    let threads = args.threads.map_or(if common.quick { 200 } else { 10_000 }, |n| n as usize);
-    let quick_deadline = Duration::from_millis(500);
-    let usual = if common.quick { quick_deadline } else { Duration::from_secs(2) };
+    let threads = args.threads.map_or(common.pick(200, 10_000, 10_000), |n| n as usize);
+    let seconds = Duration::from_secs(2);
+    let usual = common.pick(Duration::from_millis(500), seconds, seconds);
     let deadline = args.deadline.unwrap_or(usual);
     let shapes = match &args.shape[..] {
         [] => &[Shape::Flat, Shape::Deep, Shape::Chain],

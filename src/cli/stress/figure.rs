@@ -1,20 +1,27 @@
 //! Figures: what a scenario measured, beside what it is measured against.
 
-use std::fmt::{self, Write as _};
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A name: ours, or read from a report.
+type Name = Cow<'static, str>;
 
 /// One number that a scenario gives.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names of the fields are those of the output")]
 pub(super) struct Figure {
-    pub(super) scenario: &'static str,
+    pub(super) scenario: Name,
     /// What was measured, from the general to the special, parted by slashes.
     pub(super) figure: String,
     pub(super) value: f64,
-    pub(super) unit: &'static str,
+    pub(super) unit: Name,
     /// What it is measured against, in the same run.
-    pub(super) baseline: Option<&'static str>,
+    pub(super) baseline: Option<Name>,
     pub(super) baseline_value: Option<f64>,
     pub(super) ratio: Option<f64>,
     pub(super) target: Option<Target>,
@@ -29,6 +36,8 @@ pub(super) enum Target {
     Exactly(f64),
     /// The value is at most this.
     AtMost(f64),
+    /// The value is at least this.
+    AtLeast(f64),
     /// The ratio to the baseline is at most this.
     RatioAtMost(f64),
     /// The ratio to the baseline is at least this.
@@ -41,12 +50,14 @@ impl Target {
         !matches!(self, Self::Exactly(_))
     }
 
-    fn is_met(self, value: f64, ratio: Option<f64>) -> bool {
+    /// None if it is about a ratio, and nothing was measured beside.
+    fn is_met(self, value: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
-            Self::Exactly(exactly) => (value - exactly).abs() < f64::EPSILON,
-            Self::AtMost(most) => value <= most,
-            Self::RatioAtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
-            Self::RatioAtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
+            Self::Exactly(exactly) => Some((value - exactly).abs() < f64::EPSILON),
+            Self::AtMost(most) => Some(value <= most),
+            Self::AtLeast(least) => Some(value >= least),
+            Self::RatioAtMost(most) => ratio.map(|ratio| ratio <= most),
+            Self::RatioAtLeast(least) => ratio.map(|ratio| ratio >= least),
         }
     }
 }
@@ -56,9 +67,36 @@ impl fmt::Display for Target {
         match self {
             Self::Exactly(exactly) => write!(f, "= {exactly}"),
             Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::AtLeast(least) => write!(f, ">= {least}"),
             Self::RatioAtMost(most) => write!(f, "<= {most}x"),
             Self::RatioAtLeast(least) => write!(f, ">= {least}x"),
         }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let no_target = || format!("{text:?} is no target");
+        let (relation, number) = text.split_once(' ').ok_or_else(no_target)?;
+        let of_ratio = number.strip_suffix('x');
+        let number = of_ratio.unwrap_or(number).parse().map_err(|_| no_target())?;
+        match (relation, of_ratio.is_some()) {
+            ("=", false) => Ok(Self::Exactly(number)),
+            ("<=", false) => Ok(Self::AtMost(number)),
+            (">=", false) => Ok(Self::AtLeast(number)),
+            ("<=", true) => Ok(Self::RatioAtMost(number)),
+            (">=", true) => Ok(Self::RatioAtLeast(number)),
+            _ => Err(no_target()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -76,10 +114,10 @@ impl Figure {
         unit: &'static str,
     ) -> Self {
         Self {
-            scenario,
+            scenario: scenario.into(),
             figure: figure.into(),
             value,
-            unit,
+            unit: unit.into(),
             baseline: None,
             baseline_value: None,
             ratio: None,
@@ -90,7 +128,7 @@ impl Figure {
 
     /// Sets it beside a baseline.
     pub(super) fn beside(mut self, baseline: &'static str, value: f64) -> Self {
-        self.baseline = Some(baseline);
+        self.baseline = Some(baseline.into());
         self.baseline_value = Some(value);
         self.ratio = (value > 0.0).then(|| self.value / value);
         self
@@ -103,16 +141,17 @@ impl Figure {
         value: f64,
         ratio: f64,
     ) -> Self {
-        self.baseline = Some(baseline);
+        self.baseline = Some(baseline.into());
         self.baseline_value = Some(value);
         self.ratio = Some(ratio);
         self
     }
 
-    /// Judges it. A target of time is not judged in a build that is not `optimised`.
+    /// Judges it. A target of time is not judged in a build that is not `optimised`, one of a ratio not
+    /// without a baseline.
     pub(super) fn judged(mut self, target: Target, optimised: bool) -> Self {
         let judged = optimised || !target.is_of_time();
-        self.met = judged.then(|| target.is_met(self.value, self.ratio));
+        self.met = if judged { target.is_met(self.value, self.ratio) } else { None };
         self.target = Some(target);
         self
     }
@@ -121,105 +160,6 @@ impl Figure {
     pub(super) fn is_missed(&self) -> bool {
         self.met == Some(false)
     }
-
-    /// Its row of [`table`].
-    fn cells(&self) -> [String; 6] {
-        let beside = match (self.baseline, self.baseline_value) {
-            (Some(name), Some(value)) => format!("{name}: {}", number(value, self.unit)),
-            _ => String::new(),
-        };
-        [
-            self.figure.clone(),
-            number(self.value, self.unit),
-            beside,
-            self.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
-            self.target.map_or_else(String::new, |target| target.to_string()),
-            verdict(self.met, self.target).to_owned(),
-        ]
-    }
-}
-
-fn verdict(met: Option<bool>, target: Option<Target>) -> &'static str {
-    match (met, target) {
-        (Some(true), _) => "met",
-        (Some(false), _) => "MISSED",
-        (None, Some(_)) => "not judged",
-        (None, None) => "",
-    }
-}
-
-fn number(value: f64, unit: &str) -> String {
-    if value.fract() == 0.0 || value >= 1_000.0 {
-        format!("{value:.0} {unit}")
-    } else {
-        format!("{value:.2} {unit}")
-    }
-}
-
-/// The figures, one a row: a table of Markdown.
-pub(super) fn table(figures: &[Figure]) -> String {
-    let head = ["figure", "value", "baseline", "ratio", "target", "verdict"];
-    markdown(
-        &head.map(str::to_owned),
-        &figures.iter().map(|f| f.cells().to_vec()).collect::<Vec<_>>(),
-    )
-}
-
-/// The figures, one case a row: the last part of a figure's name is its column.
-pub(super) fn table_by_case(figures: &[Figure]) -> String {
-    let mut columns: Vec<String> = vec!["case".into()];
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for figure in figures {
-        let (case, name) = figure.figure.rsplit_once('/').unwrap_or(("", &figure.figure));
-        let name = match figure.unit {
-            "" => name.to_owned(),
-            unit => format!("{name}, {unit}"),
-        };
-        let column = columns.iter().position(|known| *known == name).unwrap_or_else(|| {
-            columns.push(name);
-            columns.len() - 1
-        });
-        if rows.last().is_none_or(|row| row[0] != case) {
-            rows.push(vec![case.to_owned()]);
-        }
-        let Some(row) = rows.last_mut() else { continue };
-        row.resize(row.len().max(column + 1), String::new());
-        let missed = if figure.is_missed() { " MISSED" } else { "" };
-        row[column] = format!("{}{missed}", number(figure.value, "").trim_end());
-    }
-    for row in &mut rows {
-        row.resize(columns.len(), String::new());
-    }
-    markdown(&columns, &rows)
-}
-
-fn markdown(head: &[String], rows: &[Vec<String>]) -> String {
-    let widths: Vec<usize> = (0..head.len())
-        .map(|at| rows.iter().chain([&head.to_vec()]).map(|row| row[at].chars().count()).max())
-        .map(Option::unwrap_or_default)
-        .collect();
-    let mut text = String::new();
-    let mut line = |cells: &[String]| {
-        for (place, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            // The first column has names, the others numbers. Writing to a string does not fail.
-            let _ = if place == 0 {
-                write!(text, "| {cell:<width$} ")
-            } else {
-                write!(text, "| {cell:>width$} ")
-            };
-        }
-        text.push_str("|\n");
-    };
-    line(head);
-    let rule = |(place, width): (usize, &usize)| match place {
-        0 => "-".repeat(*width),
-        _ => "-".repeat(width.saturating_sub(1)) + ":",
-    };
-    line(&widths.iter().enumerate().map(rule).collect::<Vec<_>>());
-    for row in rows {
-        line(row);
-    }
-    text
 }
 
 /// The middle of some numbers; of an even count, the upper one of the two.
@@ -243,6 +183,8 @@ mod tests {
             (Target::Exactly(0.0), 1.0, false),
             (Target::AtMost(50.0), 50.0, true),
             (Target::AtMost(50.0), 50.1, false),
+            (Target::AtLeast(50.0), 50.0, true),
+            (Target::AtLeast(50.0), 49.9, false),
             (Target::RatioAtMost(3.0), 30.0, true),
             (Target::RatioAtMost(3.0), 31.0, false),
             (Target::RatioAtLeast(0.95), 9.5, true),
@@ -258,6 +200,7 @@ mod tests {
         assert_eq!(figure(99.0).judged(Target::AtMost(1.0), false).met, None);
         assert_eq!(figure(99.0).judged(Target::Exactly(1.0), false).met, Some(false));
         assert_eq!(figure(9.0).beside("raw", 0.0).ratio, None, "nothing to be set beside");
+        assert_eq!(figure(9.0).judged(Target::RatioAtMost(1.0), true).met, None, "nor judged");
     }
 
     #[test]
@@ -269,20 +212,23 @@ mod tests {
             "baseline_value": 1.0, "ratio": 2.5, "target": "<= 3x", "met": true,
         });
         assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<Figure>(json).unwrap(), figure, "and is read back");
     }
 
     #[test]
-    fn cases_stand_in_rows_and_their_figures_in_columns() {
-        let figures = [
-            Figure::new("close", "flat/1 %/answer", 12.345, "ms"),
-            Figure::new("close", "flat/1 %/zombies", 3.0, "").judged(Target::Exactly(0.0), true),
-            Figure::new("close", "deep/1 %/answer", 7.0, "ms"),
-        ];
-        let table = table_by_case(&figures);
-        let rows: Vec<&str> = table.lines().collect();
-        assert_eq!(rows[0], "| case     | answer, ms |  zombies |");
-        assert_eq!(rows[2], "| flat/1 % |      12.35 | 3 MISSED |");
-        assert_eq!(rows[3], "| deep/1 % |          7 |          |");
+    fn every_target_is_read_back_and_nothing_else_is_one() {
+        for target in [
+            Target::Exactly(0.0),
+            Target::AtMost(150.0),
+            Target::AtLeast(100_000.0),
+            Target::RatioAtMost(1.25),
+            Target::RatioAtLeast(0.8),
+        ] {
+            assert_eq!(target.to_string().parse(), Ok(target));
+        }
+        for text in ["", "=", "= x", "= 1x", "< 1", "<= 1y", "1"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
     }
 
     #[test]

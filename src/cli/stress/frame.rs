@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::figure::{Figure, Target, table, table_by_case};
+use super::figure::{Figure, Target};
+use super::rounds::Rounds;
+use super::table::{table, table_by_case};
 use crate::cli::{say, text};
 
 /// Flags of every scenario.
@@ -13,9 +15,32 @@ pub(super) struct Common {
     /// Print each figure as one JSON object a line, and no progress.
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Small sizes and few rounds: a smoke test, not a measurement.
+    /// Fewer rounds and shorter loads; the sizes are those of the targets.
     #[arg(long, global = true)]
     pub(super) quick: bool,
+    /// Tiny sizes, a round or two: whether it runs at all. Its times mean nothing.
+    #[arg(long, global = true, conflicts_with = "quick")]
+    pub(super) smoke: bool,
+    /// Measure the baselines too, in turns with ours, at least five rounds (with --smoke two).
+    #[arg(long, global = true)]
+    pub(super) compare: bool,
+}
+
+impl Common {
+    /// The value for the size that is asked for.
+    pub(super) fn pick<T>(self, smoke: T, quick: T, full: T) -> T {
+        match (self.smoke, self.quick) {
+            (true, _) => smoke,
+            (false, true) => quick,
+            (false, false) => full,
+        }
+    }
+
+    /// How many rounds: what was `asked` for; else three, or what a comparison needs.
+    pub(super) fn rounds(self, asked: Option<u32>) -> usize {
+        let usual = if self.compare { self.pick(2, 5, 9) } else { self.pick(1, 3, 5) };
+        asked.map_or(usual, |rounds| rounds as usize)
+    }
 }
 
 /// How the figures of a scenario are shown to people.
@@ -72,6 +97,14 @@ impl Frame {
         }
     }
 
+    /// Says something beside the figures.
+    pub(super) fn note(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(what),
+            None => say(&format!("{}: {what}", self.scenario)),
+        }
+    }
+
     /// A figure of this scenario, to be added by [`give`](Self::give).
     pub(super) fn figure(
         &self,
@@ -90,6 +123,11 @@ impl Frame {
     /// Judges a figure and adds it.
     pub(super) fn judge(&mut self, figure: Figure, target: Target) {
         self.figures.push(figure.judged(target, Self::OPTIMISED));
+    }
+
+    /// Adds what was measured in rounds: see [`Rounds::figures`].
+    pub(super) fn rounds(&mut self, rounds: Rounds, targets: &[(Option<&str>, Target)]) {
+        self.figures.extend(rounds.figures(self.scenario, targets, Self::OPTIMISED));
     }
 
     /// Prints what was measured: whether no target is missed.

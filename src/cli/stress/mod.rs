@@ -6,8 +6,15 @@ mod close;
 mod crash;
 mod figure;
 mod frame;
+mod idle;
+mod load;
+mod lookup;
 mod quiet;
+mod rounds;
 mod shape;
+mod spawn;
+mod table;
+mod turns;
 
 #[path = "../../../benches/baselines/mod.rs"]
 mod baselines;
@@ -36,6 +43,10 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Scenario {
+    Spawn(spawn::Args),
+    Idle(idle::Args),
+    Turns(turns::Args),
+    Lookup(lookup::Args),
     Close(close::Args),
     Crash(crash::Args),
 }
@@ -59,6 +70,8 @@ pub(super) enum Broken {
     NotInTime { what: &'static str },
     #[error("a task of the scenario failed")]
     Task(#[from] tokio::task::JoinError),
+    #[error("a process of the scenario failed: {0}")]
+    Child(String),
     #[error("the baseline failed: {0}")]
     Baseline(String),
 }
@@ -69,6 +82,10 @@ pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let frame = tokio.block_on(Box::pin(async {
         match &args.scenario {
+            Scenario::Spawn(spawn) => spawn::measure(spawn, args.common).await,
+            Scenario::Idle(idle) => idle::measure(idle, args.common).await,
+            Scenario::Lookup(lookup) => lookup::measure(lookup, args.common).await,
+            Scenario::Turns(turns) => turns::measure(turns, args.common).await,
             Scenario::Close(close) => close::measure(close, args.common).await,
             Scenario::Crash(crash) => crash::measure(crash, args.common).await,
         }

@@ -33,16 +33,16 @@ const RESPAWN: Target = Target::RatioAtMost(3.0);
 /// only the feature `testing` can order: without it that figure is left out.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Threads of the storm; 1,000 if not said, with --quick 100.
+    /// Threads of the storm; 1,000 if not said, with --smoke 100.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=100_000))]
     threads: Option<u32>,
     /// Per cent of all turns that panic.
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = share)]
     share: f64,
-    /// Rounds with and without panics; 15 if not said, with --quick 2.
+    /// Rounds with and without panics; 15 if not said, with --quick 7, with --smoke 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: Option<u32>,
-    /// How long each round is measured; 500ms if not said, with --quick 100ms.
+    /// How long each round is measured; 500ms if not said, with --quick 300ms, with --smoke 100ms.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     round: Option<Duration>,
 }
@@ -64,15 +64,14 @@ fn tireless() -> RestartPolicy {
 }
 
 pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failure> {
-    let quick = common.quick;
-    let threads = args.threads.map_or(if quick { 100 } else { 1_000 }, |n| n as usize);
-    let rounds = args.rounds.map_or(if quick { 2 } else { 15 }, |n| n as usize);
-    let usual = Duration::from_millis(if quick { 100 } else { 500 });
+    let threads = args.threads.map_or(common.pick(100, 1_000, 1_000), |n| n as usize);
+    let rounds = args.rounds.map_or(common.pick(2, 7, 15), |n| n as usize);
+    let usual = Duration::from_millis(common.pick(100, 300, 500));
     let storm = Storm { threads, share: args.share, time: args.round.unwrap_or(usual) };
     let steps = rounds * 3 + 1;
     let mut frame = Frame::new("crash", common, Layout::Figures, steps);
     storm::measure(&mut frame, storm, rounds).await?;
-    let respawns = Respawns { each: if quick { 20 } else { 300 }, rounds };
+    let respawns = Respawns { each: common.pick(20, 300, 300), rounds };
     respawn::measure(&mut frame, respawns).await?;
     parked::measure(&mut frame, threads, storm.time).await?;
     Ok(frame)

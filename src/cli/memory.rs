@@ -2,7 +2,7 @@
 
 /// Bytes of memory that the process holds (resident set); none where that is not known.
 #[cfg(target_os = "linux")]
-pub(super) fn resident_bytes() -> Option<u64> {
+pub(in crate::cli) fn resident_bytes() -> Option<u64> {
     // In pages: all, resident, … The size of a page is not in any file of /proc; `status` has kB.
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -12,6 +12,6 @@ pub(super) fn resident_bytes() -> Option<u64> {
 
 /// Bytes of memory that the process holds (resident set); none where that is not known.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn resident_bytes() -> Option<u64> {
+pub(in crate::cli) fn resident_bytes() -> Option<u64> {
     None
 }

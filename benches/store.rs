@@ -9,26 +9,24 @@
 //! of the appends). `COPPICER_BENCH_DIR` says on
 //! which disk; the system's folder for temporary files if it does not.
 
+mod baselines;
+
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
+
+use baselines::bare_sqlite::BareSqlite;
+use baselines::jsonl::Jsonl;
+use baselines::keeper::{Keeper, RECORD_BYTES, told};
 
 use coppicer::{
     Base, Batch, Done, Durability, Fence, NewRecord, NewThread, RecordClass, Runtime,
     ScriptedEngine, Seq, SqliteOptions, SqliteStore, ThreadId, ThreadStore,
 };
-use rusqlite::{Connection, params};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// Bytes of a record: the mean of recorded sessions.
-const RECORD_BYTES: usize = 1_184;
 
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
@@ -67,12 +65,6 @@ fn median(values: &mut [f64]) -> f64 {
 
 // Appends.
 
-/// One way to keep records.
-trait Keeper: Send + Sync + 'static {
-    /// Appends a record to thread `n`, at place `at`. Returns when it is durable.
-    fn append(&self, n: u64, at: u64) -> impl Future<Output = ()> + Send;
-}
-
 async fn appends(quick: bool) {
     let (rounds, time) =
         if quick { (1, Duration::from_millis(300)) } else { (5, Duration::from_secs(2)) };
@@ -96,9 +88,21 @@ async fn appends(quick: bool) {
             latencies = (p50, p99);
             ours.push(rate);
             let place = folder();
-            bare.push(run(Bare::new(place.path(), threads), threads, time).await.0);
+            bare.push(
+                run(
+                    BareSqlite::new(place.path(), threads).expect("a database is made"),
+                    threads,
+                    time,
+                )
+                .await
+                .0,
+            );
             let place = folder();
-            jsonl.push(run(Jsonl::new(place.path(), threads), threads, time).await.0);
+            jsonl.push(
+                run(Jsonl::new(place.path(), threads).expect("files are made"), threads, time)
+                    .await
+                    .0,
+            );
         }
         let (ours, bare, jsonl) = (median(&mut ours), median(&mut bare), median(&mut jsonl));
         println!(
@@ -124,7 +128,7 @@ async fn run(keeper: impl Keeper, threads: u64, time: Duration) -> (f64, f64, f6
                 let mut at = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let started = Instant::now();
-                    keeper.append(n, at).await;
+                    keeper.append(n, at).await.expect("an append is kept");
                     times.push(started.elapsed().as_secs_f64() * 1e3);
                     at += 1;
                     count.fetch_add(1, Ordering::Relaxed);
@@ -168,121 +172,11 @@ impl Coppicer {
 }
 
 impl Keeper for Coppicer {
-    async fn append(&self, n: u64, at: u64) {
+    async fn append(&self, n: u64, at: u64) -> Result<(), String> {
         let batch = Batch { records: vec![record()], ..Batch::default() };
         let (done, head) = Done::channel();
         self.store.append(self.fences[n as usize], Seq(at), batch, done);
-        head.await.expect("an append is kept");
-    }
-}
-
-/// A thread, a place, a record, and where the answer goes.
-type Row = (u64, u64, Vec<u8>, oneshot::Sender<()>);
-
-/// The same rows, without anything around them.
-struct Bare {
-    to: SyncSender<Row>,
-}
-
-impl Bare {
-    fn new(folder: &Path, threads: u64) -> Self {
-        let connection = Connection::open(folder.join("bare.db")).expect("a database opens");
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000;
-                 CREATE TABLE state(
-                   thread INTEGER PRIMARY KEY, head INTEGER NOT NULL, settled INTEGER NOT NULL,
-                   epoch INTEGER NOT NULL, appends INTEGER NOT NULL, updated_ms INTEGER NOT NULL,
-                   status TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
-                 CREATE TABLE record(
-                   thread INTEGER NOT NULL, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL,
-                   kind INTEGER NOT NULL, detail INTEGER NOT NULL, ref TEXT, crc INTEGER NOT NULL,
-                   raw BLOB NOT NULL) STRICT;
-                 CREATE UNIQUE INDEX record_place ON record(thread, seq);",
-            )
-            .expect("tables are made");
-        for n in 0..threads {
-            connection
-                .execute(
-                    "INSERT INTO state VALUES (?1, 0, 0, 1, 0, 1, 'pending_init', 0)",
-                    [n.cast_signed()],
-                )
-                .expect("a row is made");
-        }
-        let (to, from) = sync_channel(65_536);
-        std::thread::Builder::new()
-            .name("bare".into())
-            .spawn(move || Self::write(connection, &from))
-            .expect("a thread starts");
-        Self { to }
-    }
-
-    fn write(mut connection: Connection, from: &Receiver<Row>) {
-        while let Ok(first) = from.recv() {
-            let mut batch = vec![first];
-            while batch.len() < 1_024 {
-                match from.try_recv() {
-                    Ok(next) => batch.push(next),
-                    Err(_) => break,
-                }
-            }
-            let transaction = connection.transaction().expect("a transaction begins");
-            for (n, at, raw, _) in &batch {
-                let (n, at) = (n.cast_signed(), at.cast_signed());
-                transaction
-                    .prepare_cached("INSERT INTO record VALUES (?1, ?2, 1, 22, 0, NULL, ?3, ?4)")
-                    .and_then(|mut row| row.execute(params![n, at, 1_234_567, raw]))
-                    .expect("a row is written");
-                transaction
-                    .prepare_cached(
-                        "UPDATE state SET head = ?2, settled = ?3, appends = ?4, updated_ms = 1,
-                           status = 'pending_init', crc = ?5 WHERE thread = ?1",
-                    )
-                    .and_then(|mut row| row.execute(params![n, at + 1, 0, 0, 1_234_567]))
-                    .expect("a row is changed");
-            }
-            transaction.commit().expect("a commit is made");
-            for (.., done) in batch {
-                let _unread = done.send(());
-            }
-        }
-    }
-}
-
-impl Keeper for Bare {
-    async fn append(&self, n: u64, at: u64) {
-        let (done, kept) = oneshot::channel();
-        let raw = vec![b'x'; RECORD_BYTES];
-        self.to.try_send((n, at, raw, done)).expect("there is room in the queue");
-        kept.await.expect("a row is kept");
-    }
-}
-
-/// One file per thread, flushed after each line.
-struct Jsonl {
-    files: Vec<Arc<File>>,
-}
-
-impl Jsonl {
-    fn new(folder: &Path, threads: u64) -> Self {
-        let open = |n| {
-            let path: PathBuf = folder.join(format!("{n}.jsonl"));
-            let file = OpenOptions::new().create_new(true).append(true).open(path);
-            Arc::new(file.expect("a file is made"))
-        };
-        Self { files: (0..threads).map(open).collect() }
-    }
-}
-
-impl Keeper for Jsonl {
-    async fn append(&self, n: u64, _at: u64) {
-        let file = self.files[n as usize].clone();
-        let write = move || {
-            let mut line = vec![b'x'; RECORD_BYTES];
-            line.push(b'\n');
-            (&*file).write_all(&line).and_then(|()| file.sync_data())
-        };
-        tokio::task::spawn_blocking(write).await.expect("a write ends").expect("a line is kept");
+        head.await.map(drop).map_err(told)
     }
 }
 

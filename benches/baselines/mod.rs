@@ -2,6 +2,9 @@
 //! threads. Shared by the benches and by `coppicer stress`; each takes its part.
 #![allow(dead_code, reason = "no bench has use for every part of every baseline")]
 
+pub(crate) mod bare_sqlite;
+pub(crate) mod jsonl;
+pub(crate) mod keeper;
 pub(crate) mod locked_map;
 pub(crate) mod ractor_actor;
 pub(crate) mod respawn_ractor;

@@ -51,7 +51,7 @@ impl Task {
 
     /// Ends many, and waits until all have ended.
     pub(crate) async fn end_all(tasks: Vec<Self>) {
-        let joins: Vec<_> = tasks.into_iter().map(|task| task.join_after_end()).collect();
+        let joins: Vec<_> = tasks.into_iter().map(Self::join_after_end).collect();
         for join in joins {
             let _ended = join.await;
         }

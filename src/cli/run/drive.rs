@@ -18,11 +18,11 @@ use super::jobs::{self, Interrupt, Job, Orders};
 use super::keep::{config, keep, stored_depths};
 use super::load::{Loaded, load};
 use super::lot::Lot;
-use crate::cli::memory::resident_bytes;
 use super::progress::Progress;
 use super::record::{self, Recording};
 use super::report::{Continued, Memory, Report};
 use super::verify::{state_of, verify};
+use crate::cli::memory::resident_bytes;
 use crate::cli::{Failure, say, text};
 
 /// Spawns and resumes that are under way at once.

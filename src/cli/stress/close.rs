@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Broken;
+use super::close_all;
 use super::figure::Target;
 use super::frame::{Common, Frame, Layout};
 use super::shape::{Manner, Shape, manners};
@@ -41,13 +42,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Half of the wedged threads ignore that their turn is cancelled, half block an OS thread. Per shape
 /// and share it tells when the report came, by how much that was after the deadline, how many threads
 /// reached which rung, which callers were not answered, and what is left when those that block were let
-/// go. Targets: every answer by the deadline and 50 ms; a rung for each thread; every caller answered;
-/// nothing left.
+/// go. Then roots that do nothing are closed all at once, beside a raw ractor supervisor that stops as many
+/// and waits for them. Targets: every answer by the deadline and 50 ms; a rung for each thread; every caller answered;
+/// nothing left; all roots in at most twice what ractor takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Threads of a tree; 10,000 if not said, with --smoke 200. A chain has at most 1,000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     threads: Option<u32>,
+    /// Idle threads that are closed all at once; 100,000 if not said, with --smoke 200.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    idle: Option<u32>,
     /// Shapes of the trees; all if not said.
     #[arg(long, value_enum, value_delimiter = ',')]
     shape: Vec<Shape>,
@@ -110,6 +115,9 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
         let closed = close_one(case).await?;
         give(&mut frame, &name, case, &closed);
     }
+    let idle = args.idle.map_or(common.pick(200, 100_000, 100_000), |n| n as usize);
+    frame.then(Layout::Figures);
+    close_all::measure(&mut frame, idle, common).await?;
     Ok(frame)
 }
 

@@ -6,11 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::figure::{Figure, Target};
 use super::rounds::Rounds;
-use super::table::{table, table_by_case};
-use crate::cli::{say, text};
+use super::table::{table, table_by_case, verdict_of_all};
+use crate::cli::say;
 
 /// Flags of every scenario.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Common {
     /// Print each figure as one JSON object a line, and no progress.
     #[arg(long, global = true)]
@@ -18,7 +19,7 @@ pub(super) struct Common {
     /// Fewer rounds and shorter loads; the sizes are those of the targets.
     #[arg(long, global = true)]
     pub(super) quick: bool,
-    /// Tiny sizes, a round or two: whether it runs at all. Its times mean nothing.
+    /// Tiny sizes, a round or two: whether it runs at all. Its times mean nothing and are not judged.
     #[arg(long, global = true, conflicts_with = "quick")]
     pub(super) smoke: bool,
     /// Measure the baselines too, in turns with ours, at least five rounds (with --smoke two).
@@ -56,9 +57,12 @@ pub(super) enum Layout {
 pub(super) struct Frame {
     scenario: &'static str,
     json: bool,
-    layout: Layout,
+    /// Whether figures of time are judged.
+    judges: bool,
     bar: Option<ProgressBar>,
     figures: Vec<Figure>,
+    /// From which figure on which layout holds.
+    layouts: Vec<(usize, Layout)>,
 }
 
 impl Frame {
@@ -79,7 +83,9 @@ impl Frame {
         if !common.json && !Self::OPTIMISED {
             say("this is a debug build: figures of time are shown, and not judged");
         }
-        Self { scenario, json: common.json, layout, bar, figures: Vec::new() }
+        let judges = Self::OPTIMISED && !common.smoke;
+        let layouts = vec![(0, layout)];
+        Self { scenario, json: common.json, judges, bar, figures: Vec::new(), layouts }
     }
 
     /// Whether time is worth judging in this build.
@@ -122,12 +128,24 @@ impl Frame {
 
     /// Judges a figure and adds it.
     pub(super) fn judge(&mut self, figure: Figure, target: Target) {
-        self.figures.push(figure.judged(target, Self::OPTIMISED));
+        self.figures.push(figure.judged(target, self.judges));
     }
 
     /// Adds what was measured in rounds: see [`Rounds::figures`].
     pub(super) fn rounds(&mut self, rounds: Rounds, targets: &[(Option<&str>, Target)]) {
-        self.figures.extend(rounds.figures(self.scenario, targets, Self::OPTIMISED));
+        self.figures.extend(rounds.figures(self.scenario, targets, self.judges));
+    }
+
+    /// Shows what follows by another layout, in a table of its own.
+    pub(super) fn then(&mut self, layout: Layout) {
+        self.layouts.push((self.figures.len(), layout));
+    }
+
+    /// Ends the progress.
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 
     /// Prints what was measured: whether no target is missed.
@@ -135,31 +153,27 @@ impl Frame {
     /// # Errors
     /// The output cannot be written.
     pub(super) fn print(self) -> io::Result<bool> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.clear();
         let missed = self.figures.iter().filter(|figure| figure.is_missed()).count();
         let mut out = io::stdout().lock();
         if self.json {
             for figure in &self.figures {
                 writeln!(out, "{}", serde_json::to_string(figure)?)?;
             }
-        } else {
-            let table = match self.layout {
-                Layout::Figures => table(&self.figures),
-                Layout::Cases => table_by_case(&self.figures),
-            };
-            write!(out, "{table}\n{}\n", verdict(&self.figures, missed))?;
+            out.flush()?;
+            return Ok(missed == 0);
         }
+        for (place, &(from, layout)) in self.layouts.iter().enumerate() {
+            let to = self.layouts.get(place + 1).map_or(self.figures.len(), |&(next, _)| next);
+            let figures = &self.figures[from..to];
+            let table = match layout {
+                Layout::Figures => table(figures),
+                Layout::Cases => table_by_case(figures),
+            };
+            writeln!(out, "{table}")?;
+        }
+        writeln!(out, "{}", verdict_of_all(&self.figures))?;
         out.flush()?;
         Ok(missed == 0)
-    }
-}
-
-fn verdict(figures: &[Figure], missed: usize) -> String {
-    let judged = figures.iter().filter(|figure| figure.met.is_some()).count();
-    match missed {
-        0 => format!("{} met", text::count(judged, "target")),
-        _ => format!("{missed} of {} missed", text::count(judged, "target")),
     }
 }

@@ -7,9 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use coppicer::{
-    Durability, Limits, Phase, Runtime, SqliteOptions, SqliteStore, ThreadHandle,
-};
+use coppicer::{Durability, Limits, Phase, Runtime, SqliteOptions, SqliteStore, ThreadHandle};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Broken;

@@ -1,9 +1,13 @@
 //! What the scenarios' loads have in common.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use coppicer::{Runtime, RuntimeBuilder, Script, ScriptedEngine, SpawnThread, ThreadHandle, ThreadId};
+use coppicer::{
+    Runtime, RuntimeBuilder, Script, ScriptedEngine, SpawnThread, ThreadHandle, ThreadId,
+};
 use futures::{StreamExt, TryStreamExt, stream};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::Broken;
@@ -20,6 +24,28 @@ pub(super) const TOKIO: &str = "raw tokio";
 pub(super) const RACTOR: &str = "raw ractor";
 /// See [`TOKIO`].
 pub(super) const MAP: &str = "locked map";
+
+/// Where a scenario keeps what it writes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Disk {
+    /// Folder on the disk that is measured; the system's folder for temporary files if not said.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+impl Disk {
+    /// A folder that is gone when it is dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn folder(&self) -> Result<TempDir, Broken> {
+        let folder = match &self.dir {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        };
+        folder.map_err(|error| Broken::Disk(error.to_string()))
+    }
+}
 
 /// An engine that answers at once.
 pub(super) fn instant_engine() -> ScriptedEngine {

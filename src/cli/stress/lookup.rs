@@ -75,7 +75,7 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
         for round in 1..=count {
             frame.step(&format!("{name}, round {round} of {count}"));
             if common.compare && look != Look::Directory {
-                let of = Of::Ractor(looked.actor.clone());
+                let of = Of::Ractor(looked.actors.clone());
                 mean.beside(RACTOR, on_worker(run(of, Look::Ask, time)).await?.mean);
             }
             if common.compare && look != Look::Ask {
@@ -87,7 +87,8 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
                 churn.end().await?;
                 map_tail.beside("quiet", quiet.p999);
             }
-            let of = || Of::Ours(looked.runtime.clone(), looked.handles.clone(), looked.ids.clone());
+            let of =
+                || Of::Ours(looked.runtime.clone(), looked.handles.clone(), looked.ids.clone());
             let quiet = on_worker(run(of(), look, time)).await?;
             mean.ours(quiet.mean);
             let churn = Churn::of_runtime(looked.runtime.clone());
@@ -108,9 +109,9 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
             frame.rounds(map_tail, &[]);
         }
     }
-    looked.actor.end().await.map_err(Broken::Baseline)?;
+    looked.actor.end_all().await.map_err(Broken::Baseline)?;
     looked.map.close_all().await;
-    drop((looked.handles, looked.map_threads));
+    drop((looked.handles, looked.map_threads, looked.actors));
     let left = load::end(looked.runtime).await?;
     frame.judge(frame.figure("left by the audit", left as f64, "rows"), Target::Exactly(0.0));
     Ok(frame)
@@ -124,6 +125,8 @@ struct Looked {
     map: LockedMap,
     map_threads: Arc<[Arc<Thread>]>,
     actor: RawActor,
+    /// Below it.
+    actors: Arc<[RawActor]>,
 }
 
 impl Looked {
@@ -137,8 +140,12 @@ impl Looked {
             map_threads.push(map.spawn(load::id(n)).await);
         }
         let actor = RawActor::start().await.map_err(Broken::Baseline)?;
-        let (handles, map_threads) = (handles.into(), map_threads.into());
-        Ok(Self { runtime, handles, ids, map, map_threads, actor })
+        let mut actors = Vec::new();
+        for _ in 0..if compare { threads } else { 0 } {
+            actors.push(actor.spawn().await.map_err(Broken::Baseline)?);
+        }
+        let (handles, map_threads, actors) = (handles.into(), map_threads.into(), actors.into());
+        Ok(Self { runtime, handles, ids, map, map_threads, actor, actors })
     }
 }
 
@@ -146,7 +153,7 @@ impl Looked {
 enum Of {
     Ours(Runtime, Arc<[ThreadHandle]>, Arc<[ThreadId]>),
     Map(LockedMap, Arc<[Arc<Thread>]>),
-    Ractor(RawActor),
+    Ractor(Arc<[RawActor]>),
 }
 
 impl Of {
@@ -168,8 +175,8 @@ impl Of {
             (Self::Map(map, threads), Look::Directory) => {
                 black_box(map.get(load::id(n % threads.len())).await);
             }
-            (Self::Ractor(actor), _) => {
-                black_box(actor.ask().await.map_err(Broken::Baseline)?);
+            (Self::Ractor(actors), _) => {
+                black_box(actors[n % actors.len()].ask().await.map_err(Broken::Baseline)?);
             }
         }
         Ok(())

@@ -2,24 +2,35 @@
 //!
 //! One file or folder a scenario. Each takes a [`frame::Frame`], gives it figures, and judges them by targets.
 
+mod all;
 mod close;
+mod close_all;
 mod crash;
+mod durable;
 mod figure;
+mod fork;
 mod frame;
 mod idle;
 mod load;
 mod lookup;
+mod open;
 mod quiet;
+mod refuse;
+mod report;
 mod rounds;
+mod scaling;
+mod sessions;
 mod shape;
+mod soak;
 mod spawn;
 mod table;
+mod taps;
 mod turns;
 
 #[path = "../../../benches/baselines/mod.rs"]
 mod baselines;
 
-use frame::Common;
+use frame::{Common, Frame, Layout};
 
 use super::{Failure, Verdict};
 
@@ -43,12 +54,21 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Scenario {
+    All(all::Args),
     Spawn(spawn::Args),
     Idle(idle::Args),
     Turns(turns::Args),
     Lookup(lookup::Args),
+    Refuse(refuse::Args),
     Close(close::Args),
     Crash(crash::Args),
+    Durable(durable::Args),
+    Fork(fork::Args),
+    Open(open::Args),
+    Taps(taps::Args),
+    Soak(soak::Args),
+    Scaling(scaling::Args),
+    Report(report::Args),
 }
 
 /// Why a scenario could not be measured.
@@ -70,6 +90,12 @@ pub(super) enum Broken {
     NotInTime { what: &'static str },
     #[error("a task of the scenario failed")]
     Task(#[from] tokio::task::JoinError),
+    #[error("a tap was refused")]
+    Tap(#[source] coppicer::TapError),
+    #[error("the store refused it")]
+    Store(#[source] coppicer::StoreError),
+    #[error("the disk cannot be used: {0}")]
+    Disk(String),
     #[error("a process of the scenario failed: {0}")]
     Child(String),
     #[error("the baseline failed: {0}")]
@@ -77,18 +103,36 @@ pub(super) enum Broken {
 }
 
 pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
+    match &args.scenario {
+        Scenario::All(all) => return all::run(all, args.common),
+        Scenario::Report(report) => return report::run(report),
+        _ => {}
+    }
     quiet::quieten_ordered_panics();
     let tokio =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let frame = tokio.block_on(Box::pin(async {
-        match &args.scenario {
-            Scenario::Spawn(spawn) => spawn::measure(spawn, args.common).await,
-            Scenario::Idle(idle) => idle::measure(idle, args.common).await,
-            Scenario::Lookup(lookup) => lookup::measure(lookup, args.common).await,
-            Scenario::Turns(turns) => turns::measure(turns, args.common).await,
-            Scenario::Close(close) => close::measure(close, args.common).await,
-            Scenario::Crash(crash) => crash::measure(crash, args.common).await,
-        }
-    }))?;
+    let frame = tokio.block_on(Box::pin(measure(&args.scenario, args.common)))?;
     Ok(Verdict::of(frame.print()?))
+}
+
+async fn measure(scenario: &Scenario, common: Common) -> Result<Frame, Failure> {
+    match scenario {
+        // They measure nothing themselves.
+        Scenario::All(_) | Scenario::Report(_) => {
+            Ok(Frame::new("none", common, Layout::Figures, 0))
+        }
+        Scenario::Spawn(args) => spawn::measure(args, common).await,
+        Scenario::Idle(args) => idle::measure(args, common).await,
+        Scenario::Turns(args) => turns::measure(args, common).await,
+        Scenario::Lookup(args) => lookup::measure(args, common).await,
+        Scenario::Refuse(args) => refuse::measure(args, common).await,
+        Scenario::Close(args) => close::measure(args, common).await,
+        Scenario::Crash(args) => crash::measure(args, common).await,
+        Scenario::Durable(args) => durable::measure(args, common).await,
+        Scenario::Fork(args) => fork::measure(args, common).await,
+        Scenario::Open(args) => open::measure(args, common).await,
+        Scenario::Taps(args) => taps::measure(args, common).await,
+        Scenario::Soak(args) => soak::measure(args, common).await,
+        Scenario::Scaling(args) => scaling::measure(args, common).await,
+    }
 }

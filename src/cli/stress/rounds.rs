@@ -58,8 +58,11 @@ impl Rounds {
         }
         for (baseline, values) in &self.beside {
             let ratios = self.ours.iter().zip(values).map(|(ours, other)| ours / other);
-            let beside =
-                figure().beside_in_turns(baseline, median(values.clone()), median(ratios.collect()));
+            let beside = figure().beside_in_turns(
+                baseline,
+                median(values.clone()),
+                median(ratios.collect()),
+            );
             figures.push(judged(beside, Some(baseline)));
         }
         figures
@@ -83,7 +86,8 @@ mod tests {
 
     #[test]
     fn each_baseline_has_a_figure_with_the_median_of_the_ratios() {
-        let targets = [(Some("raw"), Target::RatioAtMost(2.0)), (Some("map"), Target::RatioAtMost(4.0))];
+        let targets =
+            [(Some("raw"), Target::RatioAtMost(2.0)), (Some("map"), Target::RatioAtMost(4.0))];
         let figures = rounds().figures("s", &targets, true);
         let shown: Vec<_> = figures
             .iter()

@@ -78,7 +78,8 @@ async fn ractor(threads: usize, callers: usize) -> Result<f64, Broken> {
     let root = RawActor::start().await.map_err(Broken::Baseline)?;
     let begun = Instant::now();
     let spawns = (0..threads).map(|_| root.spawn());
-    let spawned: Result<Vec<_>, String> = stream::iter(spawns).buffered(callers).try_collect().await;
+    let spawned: Result<Vec<_>, String> =
+        stream::iter(spawns).buffered(callers).try_collect().await;
     let took = micros_each(begun, threads);
     drop(spawned.map_err(Broken::Baseline)?);
     root.end_all().await.map_err(Broken::Baseline)?;

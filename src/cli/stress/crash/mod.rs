@@ -47,7 +47,7 @@ pub(in crate::cli) struct Args {
     round: Option<Duration>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(in crate::cli::stress) fn share(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "expected a number from 0 to 40".to_owned())?;
     if (0.0..=40.0).contains(&number) {
         Ok(number)
@@ -57,7 +57,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Comes back at once, as often as it crashes.
-fn tireless() -> RestartPolicy {
+pub(super) fn tireless() -> RestartPolicy {
     let pause = Duration::ZERO;
     let backoff = Backoff { initial: pause, factor: 1.0, max: pause, jitter: 0.0 };
     RestartPolicy::default().with_limit(u32::MAX, Duration::from_millis(1)).with_backoff(backoff)

@@ -1,0 +1,26 @@
+//! Histories for the scenarios that need long ones.
+
+use coppicer::{History, Line, MessagePhase, NewRecord};
+
+/// Records of a turn in these histories.
+pub(super) const TURN_RECORDS: usize = 10;
+
+/// A history of about so many records, in whole turns, with this text in its lines.
+pub(super) fn session(records: usize, text: &str) -> History {
+    (0..(records / TURN_RECORDS).max(1) as u64).flat_map(|number| turn(number, text)).collect()
+}
+
+fn turn(number: u64, text: &str) -> Vec<NewRecord> {
+    let (id, call) = (format!("turn-{number}"), format!("call-{number}"));
+    let mut records = vec![
+        Line::task_started(number, &id),
+        Line::turn_context(number, &id, "/srv/demo", "model"),
+    ];
+    records.extend(Line::user_message(number, text));
+    records.push(Line::function_call(number, &call, "shell", "{\"cmd\":\"ls\"}"));
+    records.push(Line::function_call_output(number, &call, text));
+    records.push(Line::developer_item(number, text));
+    records.extend(Line::assistant_message(number, text, MessagePhase::Final));
+    records.push(Line::task_complete(number, &id, None, Some(1), None));
+    records
+}

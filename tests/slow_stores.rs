@@ -61,6 +61,9 @@ impl ThreadStore for Custom {
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
         self.0.mem.put_edge(child, edge, done);
     }
+    fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        self.0.mem.relocate(to, done);
+    }
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         self.0.mem.submission(thread, id, done);
     }
@@ -114,6 +117,9 @@ impl ThreadStore for Custom {
         f: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.0.mem.descendants(root, f)
+    }
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.0.mem.detaching(root)
     }
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
         self.0.mem.list(query)

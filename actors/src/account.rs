@@ -10,6 +10,7 @@
 //! account that ends counts as used.
 
 mod ends;
+mod moves;
 mod purse;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::slot::Slot;
+pub use moves::AccountMove;
 pub(crate) use purse::Spending;
 pub use purse::{Purse, Short};
 

@@ -24,7 +24,7 @@ mod thread;
 mod turn;
 
 #[doc(hidden)]
-pub use account::{Account, Purse, Short};
+pub use account::{Account, AccountMove, Purse, Short};
 pub use agents::{AgentRow, FindAgentError, ListAgentsError};
 #[doc(hidden)]
 pub use agents::{agents, resolve as resolve_agent};
@@ -66,8 +66,8 @@ pub use slot::{Door, Slot, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
-    ThreadCursor, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest, preview_of,
-    view_start,
+    ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest,
+    preview_of, view_start,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};

@@ -5,6 +5,7 @@
 //! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
 
 mod lanes;
+mod place;
 mod purse;
 mod rest;
 mod turn;
@@ -28,6 +29,7 @@ use crate::account::Purse;
 use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{InLine, Lanes, Place};
+use place::Places;
 pub(crate) use turn::ShownClock;
 use turn::TurnSide;
 pub use uplink::Uplink;
@@ -48,7 +50,8 @@ pub enum Door {
 
 /// What outlives the actor of one thread.
 pub struct Slot {
-    about: Arc<About>,
+    thread: ThreadId,
+    places: Places,
     capacity: usize,
     control_max: usize,
     leases: Arc<LeaseBook>,
@@ -78,7 +81,8 @@ impl Slot {
     ) -> Self {
         Self {
             holdings: Arc::new(Holdings::of(Some(about.thread))),
-            about,
+            thread: about.thread,
+            places: Places::new(about),
             capacity,
             control_max,
             uplink,
@@ -93,13 +97,8 @@ impl Slot {
     }
 
     /// Which thread.
-    pub fn thread(&self) -> ThreadId {
-        self.about.thread
-    }
-
-    /// Which thread, and what is above it.
-    pub fn about(&self) -> &Arc<About> {
-        &self.about
+    pub const fn thread(&self) -> ThreadId {
+        self.thread
     }
 
     /// What the thread holds, and what is held on its behalf.
@@ -289,6 +288,11 @@ impl Slot {
         }
         lanes.control.push_back(msg);
         self.wake(lanes);
+    }
+
+    /// Tells the actor, if there is one, of something that its next incarnation knows anyway.
+    pub fn tell(&self, msg: ThreadMsg) {
+        self.notice(msg);
     }
 
     /// Tells the actor to close: into the control lane, whatever the door.

@@ -67,6 +67,11 @@ pub struct CloseReport {
     pub timed_out: Vec<ThreadId>,
     /// Each thread's rung and time.
     pub threads: Vec<ThreadClosed>,
+    /// Threads that were below what closed and go on, as roots
+    /// ([`ParentClose::Detach`](crate::ParentClose::Detach)), also such as sleep in the store alone.
+    /// They stand in no other list.
+    #[serde(default)]
+    pub detached: Vec<ThreadId>,
 }
 
 impl CloseReport {

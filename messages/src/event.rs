@@ -99,6 +99,17 @@ pub enum RuntimeEvent {
         /// Whether it is hidden from lists.
         internal: bool,
     },
+    /// A thread has another parent, or is a root now, with all that is below it: it was adopted, or
+    /// its parent was closed and it goes on. Told to those who watch its old place or its new one.
+    #[fact(Runtime, lifecycle)]
+    ThreadAdopted {
+        /// Its parent before.
+        from: Option<ThreadId>,
+        /// Its parent from now on; none of a root.
+        to: Option<ThreadId>,
+        /// Its path from now on. Those below it are told as `ThreadDescribed` if theirs change.
+        path: Option<AgentPath>,
+    },
     /// A spawn, resume or fork was refused.
     #[fact(Runtime, lifecycle)]
     SpawnRefused {

@@ -4,6 +4,7 @@
 //! Coppicer speak in these words; hosts use them through the facade crate `coppicer`.
 
 mod account;
+mod adopt;
 mod budget;
 mod close;
 mod codec;
@@ -32,6 +33,7 @@ mod tree;
 mod turn_phase;
 
 pub use account::{EntryAccount, EntryStage, QUEUED_NAMED_MAX, QueuedSubmission, ThreadAccount};
+pub use adopt::AdoptError;
 pub use budget::{Amounts, Budget, Charge, Dimension, Ledger};
 pub use close::{CloseOrder, CloseReport, CloseScope, ThreadClosed};
 pub use codec::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME_VERSION, decode, encode};
@@ -46,7 +48,7 @@ pub use fork::{ForkPoint, ForkRefusal};
 pub use holdings::Holdings;
 pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
 pub use lease::{Lease, LeaseBook, LeaseKind};
-pub use limits::{LimitRow, Limits};
+pub use limits::{LimitRow, Limits, MOVES_MAX};
 pub use op::{Delivery, InputPart, Mail, MailId, Op, Submission, UserInput};
 pub use outcome::{Accepted, Interrupted, Outcome, Rung, SubmissionState};
 pub use path::{AgentPath, PathError};
@@ -59,7 +61,8 @@ pub use refusal::{
 };
 pub use reply::{Answer, NoAnswer, Reply};
 pub use restart::{
-    AutoShutdown, Backoff, Children, OnSpent, Restart, RestartLimit, RestartPolicy, Strategy,
+    AutoShutdown, Backoff, Children, OnSpent, ParentClose, Restart, RestartLimit, RestartPolicy,
+    Strategy,
 };
 pub use spawn::{OnCrash, OnLimit, Origin, Placement, SpawnThread, ThreadConfig};
 pub use status::{Phase, StatusFact, ThreadStatus, status_after};

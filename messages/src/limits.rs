@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How often one thread can be moved while this runtime has it in memory: each place that it had is
+/// kept until it leaves, some 100 bytes.
+pub const MOVES_MAX: usize = 1 << 14;
+
 /// One row of the table of bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

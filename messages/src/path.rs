@@ -102,6 +102,17 @@ impl AgentPath {
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// This path once what was called `from` is called `to`; as it is if it is not within `from`.
+    ///
+    /// # Errors
+    /// It would be too long.
+    pub fn renamed(&self, from: &Self, to: &Self) -> Result<Self, PathError> {
+        if !self.is_within(from) {
+            return Ok(self.clone());
+        }
+        Self::checked(format!("{}{}", to.0, &self.0[from.0.len()..]))
+    }
+
     /// The text of the path.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -81,6 +81,20 @@ pub enum AutoShutdown {
     All,
 }
 
+/// What becomes of a sub-agent when its parent is closed, whoever closes that one: a caller, the
+/// thread itself, its restart policy, or a close of something above it. A parent that crashes, comes
+/// back, is parked or sleeps is not closed: that changes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentClose {
+    /// It is closed first.
+    #[default]
+    Close,
+    /// It goes on, with all below it: it is the root of a tree of its own from then on. It keeps its
+    /// id, path, history, inbox and budget. Closing everything closes it too.
+    Detach,
+}
+
 /// How a thread supervises its children.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]

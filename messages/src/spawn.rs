@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, Children, ForkPoint, Poison, RestartPolicy, StuckPolicy, Submission, ThreadId,
-    TreeLimits,
+    Budget, Children, ForkPoint, ParentClose, Poison, RestartPolicy, StuckPolicy, Submission,
+    ThreadId, TreeLimits,
 };
 
 /// Where a thread comes from.
@@ -138,6 +138,15 @@ impl SpawnThread {
         self
     }
 
+    /// Has it outlive its parent, or not. One that does needs a budget of its own for all that its
+    /// parent is limited in; otherwise the spawn is refused as
+    /// [`BadConfig`](crate::SpawnError::BadConfig).
+    #[must_use]
+    pub const fn with_parent_close(mut self, policy: ParentClose) -> Self {
+        self.config.parent_close = policy;
+        self
+    }
+
     /// Sets its first submission.
     #[must_use]
     pub fn with_first(mut self, first: impl Into<Submission>) -> Self {
@@ -183,6 +192,8 @@ pub struct ThreadConfig {
     pub children: Children,
     /// Whether its end counts for its parent's [`AutoShutdown`](crate::AutoShutdown).
     pub significant: bool,
+    /// What becomes of it when its parent is closed.
+    pub parent_close: ParentClose,
     /// What it and all below it may use: carved from its parent's.
     pub budget: Option<Budget>,
     /// Tighter bounds for its tree, if it is a root.
@@ -231,6 +242,13 @@ impl ThreadConfig {
     #[must_use]
     pub const fn significant(mut self) -> Self {
         self.significant = true;
+        self
+    }
+
+    /// The default, which goes on when its parent is closed: [`ParentClose::Detach`].
+    #[must_use]
+    pub const fn detached(mut self) -> Self {
+        self.parent_close = ParentClose::Detach;
         self
     }
 

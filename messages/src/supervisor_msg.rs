@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    Budget, CloseError, CloseReport, CloseScope, ControlError, Ended, EntryAccount, Epoch,
-    FundError, PatchError, Reply, Seq, SpawnError, SpawnThread, StoreError, ThreadId, ThreadPatch,
+    AdoptError, Budget, CloseError, CloseReport, CloseScope, ControlError, Ended, EntryAccount,
+    Epoch, FundError, PatchError, Reply, Seq, SpawnError, SpawnThread, StoreError, ThreadId,
+    ThreadPatch,
 };
 
 /// Everything the supervisor can be asked, or told. Its handlers never wait.
@@ -51,6 +52,17 @@ pub enum SupervisorMsg {
         more: Budget,
         /// What it has left then, once it is durable.
         reply: Reply<Budget, FundError>,
+    },
+    /// Put a thread, with all below it, below another one, or make it a root.
+    Adopt {
+        /// Which.
+        thread: ThreadId,
+        /// Its new parent; none makes it a root.
+        parent: Option<ThreadId>,
+        /// The turn that asks, if one does: it may adopt roots alone.
+        asker: Option<Asker>,
+        /// The thread's id, once the move is durable and told.
+        reply: Reply<ThreadId, AdoptError>,
     },
     /// Tell why a thread does what it does.
     Explain {
@@ -174,10 +186,14 @@ pub struct Asker {
 pub enum SupervisorTick {
     /// The report of this close is due.
     CloseDue(u64),
+    /// The threads of this close are told to end, whether or not the store has said what goes on.
+    TellBy(u64),
     /// More threads of a close are to be told.
     TellOn,
     /// Threads whose store could not write may try again.
     ComebackDue,
+    /// Edges that the store could not write are tried again.
+    EdgesDue,
     /// A thread may have been idle for long enough.
     IdleDue,
     /// Of the spawns that wait in line, some may be due, or their deadline has come.
@@ -201,6 +217,7 @@ impl SupervisorMsg {
             Self::Patch { .. } => "patch",
             Self::Fund { .. } => "fund",
             Self::Registered { .. } => "registered",
+            Self::Adopt { .. } => "adopt",
             Self::Explain { .. } => "explain",
             Self::Stuck { .. } => "stuck",
             Self::LetGo { .. } => "let_go",

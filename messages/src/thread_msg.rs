@@ -80,6 +80,9 @@ pub enum ThreadMsg {
 
     /// There may be mail in the mailbox that nobody told of: look.
     LookForMail,
+    /// The thread has another place in its tree, or is in another tree. Stale if it has moved again
+    /// since: what the slot says counts.
+    Moved,
 
     // Notices. Sent only by what this actor started; each names what it belongs to.
     /// The store read the mailbox.
@@ -221,6 +224,7 @@ impl ThreadMsg {
             Self::Close { .. } => "close",
             Self::Mail { .. } => "mail",
             Self::LookForMail => "look_for_mail",
+            Self::Moved => "moved",
             Self::MailRead { .. } => "mail_read",
             Self::TakeSteered { .. } => "take_steered",
             Self::Emitted { .. } => "emitted",

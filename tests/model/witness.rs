@@ -7,8 +7,8 @@ use std::sync::Arc;
 use coppicer::{
     Acquired, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence, History,
     KnownSubmission, Ledger, Mail, MailId, MemoryStore, NewRecord, NewThread, RecordClass, Seq,
-    StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId, ThreadPage, ThreadPatch,
-    ThreadQuery, ThreadStatus, ThreadStore,
+    StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId, ThreadMove, ThreadPage,
+    ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -260,6 +260,12 @@ impl ThreadStore for Witness {
         self.store.put_edge(child, edge, done);
     }
 
+    fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        let (child, edge) = (to.thread, to.edge);
+        let done = self.then(done, move |seen, ()| seen.edge(child, edge));
+        self.store.relocate(to, done);
+    }
+
     fn delete(&self, thread: ThreadId, done: Done<u64>) {
         let done = self.then(done, move |seen, _| seen.removed(thread));
         self.store.delete(thread, done);
@@ -320,6 +326,10 @@ impl ThreadStore for Witness {
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.store.descendants(root, filter)
+    }
+
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.store.detaching(root)
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

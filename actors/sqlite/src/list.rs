@@ -209,6 +209,30 @@ pub(crate) fn descendants(
     failed.map_or(Ok(found), Err)
 }
 
+/// Threads below `root`, over open edges, that go on when it is closed; of each branch the topmost.
+pub(crate) fn detaching(connection: &Connection, root: ThreadId) -> Result<Vec<ThreadId>, Fault> {
+    // A quote within a text of the configuration is escaped: this is its field.
+    let mut look = connection.prepare_cached(
+        r#"SELECT id, instr(ifnull(config, ''), '"parent_close":"detach"') > 0 FROM thread
+           WHERE parent = ?1 AND hidden = 0 AND edge = 'open' ORDER BY id"#,
+    )?;
+    let (mut found, mut failed) = (Vec::new(), None);
+    descend(root, |parent| {
+        let mut below = || -> rusqlite::Result<Vec<(ThreadId, bool)>> {
+            let row = |row: &Row<'_>| Ok((id_at(row, 0)?, row.get(1)?));
+            look.query_map([parent.to_string()], row)?.collect()
+        };
+        let below = below().unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            Vec::new()
+        });
+        let (go_on, others): (Vec<_>, Vec<_>) = below.into_iter().partition(|(_, goes)| *goes);
+        found.extend(go_on.into_iter().map(|(id, _)| id));
+        others.into_iter().map(|(id, _)| id).collect()
+    });
+    failed.map_or(Ok(found), |error| Err(error.into()))
+}
+
 /// Threads that have something to do.
 pub(crate) fn unfinished(
     connection: &Connection,

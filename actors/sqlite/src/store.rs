@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use coppicer_actors::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, History, NewThread, StoreWatch,
-    StoredThread, ThreadPage, ThreadQuery, ThreadStore,
+    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
     Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
@@ -136,6 +136,10 @@ impl ThreadStore for SqliteStore {
         self.writer.ask(Request::PutEdge { child, change: edge, done });
     }
 
+    fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        self.writer.ask(Request::Relocate { to: Box::new(to), done });
+    }
+
     // Through the writer, so that what was asked before is seen; where there is none, nothing was.
 
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
@@ -204,6 +208,10 @@ impl ThreadStore for SqliteStore {
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.read_with(move |connection| list::descendants(connection, root, filter)).boxed()
+    }
+
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        self.read_with(move |connection| list::detaching(connection, root)).boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

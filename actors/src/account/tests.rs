@@ -101,15 +101,47 @@ impl Tree {
 
     /// Children before parents, as a close goes.
     fn close_below(&mut self, top: usize) {
-        for at in (top..self.threads.len()).rev() {
-            let mut above = Some(at);
-            while above.is_some_and(|above| above > top) {
-                above = self.threads[above.unwrap()].parent;
-            }
-            if above == Some(top) && self.threads[at].open {
-                self.close(at);
+        for at in 0..self.threads.len() {
+            if self.threads[at].parent == Some(top) {
+                self.close_below(at);
             }
         }
+        if self.threads[top].open {
+            self.close(top);
+        }
+    }
+
+    fn is_within(&self, mut at: usize, top: usize) -> bool {
+        while at != top {
+            let Some(parent) = self.threads[at].parent else { return false };
+            at = parent;
+        }
+        true
+    }
+
+    /// Moves a thread, if its budget allows it: whether it did.
+    fn put(&mut self, at: usize, to: Option<usize>, written: bool) -> bool {
+        let own = self.threads[at].purse.clone();
+        let above = to.and_then(|to| self.threads[to].purse.clone());
+        let draws = own.as_ref().and_then(|own| own.draws_on_others(id(at as u64)));
+        let would = above.as_ref().and_then(|above| above.limits_without(own.as_ref()));
+        if draws.is_some() || would.is_some() {
+            return false;
+        }
+        if let Some(account) = self.account(at).cloned() {
+            let Ok(moved) = account.begin_move(above.as_ref(), self.now) else { return false };
+            self.store(&moved.charges());
+            if !written {
+                account.cancel_move(&moved);
+                self.store(&moved.reversed());
+                return false;
+            }
+            account.finish_move(moved, &self.leases);
+        }
+        if written {
+            self.threads[at].parent = to;
+        }
+        written
     }
 
     /// What those that are open hold of an account is what it has given away; the store says the same
@@ -231,6 +263,26 @@ fn what_is_given_to_one_that_leaves_the_tree_counts_as_used() {
 }
 
 #[test]
+fn what_moves_has_what_it_had_left_and_those_above_it_set_it_aside() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let old = tree.spawn(0, Some(budget(Some(60), None))).unwrap();
+    let new = tree.spawn(0, Some(budget(Some(30), None))).unwrap();
+    let moved = tree.spawn(old, Some(budget(Some(40), None))).unwrap();
+    assert!(!tree.put(moved, Some(new), true), "40 are more than 30");
+    tree.use_tokens(moved, 15);
+    assert!(!tree.put(moved, Some(new), false), "a move that does not come to be");
+    tree.check().unwrap();
+    assert!(tree.put(moved, Some(new), true));
+    let rest = |at| tree.account(at).unwrap().ledger().rest().tokens.unwrap();
+    assert_eq!((rest(old), rest(new), rest(moved)), (20, 5, 25));
+    tree.check().unwrap();
+    tree.close_below(old);
+    assert_eq!(tree.account(0).unwrap().ledger().rest().tokens, Some(30), "40 of 60 are gone");
+    tree.close_below(0);
+    tree.check().unwrap();
+}
+
+#[test]
 fn time_is_used_by_each_turn_that_runs() {
     let mut tree = Tree::new(Budget::new().with_wall_ms(10_000));
     let purse = tree.threads[0].purse.clone().unwrap();
@@ -265,7 +317,7 @@ proptest! {
     #[test]
     fn budgets_add_up(
         root in (proptest::option::of(0_u64..400), proptest::option::of(0_u64..12)),
-        steps in proptest::collection::vec((0_u8..7, 0_usize..64, 0_u64..80, any::<bool>()), 1..120),
+        steps in proptest::collection::vec((0_u8..8, 0_usize..64, 0_u64..80, any::<bool>()), 1..120),
     ) {
         let mut tree = Tree::new(budget(root.0, root.1));
         for (what, which, amount, both) in steps {
@@ -308,6 +360,15 @@ proptest! {
                     if let Some(account) = tree.account(at).cloned() {
                         let charges = account.detach();
                         tree.store(&charges);
+                    }
+                }
+                7 if tree.threads[at].open && at > 0 => {
+                    let to = (amount > 0).then(|| amount as usize % tree.threads.len());
+                    let fits = to.is_none_or(|to| tree.threads[to].open && !tree.is_within(to, at));
+                    let before = tree.account(at).map(|account| account.ledger().rest());
+                    if fits && tree.put(at, to, both) {
+                        let after = tree.account(at).map(|account| account.ledger().rest());
+                        prop_assert_eq!(before, after, "it has what it had left");
                     }
                 }
                 _ => {}

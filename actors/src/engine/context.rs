@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coppicer_messages::{
-    Accepted, Asker, Budget, CloseError, CloseReport, CloseScope, ControlError, Deadline, Epoch,
-    EventKind, Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq, SpawnError, SpawnThread,
-    StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent, ThreadId, ThreadMsg,
-    ThreadStatus, TurnId, TurnItem, Usage,
+    Accepted, AdoptError, Asker, Budget, CloseError, CloseReport, CloseScope, ControlError,
+    Deadline, Epoch, EventKind, Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq,
+    SpawnError, SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent,
+    ThreadId, ThreadMsg, ThreadStatus, TurnId, TurnItem, Usage,
 };
 
 use super::Item;
@@ -372,6 +372,32 @@ impl TurnContext {
         let closed = answer.wait().await;
         self.progress();
         closed
+    }
+
+    /// Puts a root, with all below it, below this thread, as [`Runtime::adopt`] does: one whose parent
+    /// was closed and that goes on, for instance. A thread that has a parent is not taken away from it.
+    ///
+    /// # Errors
+    /// As [`Runtime::adopt`]; [`AdoptError::HasParent`].
+    ///
+    /// # Cancel safety
+    /// As [`Runtime::adopt`].
+    ///
+    /// [`Runtime::adopt`]: https://docs.rs/coppicer
+    pub async fn adopt(&self, thread: ThreadId) -> Result<(), AdoptError> {
+        if self.link.is_revoked() {
+            return Err(AdoptError::Fenced);
+        }
+        let parent = Some(self.thread());
+        let asker = Some(Asker { thread: self.thread(), epoch: self.epoch });
+        let (reply, answer) =
+            self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        if !self.world.uplink.send(SupervisorMsg::Adopt { thread, parent, asker, reply }) {
+            return Err(AdoptError::RuntimeEnded);
+        }
+        let adopted = answer.wait().await.map(drop);
+        self.progress();
+        adopted
     }
 
     /// Whether a thread without a slot is below this one, and belongs to its tree.

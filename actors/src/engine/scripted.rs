@@ -59,6 +59,8 @@ pub enum Step {
     Progress,
     /// Close a sub-agent.
     Close(usize, Duration),
+    /// Put a root below this thread, and say how that went.
+    Adopt(ThreadId),
     /// Panic.
     Panic(String),
     /// Return this error.
@@ -333,6 +335,11 @@ async fn work(
             let child = child_of(children, child)?;
             let closed = cx.close(child, budget).await;
             closed.map_err(|error| EngineError::fatal(error.to_string()))?;
+        }
+        Step::Adopt(thread) => {
+            let adopted = cx.adopt(thread).await;
+            let said = adopted.map_or_else(|error| error.to_string(), |()| "adopted".to_owned());
+            cx.emit(Item::answer(said)).await?;
         }
         // Carried out by `follow`.
         _ => {}

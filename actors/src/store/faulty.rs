@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
-    StoredThread, ThreadPage, ThreadQuery, ThreadStore,
+    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::History;
 
@@ -27,8 +27,10 @@ pub enum StoreOp {
     Acquire,
     /// [`ThreadStore::append`].
     Append,
-    /// [`ThreadStore::put_edge`].
+    /// [`ThreadStore::put_edge`], and [`ThreadStore::relocate`].
     PutEdge,
+    /// [`ThreadStore::detaching`].
+    Detaching,
     /// [`ThreadStore::submission`].
     Submission,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`].
@@ -156,6 +158,10 @@ impl ThreadStore for FaultyStore {
         self.through(StoreOp::PutEdge, done, move |store, done| store.put_edge(child, edge, done));
     }
 
+    fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        self.through(StoreOp::PutEdge, done, move |store, done| store.relocate(to, done));
+    }
+
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         let id = id.clone();
         self.through(StoreOp::Submission, done, move |store, done| {
@@ -220,6 +226,16 @@ impl ThreadStore for FaultyStore {
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.inner.descendants(root, filter)
+    }
+
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Detaching, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            self.inner.detaching(root).await
+        }
+        .boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

@@ -5,7 +5,8 @@ use std::fmt;
 
 use coppicer_messages::{
     CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord,
-    Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch, ThreadStatus,
+    ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch,
+    ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
-    ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
+    ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
 
@@ -288,6 +289,30 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
     Ok(())
 }
 
+fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
+    let ThreadMove { thread, edge, paths, charges } = to;
+    put_edge(rows, thread, edge)?;
+    for (thread, path) in paths {
+        if let Some(row) = rows.get_mut(&thread) {
+            row.thread.path = path;
+        }
+    }
+    charge(rows, &charges);
+    // Levels of all that went along.
+    let parent = rows.get(&thread).and_then(|row| row.thread.parent);
+    let above = parent.and_then(|(parent, _)| rows.get(&parent));
+    let mut level = vec![(thread, above.map_or(0, |above| above.thread.depth + 1))];
+    let mut seen = HashSet::from([thread]);
+    while let Some((id, depth)) = level.pop() {
+        if let Some(row) = rows.get_mut(&id) {
+            row.thread.depth = depth;
+            let below = row.children.iter().copied();
+            level.extend(below.filter(|child| seen.insert(*child)).map(|child| (child, depth + 1)));
+        }
+    }
+    Ok(())
+}
+
 fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
     let has_work = |row: &Row| {
         let open = row.submissions.values().any(|submission| submission.body.is_some());
@@ -351,6 +376,11 @@ impl ThreadStore for MemoryStore {
 
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>) {
         let result = put_edge(&mut self.threads.lock(), child, edge);
+        done.tell(result);
+    }
+
+    fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        let result = relocate(&mut self.threads.lock(), to);
         done.tell(result);
     }
 
@@ -437,6 +467,23 @@ impl ThreadStore for MemoryStore {
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         let rows = self.threads.lock();
         let found = descend(root, |parent| children(&rows, parent, filter));
+        futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
+        let rows = self.threads.lock();
+        let detaches = |id: &ThreadId| {
+            let config = rows.get(id).map(|row| row.thread.config.parent_close);
+            config == Some(ParentClose::Detach)
+        };
+        let mut found = Vec::new();
+        descend(root, |parent| {
+            let below = children(&rows, parent, Some(EdgeStatus::Open));
+            let (go_on, others) = below.into_iter().partition(detaches);
+            let mut go_on: Vec<ThreadId> = go_on;
+            found.append(&mut go_on);
+            others
+        });
         futures::future::ready(Ok(found)).boxed()
     }
 

@@ -12,13 +12,14 @@ pub mod contract;
 pub mod faulty;
 mod memory;
 mod query;
+mod view_start;
 
 use std::fmt;
 
 use coppicer_messages::{
     AgentPath, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord, Raw,
-    RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails,
-    ThreadId, ThreadPatch, ThreadStatus,
+    Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId,
+    ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use crate::history::History;
 
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
+pub use view_start::{ViewStart, view_start};
 
 /// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
 /// caller [`StoreError::UnknownOutcome`].
@@ -346,6 +348,14 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// nothing and is no error (REF GS-06).
     fn put_edge(&self, child: ThreadId, edge: EdgeChange, done: Done<()>);
 
+    /// Moves a thread with all below it, in one transaction: its edge, the paths that are named, the
+    /// depths of all of them, and charges. An unknown thread changes nothing and is
+    /// no error, as for [`put_edge`](Self::put_edge).
+    ///
+    /// # Errors
+    /// `BadParent`, if there is no such parent; `Unavailable`; `UnknownOutcome`.
+    fn relocate(&self, to: ThreadMove, done: Done<()>);
+
     /// Looks up a submission.
     ///
     /// # Errors
@@ -434,6 +444,14 @@ pub trait ThreadStore: Send + Sync + 'static {
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
+    /// Threads below `root`, over open edges, that go on when it is closed
+    /// ([`ParentClose::Detach`](coppicer_messages::ParentClose)): of each branch the topmost, by depth,
+    /// then id.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
+
     /// A page of threads. Cursors are stable: threads that come and go move no other one.
     ///
     /// # Errors
@@ -514,6 +532,19 @@ pub enum EdgeChange {
     Root,
 }
 
+/// A move of a thread with all below it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadMove {
+    /// Which.
+    pub thread: ThreadId,
+    /// Where to.
+    pub edge: EdgeChange,
+    /// Threads of the branch whose paths are others there.
+    pub paths: Vec<(ThreadId, Option<AgentPath>)>,
+    /// What changes in ledgers.
+    pub charges: Vec<Charge>,
+}
+
 /// Breadth-first search over edges: by depth, then id, each thread once, cycles included.
 pub fn descend(
     root: ThreadId,
@@ -533,39 +564,6 @@ pub fn descend(
         level = next;
     }
     found
-}
-
-/// Finds from where on a history has to be read to know what a model is shown.
-///
-/// That is the start of the turn of its newest compaction that holds a replacement, if no turns were
-/// rolled back since, and of its newest turn's settings if they are older; else the first record.
-/// The items of the view are the same as of the whole history; its settings are those of a turn that
-/// was read, or none.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ViewStart {
-    compacted: bool,
-    settings: bool,
-}
-
-impl ViewStart {
-    /// Looks at the next older record: the place, once it is known.
-    pub fn look(&mut self, seq: Seq, class: &RecordClass) -> Option<Seq> {
-        match class {
-            RecordClass::RolledBack { turns: 1.. } if !self.compacted => return Some(Seq(0)),
-            RecordClass::Compaction { replaced: true } => self.compacted = true,
-            RecordClass::TurnContext { .. } => self.settings = true,
-            RecordClass::TurnStarted { .. } if self.compacted && self.settings => return Some(seq),
-            _ => {}
-        }
-        None
-    }
-}
-
-/// From where on `history` has to be read to know what a model is shown: see [`ViewStart`].
-pub fn view_start(history: &History) -> Seq {
-    let mut start = ViewStart::default();
-    let mut newest_first = history.iter().rev();
-    newest_first.find_map(|record| start.look(record.seq, &record.class)).unwrap_or_default()
 }
 
 /// The preview of a thread: the beginning of its first user message.

@@ -16,6 +16,7 @@ use super::ring::Ring;
 use super::tree::{ThreadTree, snapshot_of};
 use super::{About, Tap, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
+use crate::lineage::Lineage;
 
 /// Fans facts out to taps.
 pub struct TapHub {
@@ -107,8 +108,25 @@ impl TapHub {
             event.parent = about.parent;
             event.path.clone_from(&about.path);
         }
-        let bytes = event.bytes();
         let lineage = about.map(|about| about.lineage.clone()).unwrap_or_default();
+        self.number(event, lineage, None);
+    }
+
+    /// Publishes that a thread has another place: also to those who watch what was above it `before`.
+    pub fn publish_move(&self, about: &About, before: &Lineage, epoch: Epoch, fact: Fact) {
+        let mut event = Event::new(fact);
+        event.epoch = epoch;
+        event.thread = Some(about.thread);
+        event.parent = about.parent;
+        event.path.clone_from(&about.path);
+        let both = before.iter().fold(about.lineage.clone(), |both, above| both.below(above));
+        self.number(event, both, Some(&about.lineage));
+    }
+
+    /// Numbers an event and hands it out. `place`: what is above its thread, if that is less than all
+    /// those who are told.
+    fn number(&self, event: Event, lineage: Lineage, place: Option<&Lineage>) {
+        let bytes = event.bytes();
         let mut event = Arc::new(event);
         let mut state = self.state.lock();
         if state.closed {
@@ -129,7 +147,7 @@ impl TapHub {
             }
         }
         if published.event.fact.is_lifecycle() {
-            state.tree.apply_below(&published.event, &published.lineage);
+            state.tree.apply_below(&published.event, place.unwrap_or(&published.lineage));
             state.journal.push(published);
         }
     }

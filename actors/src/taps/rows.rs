@@ -43,6 +43,15 @@ impl Rows {
         Some(Arc::make_mut(&mut entry.row))
     }
 
+    /// Says what is above the thread of a row.
+    pub(super) fn set_lineage(&mut self, place: u32, lineage: Lineage) {
+        let (chunk, at) = split(place);
+        let chunk = self.chunks.get_mut(chunk).map(Arc::make_mut);
+        if let Some(entry) = chunk.and_then(|chunk| chunk.get_mut(at)?.as_mut()) {
+            entry.lineage = lineage;
+        }
+    }
+
     pub(super) fn insert(&mut self, entry: Entry) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| {
             self.end += 1;

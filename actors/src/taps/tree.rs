@@ -8,7 +8,7 @@
 //! A thread costs its row, a place and an index entry, some 500 bytes with a path and a short
 //! status; a fact costs a look-up and the change of one row.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -203,7 +203,56 @@ impl ThreadTree {
                 let closes = *status == ThreadStatus::Shutdown;
                 self.remove(thread, |row| closes && is_dormant(row))
             }
-            fact => self.change(thread, |row| follow(row, event, fact)),
+            Fact::Runtime(RuntimeEvent::ThreadAdopted { to, path, .. }) => {
+                self.adopt(thread, *to, path.as_ref(), lineage)
+            }
+            fact => {
+                if matches!(fact, Fact::Runtime(RuntimeEvent::ThreadDescribed { .. }))
+                    && let Some(&place) = self.places.get(&thread)
+                {
+                    self.rows.set_lineage(place, lineage.clone());
+                }
+                self.change(thread, |row| follow(row, event, fact))
+            }
+        }
+    }
+
+    /// A thread that has a row has another parent, and what is below it another lineage.
+    fn adopt(
+        &mut self,
+        thread: ThreadId,
+        to: Option<ThreadId>,
+        path: Option<&AgentPath>,
+        lineage: &Lineage,
+    ) -> TreeChange {
+        let from = self.get(thread).and_then(|row| row.parent);
+        self.forget_child(from, thread);
+        if let Some(parent) = to {
+            self.children.entry(parent).or_default().insert(thread);
+        }
+        let mut next = vec![(thread, lineage.clone())];
+        let mut seen = HashSet::from([thread]);
+        while let Some((thread, lineage)) = next.pop() {
+            let below = lineage.below(thread);
+            let children = self.children(thread).filter(|child| seen.insert(*child));
+            next.extend(children.map(|child| (child, below.clone())));
+            if let Some(&place) = self.places.get(&thread) {
+                self.rows.set_lineage(place, lineage);
+            }
+        }
+        self.change(thread, |row| {
+            row.parent = to;
+            row.path = path.cloned();
+        })
+    }
+
+    fn forget_child(&mut self, parent: Option<ThreadId>, thread: ThreadId) {
+        let Some(parent) = parent else { return };
+        if let Some(siblings) = self.children.get_mut(&parent) {
+            siblings.remove(&thread);
+            if siblings.is_empty() {
+                self.children.remove(&parent);
+            }
         }
     }
 
@@ -266,14 +315,7 @@ impl ThreadTree {
     fn take_out(&mut self, thread: ThreadId) -> Option<Arc<TreeRow>> {
         let place = self.places.remove(&thread)?;
         let row = self.rows.remove(place)?.row;
-        if let Some(parent) = row.parent
-            && let Some(siblings) = self.children.get_mut(&parent)
-        {
-            siblings.remove(&thread);
-            if siblings.is_empty() {
-                self.children.remove(&parent);
-            }
-        }
+        self.forget_child(row.parent, thread);
         Some(row)
     }
 

@@ -200,6 +200,44 @@ fn facts_of_an_earlier_life_and_statuses_that_were_overtaken_change_nothing() {
     assert_eq!(story.row(1).epoch, Epoch(2));
 }
 
+fn adopted(to: Option<u64>) -> RuntimeEvent {
+    let path = to.map(|to| AgentPath::root().join(&format!("below_{to}")).unwrap());
+    RuntimeEvent::ThreadAdopted { from: None, to: to.map(id), path }
+}
+
+#[test]
+fn a_thread_that_moves_takes_what_is_below_it_along() {
+    // 1 ── 2 ── 4 ── 8      3
+    let mut story = Story::default();
+    for thread in [1, 2, 4, 8, 3] {
+        story.tell(thread, 1, spawned());
+    }
+    story.tell(8, 1, status(1, ThreadStatus::Dormant, Phase::Dormant));
+    assert_eq!(story.tell(4, 1, adopted(Some(3))), TreeChange::Changed(id(4)));
+    assert_eq!(story.row(4).parent, Some(id(3)));
+    assert_eq!(story.row(4).path, Some("/root/below_3".parse().unwrap()));
+    assert_eq!(story.tree.children(id(2)).count(), 0);
+    assert_eq!(gone(story.tell(2, 1, closed())), [id(2)]);
+    story.tell(4, 1, adopted(None));
+    assert_eq!((story.row(4).parent, &story.row(4).path), (None, &None));
+    assert_eq!(gone(story.tell(4, 1, closed())), [id(4), id(8)], "what sleeps below it");
+    assert_eq!(story.tell(7, 1, adopted(None)), TreeChange::Unchanged, "it has no row");
+}
+
+#[test]
+fn what_is_above_a_branch_is_known_to_filters_after_it_moved() {
+    let mut story = Story::default();
+    for thread in [1, 2, 4, 3] {
+        story.tell(thread, 1, spawned());
+    }
+    let event = story.event(2, 1, adopted(Some(3)));
+    let above = Lineage::default().below(id(1)).below(id(3));
+    story.tree.apply_below(&event, &above);
+    let wanted = |_: ThreadId, lineage: &Lineage| lineage.contains(id(3));
+    let rows = snapshot_of(&story.tree.image(), 9, wanted).rows;
+    assert_eq!(rows.iter().map(|row| row.thread).collect::<Vec<_>>(), [id(2), id(4)]);
+}
+
 fn any_fact() -> impl Strategy<Value = Fact> {
     let number = 0..6_u64;
     let any_status = prop_oneof![
@@ -215,6 +253,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => Just(Fact::Runtime(closed())),
         1 => Just(Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Dormant })),
         1 => Just(Fact::Runtime(RuntimeEvent::SpawnUndone)),
+        2 => prop::option::of(1..12_u64).prop_map(|to| Fact::Runtime(adopted(to))),
         4 => (number, any_status)
             .prop_map(|(seq, (is, phase))| Fact::Thread(status(seq, is, phase))),
         2 => Just(Fact::Thread(ThreadEvent::TurnStarted { attempt: 1 })),

@@ -16,6 +16,7 @@ mod core;
 mod core_tests;
 mod doing;
 mod effect;
+mod moved;
 mod records;
 mod running;
 mod spending;
@@ -161,6 +162,12 @@ impl Incarnation {
     /// Ends it at once, without a word. For what does not answer.
     pub fn kill(&self) {
         self.actor.kill();
+    }
+
+    /// Links it under another actor than before: it does not go down with that one any more. Changes
+    /// nothing if either is on its way out.
+    pub fn link_under(&self, above: ActorCell) {
+        self.actor.get_cell().link(above);
     }
 }
 

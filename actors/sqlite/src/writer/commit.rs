@@ -298,6 +298,10 @@ fn apply(
             threads::put_edge(connection, *child, *change)?;
             Answer::Nothing
         }
+        Request::Relocate { to, .. } => {
+            threads::relocate(connection, to)?;
+            Answer::Nothing
+        }
         Request::Submission { thread, id, .. } => {
             Answer::Known(threads::submission(connection, *thread, id)?)
         }

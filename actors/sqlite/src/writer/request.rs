@@ -1,6 +1,8 @@
 //! What the writer is asked, and where its answers go.
 
-use coppicer_actors::{Acquired, Batch, Done, EdgeChange, Fence, NewThread, StoredThread};
+use coppicer_actors::{
+    Acquired, Batch, Done, EdgeChange, Fence, NewThread, StoredThread, ThreadMove,
+};
 use coppicer_messages::{
     Charge, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId,
     ThreadPatch,
@@ -30,6 +32,10 @@ pub(crate) enum Request {
     PutEdge {
         child: ThreadId,
         change: EdgeChange,
+        done: Done<()>,
+    },
+    Relocate {
+        to: Box<ThreadMove>,
         done: Done<()>,
     },
     Submission {
@@ -85,6 +91,7 @@ impl Request {
                         + batch.mail.iter().map(|to| to.mail.content.len() + BESIDE).sum::<usize>()
                         + batch.states.len() * BESIDE
                 }
+                Self::Relocate { to, .. } => to.paths.len() * BESIDE,
                 _ => 0,
             }
     }
@@ -96,6 +103,7 @@ impl Request {
             Self::Append { done, .. } => done.tell(Err(error)),
             Self::UndoCreate { done, .. }
             | Self::PutEdge { done, .. }
+            | Self::Relocate { done, .. }
             | Self::Quarantine { done, .. } => done.tell(Err(error)),
             Self::Submission { done, .. } => done.tell(Err(error)),
             Self::Mail { done, .. } => done.tell(Err(error)),
@@ -114,6 +122,7 @@ impl Request {
             Self::Create { thread, .. } => thread.id,
             Self::Append { fence, .. } | Self::UndoCreate { fence, .. } => fence.thread,
             Self::PutEdge { child, .. } => *child,
+            Self::Relocate { to, .. } => to.thread,
             Self::Acquire { thread, .. }
             | Self::Submission { thread, .. }
             | Self::Mail { thread, .. }
@@ -160,7 +169,12 @@ pub(crate) fn tell(request: Request, answer: Result<Answer, StoreError>) {
             done.tell(Ok(*found));
         }
         (Request::Append { done, .. }, Answer::Head(head)) => done.tell(Ok(head)),
-        (Request::UndoCreate { done, .. } | Request::PutEdge { done, .. }, Answer::Nothing)
+        (
+            Request::UndoCreate { done, .. }
+            | Request::PutEdge { done, .. }
+            | Request::Relocate { done, .. },
+            Answer::Nothing,
+        )
         | (Request::Quarantine { done, .. }, Answer::Quarantined(_)) => done.tell(Ok(())),
         (Request::Submission { done, .. }, Answer::Known(known)) => done.tell(Ok(known)),
         (Request::Mail { done, .. }, Answer::Mail(mail)) => done.tell(Ok(mail)),

@@ -1,8 +1,11 @@
 //! Threads as they come, are acquired, and change what is known of them. Every function checks
 //! first and writes then: a refusal has changed nothing.
 
+use std::collections::HashSet;
+
 use coppicer_actors::{
     Acquired, Base, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
+    ThreadMove,
 };
 use coppicer_messages::{
     Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId,
@@ -13,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::accounts;
 use super::records::{check_records, copy_records, insert_records, say_status};
 use crate::error::Fault;
+use crate::list::children;
 use crate::options::SqliteOptions;
 use crate::reader::lineage_of;
 use crate::rows::{
@@ -282,6 +286,47 @@ pub(super) fn put_edge(
             ),
     };
     changed.optional()?.map_or(Ok(()), |pk| seal_thread(connection, pk))
+}
+
+pub(super) fn relocate(connection: &Connection, to: &ThreadMove) -> Result<(), Fault> {
+    put_edge(connection, to.thread, to.edge)?;
+    let mut update = connection
+        .prepare_cached("UPDATE thread SET path = ?2 WHERE id = ?1 AND hidden = 0 RETURNING pk")?;
+    for (thread, path) in &to.paths {
+        let path = path.as_ref().map(ToString::to_string);
+        let changed = update.query_row(params![thread.to_string(), path], |row| row.get(0));
+        if let Some(pk) = changed.optional()? {
+            seal_thread(connection, pk)?;
+        }
+    }
+    accounts::charge(connection, &to.charges)?;
+    set_depths(connection, to.thread)
+}
+
+/// Sets the levels of a thread that was moved and of all that went along.
+fn set_depths(connection: &Connection, thread: ThreadId) -> Result<(), Fault> {
+    let depth: Option<u32> = connection
+        .prepare_cached(
+            "SELECT ifnull((SELECT p.depth + 1 FROM thread p WHERE p.id = t.parent AND p.hidden = 0), 0)
+             FROM thread t WHERE t.id = ?1 AND t.hidden = 0",
+        )?
+        .query_row([thread.to_string()], |row| row.get(0))
+        .optional()?;
+    let Some(depth) = depth else { return Ok(()) };
+    let mut update = connection.prepare_cached(
+        "UPDATE thread SET depth = ?2 WHERE id = ?1 AND hidden = 0 AND depth <> ?2 RETURNING pk",
+    )?;
+    let mut level = vec![(thread, depth)];
+    let mut seen = HashSet::from([thread]);
+    while let Some((id, depth)) = level.pop() {
+        let changed = update.query_row(params![id.to_string(), depth], |row| row.get(0));
+        if let Some(pk) = changed.optional()? {
+            seal_thread(connection, pk)?;
+        }
+        let below = children(connection, id, None)?;
+        level.extend(below.into_iter().filter(|id| seen.insert(*id)).map(|id| (id, depth + 1)));
+    }
+    Ok(())
 }
 
 pub(super) fn patch(

@@ -1,11 +1,11 @@
 //! Parents and children (REF 12.5).
 
-use coppicer_messages::StoreError;
+use coppicer_messages::{AgentPath, StoreError, ThreadConfig};
 use futures::FutureExt;
 
-use super::words::{CLOSED, OPEN, children, descendants, edges, gs, put_edge};
+use super::words::{CLOSED, OPEN, children, descendants, edges, gs, put_edge, relocate};
 use super::{Case, Store};
-use crate::store::{Done, EdgeChange};
+use crate::store::{Done, EdgeChange, NewThread, ThreadMove};
 
 cases! {
     /// GS-01.
@@ -86,5 +86,68 @@ cases! {
         edges(&store, &[(10, 11, OPEN), (11, 12, OPEN), (12, 10, OPEN), (13, 13, OPEN)]).await;
         assert_eq!(descendants(&store, 10, None).await, [11, 12]);
         assert_eq!(descendants(&store, 13, None).await, [0; 0]);
+    }
+
+    async fn a_thread_moves_with_its_new_paths_and_what_it_changes_in_ledgers(store) {
+        edges(&store, &[(1, 2, OPEN), (2, 3, OPEN), (5, 6, OPEN)]).await;
+        let path = |text: &str| text.parse::<AgentPath>().unwrap();
+        let to = |edge, paths: &[(u128, Option<&str>)]| ThreadMove {
+            thread: gs(2),
+            edge,
+            paths: paths.iter().map(|(n, text)| (gs(*n), text.map(path))).collect(),
+            charges: Vec::new(),
+        };
+        let paths = [(2, Some("/root/a")), (3, Some("/root/a/b")), (99, Some("/root/c"))];
+        relocate(&store, to(EdgeChange::Parent(gs(6), OPEN), &paths)).await.unwrap();
+        assert_eq!(store.thread(gs(2)).await.unwrap().parent, Some((gs(6), OPEN)));
+        assert_eq!(store.thread(gs(2)).await.unwrap().path, Some(path("/root/a")));
+        assert_eq!(store.thread(gs(3)).await.unwrap().path, Some(path("/root/a/b")));
+        assert_eq!(descendants(&store, 5, Some(OPEN)).await, [6, 2, 3]);
+        assert_eq!(children(&store, 1, None).await, [0; 0]);
+        let depth = async |n| store.thread(gs(n)).await.unwrap().depth;
+        let above = depth(6).await;
+        assert_eq!((depth(2).await, depth(3).await), (above + 1, above + 2));
+        relocate(&store, to(EdgeChange::Root, &[(2, None)])).await.unwrap();
+        let moved = store.thread(gs(2)).await.unwrap();
+        assert_eq!((moved.parent, moved.path, moved.depth), (None, None, 0));
+        assert_eq!(depth(3).await, 1);
+        let bad = to(EdgeChange::Parent(gs(77), OPEN), &[(2, Some("/root/x"))]);
+        let refused = relocate(&store, bad).await;
+        assert!(matches!(refused, Err(StoreError::BadParent { .. })), "{refused:?}");
+        let unmoved = store.thread(gs(2)).await.unwrap();
+        assert_eq!((unmoved.parent, unmoved.path), (None, None), "nothing of it was written");
+    }
+
+    async fn the_topmost_threads_that_outlive_their_parents_are_found_over_open_edges(store) {
+        let make = async |n: u128, parent: Option<u128>, goes_on: bool| {
+            let config = ThreadConfig::default().with_role("\"parent_close\":\"detach\"");
+            let config = if goes_on { config.detached() } else { config };
+            let parent = parent.map(gs);
+            let new = NewThread { id: gs(n), parent, config, ..NewThread::root(gs(n), 1) };
+            let (done, made) = Done::channel();
+            store.create(new, Vec::new(), done);
+            made.await.unwrap();
+        };
+        for (n, parent, goes_on) in [
+            (1, None, true),
+            (4, Some(1), true),
+            (2, Some(1), false),
+            (5, Some(2), false),
+            (3, Some(5), true),
+            (6, Some(3), true),
+            (7, Some(2), true),
+        ] {
+            make(n, parent, goes_on).await;
+        }
+        let found = async |n| {
+            let found = store.detaching(gs(n)).await.unwrap();
+            found.into_iter().map(|id| id.as_uuid().as_u128()).collect::<Vec<u128>>()
+        };
+        assert_eq!(found(1).await, [4, 7, 3], "by depth; not the thread itself");
+        assert_eq!(found(4).await, [0; 0]);
+        put_edge(&store, 5, EdgeChange::Status(CLOSED)).await;
+        assert_eq!(found(1).await, [4, 7]);
+        assert_eq!(found(5).await, [3]);
+        assert_eq!(found(99).await, [0; 0]);
     }
 }

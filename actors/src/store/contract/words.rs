@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Store;
 use crate::store::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, NewSubmission, NewThread,
-    StoredThread, ThreadCursor, ThreadPage, ThreadQuery, digest,
+    StoredThread, ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, digest,
 };
 
 pub(super) const OPEN: EdgeStatus = EdgeStatus::Open;
@@ -166,6 +166,12 @@ pub(super) async fn archive(
 pub(super) async fn delete(store: &Store, n: u64) -> Result<u64, StoreError> {
     let (done, answer) = Done::channel();
     store.delete(id(n), done);
+    answer.await
+}
+
+pub(super) async fn relocate(store: &Store, to: ThreadMove) -> Result<(), StoreError> {
+    let (done, answer) = Done::channel();
+    store.relocate(to, done);
     answer.await
 }
 

@@ -1,0 +1,134 @@
+//! What becomes of an account when its thread is put below another one, or made a root.
+//!
+//! It keeps what it has: what it was given is given away for good where it was. Where it goes, what it
+//! has left is carved from the accounts above it, as at a spawn, so that budgets still add up; there
+//! it counts from then on, as after a resume.
+
+use std::sync::Arc;
+
+use coppicer_messages::{Amounts, Charge, Dimension, LeaseBook, LeaseKind, ThreadId};
+use tokio::time::Instant;
+
+use super::purse::carve_all;
+use super::{Account, Donors, Purse, Short, charge, to_signed};
+
+/// An account on its way below others: what they set aside for it. Finished or cancelled.
+#[must_use = "what was set aside is given back by a cancel"]
+pub struct AccountMove {
+    donors: Donors,
+    parts: Amounts,
+    own: Charge,
+    charges: Vec<Charge>,
+}
+
+impl AccountMove {
+    /// What has to be written with the move.
+    pub fn charges(&self) -> Vec<Charge> {
+        self.charges.clone()
+    }
+
+    /// What has to be written if a move that was written did not come to be.
+    pub fn reversed(&self) -> Vec<Charge> {
+        self.charges.iter().map(|charge| charge.reversed()).collect()
+    }
+}
+
+impl Purse {
+    /// What the thread of this purse draws on an account that is not its own.
+    pub fn draws_on_others(&self, thread: ThreadId) -> Option<Dimension> {
+        Dimension::ALL
+            .into_iter()
+            .find(|&what| self.draws_on(what).is_some_and(|account| account.thread() != thread))
+    }
+
+    /// What is limited here and not by an account of `below`, which is to be a thread below this one.
+    pub fn limits_without(&self, below: Option<&Self>) -> Option<Dimension> {
+        let own = below.and_then(Self::own).map(|own| own.ledger().budget).unwrap_or_default();
+        Dimension::ALL
+            .into_iter()
+            .find(|&what| self.draws_on(what).is_some() && own.of(what).is_none())
+    }
+}
+
+impl Account {
+    /// Has those above its new place set aside what it has left.
+    ///
+    /// # Errors
+    /// There is too little left above it; nothing changed.
+    pub fn begin_move(&self, above: Option<&Purse>, now: Instant) -> Result<AccountMove, Short> {
+        let (ledger, before) = {
+            let books = self.books.lock();
+            (books.ledger, books.donors.clone())
+        };
+        let donor =
+            |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
+        let donors: Donors = Dimension::ALL.map(donor);
+        let part = |what: Dimension| {
+            let budget = ledger.budget.of(what).map_or(0, to_signed);
+            budget.saturating_sub(ledger.spent.of(what)).max(0)
+        };
+        carve_all(&donors, self.thread, part, now)?;
+        let (mut parts, mut own) = (Amounts::default(), Charge::to(self.thread));
+        let mut charges = Vec::new();
+        for (at, what) in Dimension::ALL.into_iter().enumerate() {
+            let budget = ledger.budget.of(what).map_or(0, to_signed);
+            if let Some(donor) = &before[at] {
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) -= budget;
+                    *charge.spent.of_mut(what) += budget;
+                });
+            }
+            if let Some(donor) = &donors[at] {
+                *parts.of_mut(what) = part(what);
+                *own.granted.of_mut(what) = part(what) - budget;
+                *own.spent.of_mut(what) = -ledger.spent.of(what);
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) += part(what);
+                });
+            }
+        }
+        if !own.granted.is_zero() || !own.spent.is_zero() {
+            charges.push(own);
+        }
+        Ok(AccountMove { donors, parts, own, charges })
+    }
+
+    /// The move was written.
+    pub fn finish_move(&self, moved: AccountMove, leases: &Arc<LeaseBook>) {
+        let AccountMove { donors, own, .. } = moved;
+        let (before, budget) = {
+            let mut books = self.books.lock();
+            let budget = books.ledger.budget;
+            books.ledger.apply(&own);
+            let is_carved = donors.iter().any(Option::is_some);
+            let before = std::mem::replace(&mut books.donors, donors);
+            if !is_carved {
+                books.lease = None;
+            } else if books.lease.is_none() {
+                books.lease = Some(leases.grant(LeaseKind::Budget));
+            }
+            (before, budget)
+        };
+        for (what, donor) in Dimension::ALL.into_iter().zip(&before) {
+            if let Some(donor) = donor {
+                let part = budget.of(what).map_or(0, to_signed);
+                donor.take_back(self.thread, what, part, part);
+            }
+        }
+    }
+
+    /// The move did not come to be.
+    pub fn cancel_move(&self, moved: &AccountMove) {
+        for (what, donor) in Dimension::ALL.into_iter().zip(&moved.donors) {
+            if let Some(donor) = donor {
+                donor.take_back(self.thread, what, moved.parts.of(what), 0);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for AccountMove {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountMove").field("charges", &self.charges).finish_non_exhaustive()
+    }
+}

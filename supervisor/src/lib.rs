@@ -3,6 +3,7 @@
 //!
 //! Hosts use it through the facade crate `coppicer`.
 
+mod adopting;
 mod agents;
 mod asking;
 mod audit;

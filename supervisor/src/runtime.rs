@@ -297,7 +297,11 @@ impl Runtime {
     }
 
     /// Wakes a thread that sleeps, because another is to be linked under it.
-    async fn wake_parent(&self, parent: ThreadId, deadline: Deadline) -> Result<(), SpawnError> {
+    pub(crate) async fn wake_parent(
+        &self,
+        parent: ThreadId,
+        deadline: Deadline,
+    ) -> Result<(), SpawnError> {
         let slot = self.inner.directory.find(parent);
         if slot.is_some_and(|slot| slot.door() != Door::Dormant) {
             return Ok(());

@@ -187,6 +187,11 @@ impl ClosePlan {
         self.left == 0
     }
 
+    /// Until when it may wait before anybody is told: a quarter of the time.
+    pub(crate) fn ask_until(&self) -> Instant {
+        self.started + self.deadline.saturating_duration_since(self.started) / 4
+    }
+
     /// When the report is due.
     pub(crate) const fn deadline(&self) -> Instant {
         self.deadline

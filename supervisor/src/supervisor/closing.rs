@@ -1,8 +1,9 @@
 //! Carrying out closes: one thread with its subtree, or everything (P5).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use coppicer_actors::{Done, EdgeChange, EdgeStatus};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadStore};
 use coppicer_messages::{
     CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
     SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
@@ -12,7 +13,7 @@ use super::SupervisorState;
 use super::close::{ClosePlan, Closing, How};
 use super::resume::look_up;
 use super::spawn::{Step, Stored};
-use super::table::Life;
+use super::table::{Branch, Life};
 
 /// Threads that are told to end at one go.
 const TELL_MAX: usize = 256;
@@ -31,6 +32,21 @@ pub(super) struct CloseOp {
     keeps_edge: bool,
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
+    going_on: GoingOn,
+    /// Whether threads are told to end: once the store has said what goes on, or took too long.
+    tells: bool,
+}
+
+/// What is below a thread that closes and goes on.
+#[derive(Default)]
+struct GoingOn {
+    threads: BTreeSet<ThreadId>,
+    /// Those of which the store has not written it.
+    unwritten: usize,
+    /// Whether the store is asked which ones sleep in it alone.
+    asking: bool,
+    /// What is not durable of it, or not known.
+    failed: Option<String>,
 }
 
 /// What the store has yet to write of a close.
@@ -50,6 +66,27 @@ impl Edge {
     }
 }
 
+impl GoingOn {
+    const fn is_settled(&self) -> bool {
+        self.unwritten == 0 && !self.asking
+    }
+
+    /// What of it is not durable when the report is given.
+    fn left(&self) -> Option<String> {
+        let told = |what: &str| Some(what.to_owned());
+        match self {
+            Self { asking: true, .. } => {
+                told("whether threads that sleep below it go on was not known by the deadline")
+            }
+            Self { failed: Some(failed), .. } => told(failed),
+            Self { unwritten: 1.., .. } => {
+                told("that threads below it go on was not durable by the deadline")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl SupervisorState {
     pub(super) fn on_close(
         &mut self,
@@ -59,16 +96,17 @@ impl SupervisorState {
     ) {
         // A close is never refused, whatever else is under way: it makes room.
         let close = self.new_op();
-        let (all, threads) = match scope {
+        let (all, branch) = match scope {
             CloseScope::All => {
                 self.closing_all += 1;
-                (true, self.everything())
+                (true, Branch { closes: self.everything(), goes_on: Vec::new() })
             }
             CloseScope::Thread(thread) | CloseScope::Branch(thread) => {
-                (false, self.table.subtree(thread))
+                (false, self.table.branch(thread))
             }
             _ => return,
         };
+        let Branch { closes: threads, goes_on } = branch;
         if all {
             // What has not come up by itself yet stays in the store.
             self.stop_recovering();
@@ -96,9 +134,25 @@ impl SupervisorState {
             edge_failed: None,
             keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
+            going_on: GoingOn::default(),
+            tells: false,
         };
         if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
             op.target = Some(thread);
+            op.going_on.unwritten = goes_on.len();
+            op.going_on.threads.extend(&goes_on);
+            op.going_on.asking = true;
+            // Before anything of it is told to end, and before the store hears of an end.
+            for thread in goes_on {
+                self.detach(close, thread, None);
+            }
+            let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
+            self.outside(close, async move {
+                Step::Detaching(detaching(&*store, thread, depth_max).await)
+            });
+            if !op.keeps_edge {
+                self.closed_on_its_way(thread);
+            }
             if threads.contains(&thread) {
                 op.edge = Edge::of(!op.keeps_edge && self.close_edge(close, thread));
             } else {
@@ -109,10 +163,29 @@ impl SupervisorState {
                 });
             }
         }
-        let leaves = op.plan.leaves();
+        let waits = op.going_on.asking;
+        let ask_until = op.plan.ask_until();
         self.closes.insert(close, op);
-        self.to_tell.extend(leaves.into_iter().map(|thread| (close, thread)));
+        if waits {
+            self.arm(ask_until, SupervisorTick::TellBy(close));
+        } else {
+            self.begin_telling(close);
+        }
         self.answer_close(close);
+    }
+
+    /// Tells the leaves of a close to end, once.
+    fn begin_telling(&mut self, close: u64) {
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        if !std::mem::replace(&mut op.tells, true) {
+            let leaves = op.plan.leaves();
+            self.to_tell.extend(leaves.into_iter().map(|thread| (close, thread)));
+        }
+    }
+
+    /// The store takes its time to say what goes on: the close does not wait for it.
+    pub(super) fn on_tell_by(&mut self, close: u64) {
+        self.begin_telling(close);
     }
 
     /// Every thread, parents before children, siblings in start order.
@@ -170,6 +243,48 @@ impl SupervisorState {
         self.answer_close(close);
     }
 
+    /// Those that go on and sleep in the store alone are roots from now on.
+    pub(super) fn on_detaching(&mut self, close: u64, result: Result<Vec<Stored>, SpawnError>) {
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        op.going_on.asking = false;
+        let found = match result {
+            Ok(found) => found,
+            Err(error) => {
+                op.going_on.failed =
+                    Some(format!("which threads that sleep below it go on is not known: {error}"));
+                self.begin_telling(close);
+                return self.answer_close(close);
+            }
+        };
+        for stored in found {
+            let thread = stored.thread.id;
+            // One with an entry was seen when the close began, or came up since.
+            let here = self.table.get(thread).is_some();
+            let Some(op) = self.closes.get_mut(&close) else { return };
+            if !here && op.going_on.threads.insert(thread) {
+                op.going_on.unwritten += 1;
+                self.detach(close, thread, Some(&stored));
+            }
+        }
+        self.begin_telling(close);
+        self.answer_close(close);
+    }
+
+    /// The store wrote that a thread goes on, or could not and is asked again.
+    pub(super) fn close_detached(
+        &mut self,
+        close: u64,
+        thread: ThreadId,
+        result: Result<(), StoreError>,
+    ) {
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        op.going_on.unwritten = op.going_on.unwritten.saturating_sub(1);
+        if let Err(error) = result {
+            op.going_on.failed = Some(format!("that {thread} goes on is not durable yet: {error}"));
+        }
+        self.answer_close(close);
+    }
+
     /// A thread that was not here was looked up: closing what is closed is a success, and one that
     /// is not comes up to write its end.
     pub(super) fn on_close_target(&mut self, close: u64, result: Result<Stored, SpawnError>) {
@@ -215,7 +330,7 @@ impl SupervisorState {
             entry.closing = true;
         }
         let Some(op) = self.closes.get_mut(&close) else { return };
-        if op.plan.put_on_top(thread) {
+        if op.plan.put_on_top(thread) && op.tells {
             self.to_tell.push_back((close, thread));
         }
     }
@@ -350,7 +465,8 @@ impl SupervisorState {
 
     fn answer_close(&mut self, close: u64) {
         let done = self.closes.get(&close).is_some_and(|op| {
-            op.plan.is_done() && op.edge == Edge::Settled && op.looking.is_none()
+            let settled = op.edge == Edge::Settled && op.looking.is_none();
+            op.plan.is_done() && settled && op.going_on.is_settled()
         });
         if !done {
             return;
@@ -370,9 +486,32 @@ impl SupervisorState {
             let left = "whether its edge is closed was not known by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }
-        let report = op.plan.report(self.now().instant, op.edge_failed.as_ref());
+        let going_on = std::mem::take(&mut op.going_on);
+        if let (Some(left), Some(thread)) = (going_on.left(), op.target) {
+            let row = op.edge_failed.get_or_insert_with(|| (thread, String::new()));
+            row.1 = if row.1.is_empty() { left } else { format!("{}; {left}", row.1) };
+        }
+        let mut report = op.plan.report(self.now().instant, op.edge_failed.as_ref());
+        report.detached = going_on.threads.into_iter().collect();
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
         (op.reply, report)
     }
+}
+
+/// The threads below one that closes that go on, as the store has them.
+async fn detaching(
+    store: &dyn ThreadStore,
+    thread: ThreadId,
+    depth_max: u32,
+) -> Result<Vec<Stored>, SpawnError> {
+    let mut found = Vec::new();
+    for thread in store.detaching(thread).await.map_err(SpawnError::Store)? {
+        match look_up(store, thread, depth_max).await {
+            Ok(stored) => found.push(stored),
+            Err(SpawnError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }

@@ -6,6 +6,7 @@
 //! - Publishes: [`RuntimeEvent`], and the directory.
 //! - Dies: when the runtime ends.
 
+mod adopt;
 mod budgets;
 mod close;
 mod closing;
@@ -15,6 +16,7 @@ mod explaining;
 mod falling;
 mod idle;
 mod line;
+mod moving;
 mod patching;
 mod plan;
 mod rate;
@@ -33,7 +35,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use coppicer_actors::{About, Account, Slot, ThreadWorld, Uplink};
 use coppicer_messages::{
-    Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
+    Asker, Charge, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -41,6 +43,7 @@ use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::nicknames::Nicknames;
+use adopt::Adopting;
 use budgets::Funding;
 use closing::CloseOp;
 use comebacks::Comebacks;
@@ -121,6 +124,9 @@ pub(crate) struct SupervisorState {
     for_room: VecDeque<ForRoom>,
     room_came: bool,
     patches: HashMap<u64, Patching>,
+    moves: HashMap<u64, Adopting>,
+    /// Roots that the store could not write as such, and what it has to write with that.
+    owed: BTreeMap<ThreadId, Vec<Charge>>,
     /// Accounts that somebody draws on.
     accounts: HashMap<ThreadId, Weak<Account>>,
     /// How many of them there are before those that nobody draws on are dropped.
@@ -174,6 +180,8 @@ impl Actor for SupervisorActor {
             for_room: VecDeque::new(),
             room_came: false,
             patches: HashMap::new(),
+            moves: HashMap::new(),
+            owed: BTreeMap::new(),
             accounts: HashMap::new(),
             accounts_tidy_at: budgets::TIDY_MIN,
             fundings: HashMap::new(),
@@ -240,6 +248,9 @@ impl SupervisorState {
             SupervisorMsg::Wake { thread, reply } => self.on_wake(thread, reply),
             SupervisorMsg::Patch { thread, patch, reply } => self.on_patch(thread, *patch, reply),
             SupervisorMsg::Fund { thread, more, reply } => self.on_fund(thread, more, reply),
+            SupervisorMsg::Adopt { thread, parent, asker, reply } => {
+                self.on_adopt(thread, parent, asker, reply);
+            }
             SupervisorMsg::Registered { more } => self.on_registered(more),
             SupervisorMsg::Explain { thread, reply } => self.on_explain(thread, reply),
             SupervisorMsg::Stuck { thread, epoch, cause } => self.on_stuck(thread, epoch, cause),
@@ -266,8 +277,10 @@ impl SupervisorState {
             SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
                 self.on_close_due(close);
             }
+            SupervisorMsg::Tick { tick: SupervisorTick::TellBy(close) } => self.on_tell_by(close),
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
             SupervisorMsg::Tick { tick: SupervisorTick::ComebackDue } => self.on_comeback_due(),
+            SupervisorMsg::Tick { tick: SupervisorTick::EdgesDue } => self.write_owed(),
             SupervisorMsg::Tick { tick: SupervisorTick::IdleDue } => self.on_idle_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::LineDue } => self.on_line_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {

@@ -5,8 +5,8 @@ use coppicer_actors::{
     open_turn,
 };
 use coppicer_messages::{
-    AbortReason, Asker, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError, SubmitError,
-    ThreadId, ThreadStatus,
+    AbortReason, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError,
+    SubmitError, ThreadId, ThreadStatus,
 };
 
 use super::budgets::AccountAbove;
@@ -247,7 +247,7 @@ pub(super) async fn look_up(
     let mut closed_above = false;
     let mut accounts = Vec::new();
     let mut tree = stored.config.tree;
-    let mut above = Vec::new();
+    let (mut above, mut apart) = (Vec::new(), Vec::new());
     let mut at = stored.parent;
     while let Some((parent, _)) = at {
         if above.contains(&parent) || parent == thread || above.len() as u32 >= depth_max {
@@ -259,6 +259,9 @@ pub(super) async fn look_up(
             Ok(stored) => {
                 closed_above |= is_out(&stored);
                 tree = stored.config.tree;
+                if stored.config.parent_close == ParentClose::Detach {
+                    apart.push((parent, stored.path.clone()));
+                }
                 let closed = stored.status == ThreadStatus::Shutdown;
                 let account = |ledger| AccountAbove { thread: parent, ledger, closed };
                 accounts.extend(stored.ledger.map(account));
@@ -270,7 +273,7 @@ pub(super) async fn look_up(
     }
     let lineage = above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
     let is_closed = is_out(&stored);
-    Ok(Stored { thread: stored, lineage, is_closed, closed_above, accounts, tree })
+    Ok(Stored { thread: stored, lineage, is_closed, closed_above, accounts, tree, apart })
 }
 
 fn first_refused(refusal: SubmitError) -> SpawnError {

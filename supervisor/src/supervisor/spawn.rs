@@ -8,11 +8,13 @@ use coppicer_actors::{
     ThreadView,
 };
 use coppicer_messages::{
-    Accepted, AgentPath, Asker, Charge, Deadline, LeaseKind, LimitReached, NewRecord, Origin,
-    PatchError, Reply, Restart, SpawnError, SpawnOrigin, SpawnThread, StoreError, Submission,
-    SubmitError, SupervisorMsg, ThreadDetails, ThreadId, ThreadStatus, TreeLimits, TurnId,
+    Accepted, AdoptError, AgentPath, Asker, Charge, Deadline, Dimension, LeaseKind, LimitReached,
+    NewRecord, Origin, ParentClose, PatchError, Reply, Restart, SpawnError, SpawnOrigin,
+    SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg, ThreadDetails, ThreadId,
+    ThreadStatus, TreeLimits, TurnId,
 };
 
+use super::adopt::Surveyed;
 use super::budgets::{AccountAbove, NotPaid};
 use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
@@ -97,6 +99,14 @@ pub(super) enum Step {
     Funded(Result<(), StoreError>),
     /// How many threads the store knows.
     Counted(Result<u64, StoreError>),
+    /// What the store says of a thread that is to be moved.
+    Surveyed(Result<Box<Surveyed>, AdoptError>),
+    /// The store wrote a move.
+    Moved(Result<(), StoreError>),
+    /// Which threads below one that closes go on and sleep in the store alone.
+    Detaching(Result<Vec<Stored>, SpawnError>),
+    /// The store wrote that a thread is a root, or could not: then with these charges.
+    Detached { thread: ThreadId, charges: Vec<Charge>, result: Result<(), StoreError> },
     /// The store patched a thread.
     Patched(Result<StoredThread, StoreError>),
 }
@@ -123,6 +133,8 @@ pub(super) struct Stored {
     pub(super) accounts: Vec<AccountAbove>,
     /// What its root allows.
     pub(super) tree: TreeLimits,
+    /// Those above it that go on when their parents are closed, and their paths.
+    pub(super) apart: Vec<(ThreadId, Option<AgentPath>)>,
 }
 
 impl SupervisorState {
@@ -155,8 +167,9 @@ impl SupervisorState {
         }
         let waiting = self.postponed.values().map(Vec::len).sum::<usize>()
             + self.waiting.values().map(Vec::len).sum::<usize>();
+        let changes = self.patches.len() + self.moves.len();
         let under_way =
-            self.ops.len() + self.closes.len() + self.patches.len() + self.for_room.len() + waiting;
+            self.ops.len() + self.closes.len() + changes + self.for_room.len() + waiting;
         let max = self.shared.limits.supervisor_requests_max;
         if under_way >= max {
             return Err(SpawnError::Limit(LimitReached {
@@ -184,6 +197,19 @@ impl SupervisorState {
                 field: "significant",
                 reason: "a permanent thread never ends by itself; let it be transient or temporary",
             });
+        }
+        if request.config.parent_close == ParentClose::Detach
+            && let Some(above) = self.purse_above(request.parent)
+        {
+            let own = request.config.budget.unwrap_or_default();
+            let of = |what: &Dimension| above.draws_on(*what).is_some() && own.of(*what).is_none();
+            if Dimension::ALL.iter().any(of) {
+                return Err(SpawnError::BadConfig {
+                    field: "parent_close",
+                    reason: "what goes on without its parent needs a budget of its own for all that \
+                             its parent is limited in",
+                });
+            }
         }
         if let Some(parent) = request.parent {
             if !self.table.get(parent).is_some_and(|entry| entry.life() == Life::Live) {

@@ -28,6 +28,12 @@ impl SupervisorState {
             }
             Step::PatchChecked(result) => return self.on_patch_checked(op, result),
             Step::Patched(result) => return self.on_patched(op, result),
+            Step::Surveyed(result) => return self.on_surveyed(op, result),
+            Step::Moved(result) => return self.on_moved(op, result),
+            Step::Detaching(result) => return self.on_detaching(op, result),
+            Step::Detached { thread, charges, result } => {
+                return self.on_detached(op, thread, charges, result);
+            }
             Step::Funded(result) => return self.on_funded(op, result),
             Step::Counted(result) => return self.on_counted(result),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
@@ -100,6 +106,10 @@ impl SupervisorState {
             | Step::LastSignificant { .. }
             | Step::PatchChecked(_)
             | Step::Patched(_)
+            | Step::Surveyed(_)
+            | Step::Moved(_)
+            | Step::Detaching(_)
+            | Step::Detached { .. }
             | Step::Funded(_)
             | Step::Counted(_) => {}
         }
@@ -166,7 +176,7 @@ impl SupervisorState {
         let purse = self.purse_of(stored);
         let place = stored.place();
         self.bound_tree(&place);
-        let Stored { thread: stored, lineage, .. } = stored;
+        let Stored { thread: stored, lineage, apart, .. } = stored;
         let mut view = ThreadView::of(stored.id);
         view.parent = stored.parent.map(|(parent, _)| parent);
         view.path.clone_from(&stored.path);
@@ -187,6 +197,9 @@ impl SupervisorState {
         if let Some(name) = &stored.config.nickname {
             self.table.take_nickname(root, name);
         }
+        if let Some(entry) = self.table.get_mut(stored.id) {
+            entry.apart = apart.clone().into_boxed_slice();
+        }
         self.directory.insert(slot);
         order
     }
@@ -196,7 +209,7 @@ impl SupervisorState {
         &mut self,
         op: u64,
         mut spawning: Spawning,
-        acquired: Acquired,
+        mut acquired: Acquired,
         left: Left,
     ) {
         let thread = spawning.thread;
@@ -218,6 +231,9 @@ impl SupervisorState {
             _ => Vec::new(),
         };
         let parent = entry.parent;
+        // It may have been moved since the store was asked.
+        let edge = acquired.thread.parent.map_or(EdgeStatus::Open, |(_, status)| status);
+        acquired.thread.parent = parent.map(|parent| (parent, edge));
         let first = spawning.request.as_mut().and_then(|request| request.first.take());
         let waiting = first.map(|first| {
             let deadline = spawning.deadline(self);
@@ -284,6 +300,7 @@ impl SupervisorState {
             entry.ends_only |= ends;
         }
         self.siblings_settled(thread);
+        self.link_children(thread);
         self.restart_children(thread);
         self.came_back(thread);
         self.watch_idle(thread);

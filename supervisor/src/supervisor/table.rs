@@ -4,15 +4,18 @@
 //! changes nothing. SV-3: a child's place in its parent's row is its start order. SV-4: nothing is
 //! added below a thread that closes.
 
+mod reparent;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use coppicer_actors::{Incarnation, RestartTracker, Slot};
 use coppicer_messages::{
-    AgentPath, Children, Epoch, Lease, LimitReached, Limits, RestartPolicy, SpawnError,
-    ThreadConfig, ThreadId, TreeLimits,
+    AgentPath, Children, Epoch, Lease, LimitReached, Limits, ParentClose, RestartPolicy,
+    SpawnError, ThreadConfig, ThreadId, TreeLimits,
 };
+pub(crate) use reparent::{Absent, Branch, Renaming, Replaced};
 use tokio::time::Instant;
 
 use super::rate::Rate;
@@ -95,6 +98,12 @@ pub(crate) struct Entry {
     pub(crate) stays_until: Option<Instant>,
     /// The spawn that makes it, until that is answered.
     pub(crate) making: Option<u64>,
+    /// The move of it that the store writes.
+    pub(crate) moving: Option<u64>,
+    /// Whether the store has not written yet where it is.
+    pub(crate) unplaced: bool,
+    /// Those above it that go on when their parents are closed, and their paths.
+    pub(crate) apart: Box<[(ThreadId, Option<AgentPath>)]>,
     pub(crate) _lease: Lease,
 }
 
@@ -104,12 +113,15 @@ pub(crate) struct Rules {
     pub(crate) restart: RestartPolicy,
     pub(crate) children: Children,
     pub(crate) significant: bool,
+    pub(crate) parent_close: ParentClose,
+    /// What it allows its tree once it is a root.
+    pub(crate) tree: TreeLimits,
 }
 
 impl Rules {
     pub(crate) const fn of(config: &ThreadConfig) -> Self {
-        let &ThreadConfig { restart, children, significant, .. } = config;
-        Self { restart, children, significant }
+        let &ThreadConfig { restart, children, significant, parent_close, tree, .. } = config;
+        Self { restart, children, significant, parent_close, tree }
     }
 }
 
@@ -264,6 +276,16 @@ impl Table {
         }
     }
 
+    /// The root of a thread's tree.
+    pub(crate) fn root_of(&self, thread: ThreadId) -> Option<ThreadId> {
+        self.entries.get(&thread).map(|entry| entry.root)
+    }
+
+    /// Whether a thread has a parent, and that one has no entry.
+    pub(crate) fn is_stray(&self, thread: ThreadId) -> bool {
+        self.strays.contains(&thread)
+    }
+
     /// What the root of a tree allows; none if no thread of it is here.
     pub(crate) fn tree_limits(&self, root: ThreadId) -> Option<TreeLimits> {
         self.trees.get(&root).map(|tree| tree.limits)
@@ -348,7 +370,8 @@ impl Table {
     /// the store alone tells that it is not closed.
     pub(crate) fn may_leave(&self, thread: ThreadId) -> bool {
         self.entries.get(&thread).is_some_and(|entry| {
-            entry.life == Life::Dormant && !entry.closing && !entry.wanted && !entry.adrift
+            let only_here = entry.adrift || entry.unplaced || entry.moving.is_some();
+            entry.life == Life::Dormant && !entry.closing && !entry.wanted && !only_here
         }) && self.children(thread).next().is_none()
     }
 
@@ -406,6 +429,9 @@ impl Table {
             unloading: false,
             stays_until: None,
             making: None,
+            moving: None,
+            unplaced: false,
+            apart: Box::default(),
             _lease: lease,
         };
         self.entries.insert(thread, entry);
@@ -467,15 +493,7 @@ impl Table {
         }
         self.add_children(&mut found, 0);
         // What hangs below a thread without an entry is found by what is above it.
-        let mut strays: Vec<(u32, ThreadId)> = self
-            .strays
-            .iter()
-            .filter_map(|stray| Some((self.entries.get(stray)?.slot.about(), *stray)))
-            .filter(|(about, _)| about.lineage.contains(thread))
-            .map(|(about, stray)| (about.depth, stray))
-            .collect();
-        strays.sort_unstable();
-        for (_, stray) in strays {
+        for (_, stray) in self.strays_below(thread) {
             let at = found.len();
             found.push(stray);
             self.add_children(&mut found, at);

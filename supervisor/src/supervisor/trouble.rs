@@ -24,6 +24,7 @@ impl SupervisorState {
         }
         self.comebacks.end_pauses();
         self.recovery.end_pause();
+        self.write_owed();
     }
 
     /// A thread that was on its way back is not: by the store's fault, by damage, or by a crash.

@@ -1,0 +1,190 @@
+//! Moves of threads between and within trees: what goes on when its parent is closed, and adoption.
+//!
+//! A parent's close comes first and moves at once: what goes on is told so before the parent ends,
+//! and the store is told in the same moment, before it hears of any end. If it could not write that,
+//! it is asked again until it can; until then the thread does not leave memory. An adoption is
+//! written first and carried out then, if it still may be: a close that came meanwhile wins.
+
+use coppicer_actors::{About, Account, Done, EdgeChange, Purse, ThreadMove};
+use coppicer_messages::{
+    Charge, Deadline, Epoch, Fact, RuntimeEvent, SpawnOrigin, StoreError, SupervisorMsg,
+    SupervisorTick, ThreadId, ThreadMsg,
+};
+
+use super::SupervisorState;
+use super::line::Owner;
+use super::spawn::{Kind, Step, Stored};
+use super::table::{Absent, Entry, Life, Renaming, Replaced};
+
+impl SupervisorState {
+    /// Has a branch be somewhere else from now on, and tells who has to know.
+    pub(super) fn put_branch(
+        &mut self,
+        thread: ThreadId,
+        to: Option<ThreadId>,
+        renaming: Option<&Renaming>,
+        stored: Option<&Stored>,
+    ) {
+        let entry = self.table.get(thread);
+        let (from, order) = entry.map_or((None, None), |entry| (entry.parent, Some(entry.order)));
+        let old_root = entry.map(|entry| entry.root);
+        // One without an entry sleeps in the store alone.
+        let absent = match (entry, stored) {
+            (Some(_), _) => None,
+            (None, Some(stored)) => {
+                let (lineage, path) = (stored.lineage.clone(), stored.thread.path.clone());
+                Some(Absent { lineage, path })
+            }
+            (None, None) => self.table.absent(thread),
+        };
+        let before = entry.map_or_else(
+            || absent.as_ref().map(|absent| absent.lineage.clone()).unwrap_or_default(),
+            |entry| entry.slot.about().lineage.clone(),
+        );
+        // It waits for no sibling any more, and none for it.
+        self.siblings_settled(thread);
+        let replaced = self.table.reparent(thread, to, renaming);
+        let new_order = self.table.get(thread).map(|entry| entry.order);
+        for op in self.ops.values_mut().filter(|op| op.thread == thread && op.order == order) {
+            op.order = new_order;
+        }
+        self.bound_trees(thread, to);
+        // The top first: what is told of those below it is told of its branch.
+        for Replaced { slot, about, renamed } in replaced {
+            let id = about.thread;
+            if !slot.move_to(about) {
+                tracing::error!(thread = %id, "a thread was moved too often for its slot");
+            }
+            if renamed || id == thread {
+                slot.tell(ThreadMsg::Moved);
+            }
+            if id == thread {
+                let about = slot.about().clone();
+                let fact = RuntimeEvent::ThreadAdopted { from, to, path: about.path.clone() };
+                let fact = Fact::Runtime(fact);
+                self.shared.hub.publish_move(&about, &before, slot.epoch(), fact);
+            } else if renamed || self.table.is_stray(id) {
+                self.publish(Some(&slot), slot.describe());
+            }
+        }
+        if let Some(Absent { path, .. }) = absent {
+            let (mut about, from) = (About::of(thread), before.iter().next());
+            about.path.clone_from(&path);
+            let fact = Fact::Runtime(RuntimeEvent::ThreadAdopted { from, to, path });
+            self.shared.hub.publish_move(&about, &before, Epoch(0), fact);
+        }
+        let cell = self.cell_for(to);
+        if let Some(incarnation) = self.table.get(thread).and_then(|it| it.incarnation.as_ref()) {
+            incarnation.link_under(cell);
+        }
+        self.goes_on_by_itself(thread);
+        let owners = from.map(Owner::Parent).into_iter().chain(old_root.map(Owner::Tree));
+        for owner in owners {
+            self.lines.freed(owner);
+        }
+    }
+
+    /// Turns of the new tree are bounded as its root says.
+    fn bound_trees(&self, thread: ThreadId, to: Option<ThreadId>) {
+        let max = self.table.get(thread).and_then(|entry| entry.rules.tree.executing_max);
+        match to {
+            None if max.is_some() => self.world.permits().bound_tree(thread, max),
+            // It was a root, and what it allowed counts no more.
+            Some(_) if max.is_some() => self.world.permits().bound_tree(thread, None),
+            _ => {}
+        }
+    }
+
+    /// A thread that was down with what was around it, which does not bring it back any more.
+    fn goes_on_by_itself(&mut self, thread: ThreadId) {
+        let life = self.table.get(thread).filter(|entry| !entry.closing).map(Entry::life);
+        if !matches!(life, Some(Life::AwaitParent | Life::AwaitSibling)) || self.ended {
+            return;
+        }
+        if self.parent_comes(thread) {
+            self.table.set_life(thread, Life::AwaitParent);
+        } else {
+            self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
+        }
+    }
+
+    /// Links what is below a thread that has a new actor, and did not go down with the old one.
+    pub(super) fn link_children(&self, thread: ThreadId) {
+        let entry = self.table.get(thread).and_then(|entry| entry.incarnation.as_ref());
+        let Some(cell) = entry.map(coppicer_actors::Incarnation::cell) else { return };
+        for child in self.table.children(thread) {
+            let child = self.table.get(child).filter(|child| child.life() == Life::Live);
+            if let Some(incarnation) = child.and_then(|child| child.incarnation.as_ref()) {
+                incarnation.link_under(cell.clone());
+            }
+        }
+    }
+
+    // What goes on when its parent is closed.
+
+    /// Has a thread, with all below it, be a root of its own, because a parent of it closes.
+    pub(super) fn detach(&mut self, close: u64, thread: ThreadId, stored: Option<&Stored>) {
+        self.put_branch(thread, None, None, stored);
+        let account = self.table.get(thread).and_then(|it| it.slot.purse()?.own().cloned());
+        let charges = account.map(|account| Account::detach(&account)).unwrap_or_default();
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.unplaced = true;
+            entry.adrift = false;
+        }
+        self.write_root(close, thread, charges);
+    }
+
+    fn write_root(&self, close: u64, thread: ThreadId, charges: Vec<Charge>) {
+        let uplink = self.shared.uplink.clone();
+        let again = charges.clone();
+        let done = Done::new(move |result: Result<(), StoreError>| {
+            // Whether they were applied is not known: rather too little is left than too much.
+            let owed = match &result {
+                Err(StoreError::UnknownOutcome { .. }) => Vec::new(),
+                _ => again,
+            };
+            let step = Box::new(Step::Detached { thread, charges: owed, result });
+            uplink.send(SupervisorMsg::StepDone { op: close, step });
+        });
+        let to = ThreadMove { thread, edge: EdgeChange::Root, paths: Vec::new(), charges };
+        self.shared.store.relocate(to, done);
+    }
+
+    /// The store wrote that a thread is a root, or could not.
+    pub(super) fn on_detached(
+        &mut self,
+        close: u64,
+        thread: ThreadId,
+        charges: Vec<Charge>,
+        result: Result<(), StoreError>,
+    ) {
+        match &result {
+            Ok(()) => {
+                if let Some(entry) = self.table.get_mut(thread) {
+                    entry.unplaced = false;
+                }
+                self.let_go(thread);
+            }
+            Err(error) => {
+                tracing::error!(%error, %thread, "the store could not write that a thread goes on");
+                self.owed.insert(thread, charges);
+                let pause = self.shared.limits.store_retry;
+                let at = Deadline::after(self.now().instant, pause).instant();
+                self.arm(at, SupervisorTick::EdgesDue);
+            }
+        }
+        self.close_detached(close, thread, result);
+    }
+
+    /// Asks the store again for what it could not write.
+    pub(super) fn write_owed(&mut self) {
+        for (thread, charges) in std::mem::take(&mut self.owed) {
+            self.write_root(0, thread, charges);
+        }
+    }
+
+    /// What a thread's own account draws on, for those who move it.
+    pub(super) fn own_purse(&self, thread: ThreadId) -> Option<Purse> {
+        self.table.get(thread).and_then(|entry| entry.slot.purse().cloned())
+    }
+}

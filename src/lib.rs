@@ -73,7 +73,10 @@ pub use coppicer_actors::{
     write_history,
 };
 #[cfg(feature = "console")]
-pub use coppicer_console::{Console, ConsoleError, ConsoleOptions};
+pub use coppicer_console::{
+    Console, ConsoleError, ConsoleOptions, ConsoleUrl, ConsoleUrlError, Follow, FollowError,
+    FollowOptions, Told,
+};
 pub use coppicer_messages::{
     AbortReason, Accepted, AdoptError, AfterPoison, AgentPath, Amounts, ArchiveError, Asker,
     AutoShutdown, Backoff, Budget, CRASHES_KEPT_MAX, CallId, Change, Charge, Children, CloseError,

@@ -106,6 +106,9 @@ enum Failure {
     #[cfg(feature = "console")]
     #[error("cannot make a folder for the console's token")]
     Folder(#[source] io::Error),
+    #[cfg(feature = "console")]
+    #[error(transparent)]
+    Live(#[from] tap::live::LiveFailure),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }

@@ -1,5 +1,8 @@
 //! `coppicer tap`: the events of a runtime, as lines.
 
+#[cfg(feature = "console")]
+pub(super) mod live;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
@@ -18,6 +21,7 @@ const ID_WIDTH: usize = 18;
 
 /// Shows the events of a runtime, one line each.
 ///
+/// From the address of a console they come as they happen, until it ends; a lost connection is made again.
 /// With --replay they come from a recording (`coppicer run --record FILE`): the files FILE.2, FILE.1 and
 /// FILE of one that was rotated, one after the other. What is between two events that were lost is shown
 /// as a gap. A recording that ends in the middle of an event, as that of a killed process does, is shown
@@ -25,9 +29,17 @@ const ID_WIDTH: usize = 18;
 ///
 /// What agents say is foreign: what would steer a terminal, or turn the direction of text, is escaped.
 #[derive(Debug, clap::Args)]
+#[cfg_attr(
+    feature = "console",
+    command(group = clap::ArgGroup::new("source").required(true).args(["url", "replay"]))
+)]
 pub(super) struct Args {
+    #[cfg(feature = "console")]
+    #[command(flatten)]
+    live: live::LiveArgs,
     /// Replay this recording.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[cfg_attr(not(feature = "console"), arg(required = true))]
+    #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// Only events of this kind; can be given more than once.
     #[arg(long, value_name = "KIND", value_parser = kind)]
@@ -64,6 +76,10 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
+    #[cfg(feature = "console")]
+    if let Some(url) = args.live.url() {
+        return live::run(args, url);
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut well = true;
     let mut picked = Picked::new(args);
@@ -102,6 +118,8 @@ pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
 struct Picked<'a> {
     args: &'a Args,
     kinds: u32,
+    /// Whether it was picked before.
+    all: bool,
     /// Parents of the threads that were told of, for subtrees.
     parents: HashMap<ThreadId, Option<ThreadId>>,
 }
@@ -118,16 +136,28 @@ enum Row<'a> {
 impl<'a> Picked<'a> {
     fn new(args: &'a Args) -> Self {
         let kinds = args.kind.iter().fold(0, |kinds, kind| kinds | kind.bit());
-        Self { args, kinds: if kinds == 0 { u32::MAX } else { kinds }, parents: HashMap::new() }
+        Self {
+            args,
+            kinds: if kinds == 0 { u32::MAX } else { kinds },
+            all: false,
+            parents: HashMap::new(),
+        }
+    }
+
+    /// Shows all that it is given: who gives it has picked.
+    #[cfg(feature = "console")]
+    fn everything(args: &'a Args) -> Self {
+        Self { all: true, ..Self::new(args) }
     }
 
     fn show(&mut self, item: &TapItem, out: &mut impl Write) -> io::Result<()> {
         match item {
             TapItem::Event(event) => {
                 self.learn(event.thread, event.parent);
-                let passes = self.kinds & event.fact.kind().bit() != 0
-                    && (!self.args.lifecycle || event.fact.is_lifecycle())
-                    && self.covers(event.thread);
+                let passes = self.all
+                    || self.kinds & event.fact.kind().bit() != 0
+                        && (!self.args.lifecycle || event.fact.is_lifecycle())
+                        && self.covers(event.thread);
                 if passes { self.event(event, out) } else { Ok(()) }
             }
             TapItem::Snapshot(snapshot) => {
@@ -156,6 +186,7 @@ impl<'a> Picked<'a> {
     fn covers(&self, thread: Option<ThreadId>) -> bool {
         let is = |thread: ThreadId, prefix: &str| thread.to_string().starts_with(prefix);
         match (&self.args.thread, &self.args.subtree, thread) {
+            _ if self.all => true,
             (None, None, _) => true,
             (_, _, None) => false,
             (Some(wanted), _, Some(thread)) => is(thread, wanted),

@@ -9,6 +9,7 @@ mod board;
 mod body;
 mod bounds;
 mod console;
+mod follow;
 mod guard;
 mod history;
 mod metrics;
@@ -23,4 +24,5 @@ mod token;
 mod watcher;
 
 pub use console::{Console, ConsoleError};
+pub use follow::{ConsoleUrl, ConsoleUrlError, Follow, FollowError, FollowOptions, Told};
 pub use options::ConsoleOptions;

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::response::sse::Event;
 use coppicer_actors::{Tap, TapFilter, TapFrom, TapItem, TapOptions};
 use coppicer_messages::{EventKind, TapError, ThreadId};
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -107,7 +107,7 @@ pub(super) async fn events(
         (opened, Some(_)) if !matches!(from, TapFrom::Cursor(_)) => (opened?, Some("other_boot")),
         (opened, _) => (opened?, None),
     };
-    let facts = Facts { app, tap, reset, over: false, _permit: permit };
+    let facts = Facts { app, tap, reset, over: false, left: None, _permit: permit };
     Ok(sse(facts.into_stream()))
 }
 
@@ -117,6 +117,8 @@ struct Facts {
     tap: Tap,
     reset: Option<&'static str>,
     over: bool,
+    /// Items that are still given out, once the console stops.
+    left: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -135,33 +137,48 @@ impl Facts {
         if let Some(reason) = self.reset.take() {
             return Some(event("reset", &json!({ "reason": reason })));
         }
-        let stop = self.app.stop.clone();
-        if stop.why() == Some(Reason::ConsoleStopped) {
-            return Some(self.end());
-        }
-        let item = tokio::select! {
-            // What is left of a runtime that has ended is read to its end.
-            biased;
-            item = self.tap.next() => item,
-            () = stop.stopped() => None,
-        };
+        let item = self.item().await;
         Some(match item {
-            Some(TapItem::Event(fact)) => event("fact", &*fact).id(id_of(&self.app.boot, fact.seq)),
-            Some(TapItem::Snapshot(snapshot)) => {
+            Ok(TapItem::Event(fact)) => event("fact", &*fact).id(id_of(&self.app.boot, fact.seq)),
+            Ok(TapItem::Snapshot(snapshot)) => {
                 event("snapshot", &*snapshot).id(id_of(&self.app.boot, snapshot.seq))
             }
-            Some(TapItem::Lagged { from, to, count }) => {
+            Ok(TapItem::Lagged { from, to, count }) => {
                 // Without an id: who asks again with the last one gets what the journal has of the gap.
                 self.over = true;
                 event("lagged", &json!({ "from": from, "to": to, "count": count }))
             }
-            Some(_) | None => self.end(),
+            Ok(_) => self.end(Reason::ConsoleStopped),
+            Err(reason) => self.end(reason),
         })
     }
 
-    fn end(&mut self) -> Event {
+    /// The next item, or why there is none. Of a console that stops, what waited at that moment is read to
+    /// its end; of a runtime that has ended, everything.
+    async fn item(&mut self) -> Result<TapItem, Reason> {
+        let stop = self.app.stop.clone();
+        if self.left.is_none() {
+            tokio::select! {
+                biased;
+                () = stop.stopped(), if stop.why() != Some(Reason::RuntimeEnded) => {}
+                item = self.tap.next() => return item.ok_or(Reason::RuntimeEnded),
+            }
+        }
+        let waiting = self.tap.counts().waiting;
+        let left = self.left.get_or_insert(waiting);
+        match self.tap.next().now_or_never() {
+            Some(None) => Err(Reason::RuntimeEnded),
+            Some(Some(item)) if *left > 0 => {
+                *left -= 1;
+                Ok(item)
+            }
+            Some(Some(_)) | None => Err(Reason::ConsoleStopped),
+        }
+    }
+
+    fn end(&mut self, reason: Reason) -> Event {
         self.over = true;
-        end(self.app.stop.why())
+        end(Some(reason))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The tree, as frames.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
@@ -103,12 +104,11 @@ pub(super) fn last_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id")?.to_str().ok()
 }
 
-/// A stream of events, with comments where it is silent.
-pub(super) fn sse(
-    events: impl Stream<Item = Event> + Send + 'static,
-) -> Sse<impl Stream<Item = Result<Event, std::convert::Infallible>>> {
-    let events = futures::StreamExt::map(events, Ok);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text(""))
+/// A stream of events, with comments where it is silent. Its connection ends with it.
+pub(super) fn sse(events: impl Stream<Item = Event> + Send + 'static) -> impl IntoResponse {
+    let events = futures::StreamExt::map(events, Ok::<_, Infallible>);
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    (close, Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY).text("")))
 }
 
 /// The last event of a stream.

@@ -30,6 +30,7 @@
 //! | bound what a tree may cost | [`Budget`], [`TreeLimits`], [`Runtime::fund`], [`LimitReached`] |
 //! | watch | [`Runtime::tap`], [`Event`], [`ThreadTree`], [`ThreadView`], [`Runtime::audit`] |
 //! | record, log, count, be called | [`Recorder`], [`Recording`], [`log_events`], [`Hooks`]; `count_events` (feature `metrics`) |
+//! | look at it and act on it in a browser, or over HTTP | `Console` (feature `console`), docs/http-api.md |
 //! | learn why a thread does what it does | [`Runtime::why`], [`Why`], [`TurnPhase`], [`StuckPolicy`] |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
 //! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
@@ -39,7 +40,7 @@
 //! | know every bound | [`Limits`] |
 //!
 //! Features: `cli` (default) is the `coppicer` command; hosts depend with `default-features = false`.
-//! `metrics` adds `count_events`. `sqlite` adds `SqliteStore`, the embedded durable store (part of `cli`). `testing` adds `World`, the fixture that our own tests use.
+//! `metrics` adds `count_events`. `console` adds `Console`: a local page, an HTTP API and metrics. `sqlite` adds `SqliteStore`, the embedded durable store (part of `cli`). `testing` adds `World`, the fixture that our own tests use.
 
 // The example of the README is compiled and run as a test.
 #[cfg(doctest)]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 mod bad_input;
+#[cfg(all(feature = "console", unix))]
+mod console;
 mod continued;
 mod damage;
 mod diff;

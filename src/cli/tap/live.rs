@@ -19,16 +19,16 @@ pub(super) struct LiveArgs {
     #[arg(value_name = "URL")]
     url: Option<String>,
     /// Read the console's token from this file, instead of from the address.
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     token_file: Option<PathBuf>,
     /// Show the threads that are there first.
-    #[arg(long, requires = "url")]
+    #[arg(long, conflicts_with = "replay")]
     snapshot: bool,
     /// Of the pieces of text show only the first, and every N-th after it.
-    #[arg(long, value_name = "N", requires = "url")]
+    #[arg(long, value_name = "N", conflicts_with = "replay")]
     sample: Option<NonZeroU32>,
     /// Follow for this long, instead of until the console ends: 500ms, 10s, 2m.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, requires = "url")]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, conflicts_with = "replay")]
     at_most: Option<Duration>,
 }
 

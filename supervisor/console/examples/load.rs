@@ -16,6 +16,9 @@ use tokio::time::{Instant, interval};
 /// Threads of one tree.
 const TREE: usize = 20;
 
+/// Facts of one turn, about; they come while it runs.
+const FACTS_OF_A_TURN: u64 = 14;
+
 fn engine() -> ScriptedEngine {
     ScriptedEngine::new(|_, input| {
         let text = input.text();
@@ -81,8 +84,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while began.elapsed() < Duration::from_secs(seconds as u64) {
         pace.tick().await;
         let due = began.elapsed().as_millis() as u64 * a_second as u64 / 1_000;
-        // What a turn makes comes while it runs.
-        const FACTS_OF_A_TURN: u64 = 14;
         let behind = due.saturating_sub(tap.counts().emitted) / FACTS_OF_A_TURN;
         for _ in 0..behind.min(64) {
             next += 1;

@@ -24,7 +24,7 @@ pub(super) struct HistoryAsked {
     raw: bool,
 }
 
-/// The head of a thread, with what it did last: one that is live is asked to write first.
+/// What is durable of a thread: what it did in the last moment may not be there yet.
 async fn stored(app: &App, thread: ThreadId) -> Result<StoredThread, StoreError> {
     app.runtime.store().thread(thread).await
 }

@@ -11,7 +11,8 @@ use super::run::{END_TIMEOUT, quieten_crashes};
 use super::store::StoreArgs;
 use super::{Failure, Verdict, duration, say, text};
 
-/// Serves the threads of a store, with the console to look at them and to work with them.
+/// Serves the threads of a store, with the console to look at them and to work with them. Makes the store
+/// if there is none.
 ///
 /// The address that is printed opens the console; it has the token of this start in it. Threads that an
 /// earlier process left unfinished come up by themselves; all others sleep in the store until somebody

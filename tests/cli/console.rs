@@ -1,6 +1,7 @@
 //! `coppicer serve`, `coppicer run --console`, and `coppicer tap URL` against them.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
@@ -134,6 +135,51 @@ fn a_store_is_served_and_followed_by_a_tap_until_it_ends() {
     assert_eq!(last["event"]["fact"]["runtime"]["event"], "runtime_ended", "{rest}");
     let tap: Ran = tap.wait_with_output().unwrap().into();
     assert_eq!((tap.code, &*tap.err), (Some(0), "the end: runtime_ended\n"));
+}
+
+#[test]
+fn what_agents_say_cannot_steer_the_terminal_of_who_follows() {
+    let home = Home::new();
+    let serving = Serving::start(&home, &["serve", "--for", "1m"]);
+    let (address, token) = serving.url.split_once("/#token=").unwrap();
+    let address = address.strip_prefix("http://").unwrap();
+    let mut taps = [&[][..], &["--json"]].map(|args| {
+        let mut tap = home.command();
+        tap.args(["tap", &serving.url, "--snapshot"]).args(args).stdout(Stdio::piped());
+        let mut tap = tap.spawn().unwrap();
+        let mut out = BufReader::new(tap.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap(); // the snapshot: from here on it is told
+        (tap, out)
+    });
+    let body = r#"{"input":"\u001b]0;owned\u0007 \u202egpj.exe \u009b2J <b>"}"#;
+    let request = format!(
+        "POST /api/threads HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answer = String::new();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 201 "), "{answer}");
+    for (tap, out) in &mut taps {
+        let said = loop {
+            let mut line = String::new();
+            assert!(out.read_line(&mut line).unwrap() > 0, "the tap ended");
+            if line.contains("turn_ended") {
+                break line;
+            }
+        };
+        let steers =
+            |c: char| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(said.contains("owned") && said.contains("gpj.exe"), "{said:?}");
+        assert!(!said.contains(steers), "{said:?}");
+        tap.kill().unwrap();
+        tap.wait().unwrap();
+    }
+    serving.interrupt();
+    assert_eq!(serving.end().code, Some(0));
 }
 
 #[test]

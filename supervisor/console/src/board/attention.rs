@@ -100,6 +100,8 @@ struct About {
 pub(crate) struct Attention {
     version: u64,
     items: BTreeMap<About, Item>,
+    /// Limits that are near.
+    near: usize,
 }
 
 impl Attention {
@@ -218,6 +220,10 @@ impl Attention {
         for (limit, used, value) in gauges {
             let tenths = used.saturating_mul(10);
             let (low, high) = (value.saturating_mul(8), value.saturating_mul(9));
+            // Asked with each fact, and nearly always so.
+            if self.near == 0 && tenths < high {
+                continue;
+            }
             let item = Item {
                 limit: Some(limit.to_owned()),
                 used: Some(used as u64),
@@ -227,8 +233,10 @@ impl Attention {
             let known = self.items.contains_key(&about(&item, limit));
             if known && tenths < low {
                 self.end(Kind::NearLimit, None, limit);
+                self.near -= 1;
             } else if !known && tenths >= high {
                 self.begin(limit, item);
+                self.near += 1;
             }
         }
     }

@@ -85,8 +85,10 @@ impl Served {
         }
     }
 
-    /// Ends it.
+    /// Ends it, once it was told that its runtime has ended: who follows it reads the last fact.
     pub(super) async fn stop(self) {
+        const TOLD_WITHIN: Duration = Duration::from_secs(1);
+        let _ = tokio::time::timeout(TOLD_WITHIN, self.console.ended()).await;
         self.console.stop().await;
     }
 }

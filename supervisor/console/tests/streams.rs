@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coppicer_actors::{Script, ScriptedEngine, Step, TapFilter, TapItem, TapOptions};
@@ -384,13 +384,30 @@ async fn who_follows_with_another_token_is_told_why_that_fails() {
     served.end().await;
 }
 
+/// Reads facts, none of which may be missing, up to the first of a thread that has a parent.
+async fn each_fact(facts: &mut Events) {
+    let mut before: Option<u64> = None;
+    loop {
+        let event = facts.next().await.expect("the stream goes on");
+        assert_eq!(event.name, "fact", "{event:?}");
+        let seq = event.data["seq"].as_u64().unwrap();
+        assert!(before.is_none_or(|before| seq == before + 1), "{before:?}, then {seq}");
+        before = Some(seq);
+        let spawned = event.data["fact"]["runtime"]["event"] == "thread_spawned";
+        if spawned && !event.data["parent"].is_null() {
+            return;
+        }
+    }
+}
+
 /// 2,000 threads, 4,000 facts a second: the board misses none, a page that reads has what is so, and is
-/// sent no more than 4 frames a second.
+/// sent no more than 4 frames a second; who reads the facts themselves gets each of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_threads_and_four_thousand_facts_a_second_are_shown() {
     const THREADS: usize = 2_000;
     const FACTS_A_SECOND: u64 = 4_000;
     const TIME: Duration = Duration::from_secs(3);
+    const ROUNDS_MAX: usize = 4;
     let served = Served::with(ScriptedEngine::echo(), Limits::default(), |options| options).await;
     let mut threads = Vec::new();
     for _ in 0..THREADS {
@@ -402,43 +419,53 @@ async fn two_thousand_threads_and_four_thousand_facts_a_second_are_shown() {
     let mut events = served.client.open("/api/tree/stream", None).await;
     let mut page = Page::default();
     page.until(&mut events, |page| page.rows.len() == THREADS).await;
-    let (began, frames) = (Instant::now(), page.frames);
-    let reads = async {
-        while began.elapsed() < TIME {
-            let event = events.named("frame").await;
-            page.take(&event);
-        }
-        (began.elapsed(), page.frames - frames)
-    };
-    let load = async {
-        let mut pace = interval(Duration::from_millis(5));
-        let mut sent = 0;
-        while began.elapsed() < TIME {
-            pace.tick().await;
-            let due = began.elapsed().as_millis() as u64 * FACTS_A_SECOND / 1_000;
-            // A turn makes ten facts, and more come while it runs.
-            let turns = due.saturating_sub(counts.counts().emitted).div_ceil(10);
-            for _ in 0..turns.min(100) {
-                threads[sent % THREADS].submit("hello").await.unwrap();
-                sent += 1;
+    let mut facts = served.client.open("/api/events", None).await;
+    // A machine that does something else meanwhile may not make the load at once.
+    let mut rates = Vec::new();
+    while rates.len() < ROUNDS_MAX && rates.last().is_none_or(|rate| *rate < 0.95) {
+        let (began, frames, emitted) = (Instant::now(), page.frames, counts.counts().emitted);
+        let reads = async {
+            while began.elapsed() < TIME {
+                let event = events.named("frame").await;
+                page.take(&event);
             }
-        }
-        counts.counts().emitted as f64 / began.elapsed().as_secs_f64()
-    };
-    let ((took, frames), rate) = tokio::join!(reads, load);
-    println!("{rate:.0} facts and {:.1} frames a second", frames as f64 / took.as_secs_f64());
-    assert!(rate >= 0.9 * FACTS_A_SECOND as f64, "the load was not made: {rate}");
-    assert!(frames as f64 <= took.as_secs_f64() * 4.0 + 2.0, "{frames} frames in {took:?}");
+            (began.elapsed(), page.frames - frames)
+        };
+        let load = async {
+            let mut pace = interval(Duration::from_millis(5));
+            let mut sent = 0;
+            while began.elapsed() < TIME {
+                pace.tick().await;
+                let due = began.elapsed().as_millis() as u64 * FACTS_A_SECOND / 1_000;
+                // A turn makes ten facts, and more come while it runs.
+                let made = counts.counts().emitted - emitted;
+                for _ in 0..due.saturating_sub(made).div_ceil(10).min(100) {
+                    threads[sent % THREADS].submit("hello").await.unwrap();
+                    sent += 1;
+                }
+            }
+            let rate = (counts.counts().emitted - emitted) as f64 / began.elapsed().as_secs_f64();
+            let last = SpawnThread::new().with_parent(threads[0].id());
+            (rate, served.world.spawn(last).await.unwrap().id())
+        };
+        let ((took, frames), (rate, last), ()) = tokio::join!(reads, load, each_fact(&mut facts));
+        served.world.close(last, BUDGET).await.unwrap();
+        println!("{rate:.0} facts and {:.1} frames a second", frames as f64 / took.as_secs_f64());
+        assert!(frames as f64 <= took.as_secs_f64() * 4.0 + 2.0, "{frames} frames in {took:?}");
+        rates.push(rate / FACTS_A_SECOND as f64);
+    }
+    assert!(rates.last() >= Some(&0.95), "the load was not made: {rates:?}");
     // Everything comes to rest, and then both have the same.
-    let ids: BTreeSet<String> = threads.iter().map(|thread| thread.id().to_string()).collect();
+    drop(facts);
     let all = |page: &Page| {
-        let turns: u64 = page.rows.values().map(|row| row["turns"].as_u64().unwrap()).sum();
-        let idle =
-            page.rows.values().all(|row| row["phase"] == "idle" && row["inbox"]["used"] == 0);
-        idle && turns == threads.iter().map(|thread| thread.view().turns).sum::<u64>()
+        let live = || page.rows.values().filter(|row| row["gone"].is_null());
+        let turns: u64 = live().map(|row| row["turns"].as_u64().unwrap()).sum();
+        let idle = live().all(|row| row["phase"] == "idle" && row["inbox"]["used"] == 0);
+        idle && live().count() == THREADS
+            && turns == threads.iter().map(|thread| thread.view().turns).sum::<u64>()
     };
     page.until(&mut events, all).await;
-    assert_eq!(page.rows.keys().cloned().collect::<BTreeSet<_>>(), ids);
+    assert!(threads.iter().all(|thread| page.rows.contains_key(&thread.id().to_string())));
     let frame = served.client.get_json("/api/tree").await;
     assert_eq!(frame["events"]["lost"], 0);
     assert_eq!(page.fulls, 1);

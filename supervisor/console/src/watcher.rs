@@ -86,7 +86,8 @@ pub(crate) fn start(
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (told, marks) = watch::channel(Mark::default());
     let board = Board::new(Arc::new(runtime.limits().clone()));
-    let watching = Watching { runtime: runtime.clone(), board, tap, asked, told, ticks: 0 };
+    let watching =
+        Watching { runtime: runtime.clone(), board, tap, asked, told, ticks: 0, stale: false };
     Ok((Watcher { asks, marks }, watching.run(stop)))
 }
 
@@ -108,6 +109,8 @@ struct Watching {
     asked: mpsc::Receiver<Ask>,
     told: watch::Sender<Mark>,
     ticks: u32,
+    /// Whether facts were lost and there was no room for the tap that makes up for them.
+    stale: bool,
 }
 
 /// Facts that are taken in at one go before others get their turn.
@@ -150,14 +153,22 @@ impl Watching {
             TapItem::Snapshot(snapshot) => self.board.begin(&snapshot, self.runtime.now_ms()),
             TapItem::Lagged { count, .. } => {
                 self.board.lost(count);
-                // What the gap hid is in what the tree is now.
-                match open(&self.runtime) {
-                    Ok(again) => self.tap = again,
-                    Err(TapError::RuntimeEnded) => {}
-                    Err(error) => tracing::error!(%error, "the console misses facts"),
-                }
+                self.open_anew();
             }
             _ => {}
+        }
+    }
+
+    /// What a gap hid is in what the tree is now.
+    fn open_anew(&mut self) {
+        self.stale = false;
+        match open(&self.runtime) {
+            Ok(again) => self.tap = again,
+            Err(TapError::RuntimeEnded) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the console misses facts, and tries again");
+                self.stale = true;
+            }
         }
     }
 
@@ -170,6 +181,9 @@ impl Watching {
 
     fn on_tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
+        if self.stale {
+            self.open_anew();
+        }
         // The one that is kept to be cloned is no client.
         let clients = self.told.receiver_count() > 1;
         if clients || self.ticks.is_multiple_of(IDLE_TICKS) {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use coppicer_actors::faulty::FaultyStore;
@@ -545,4 +546,43 @@ async fn health_is_told_to_anybody_and_nothing_else() {
     until(&served, "/api/attention", |attention| attention["count"] == 0).await;
     assert_eq!(served.client.send(&request).await.status, 200);
     served.end().await;
+}
+
+/// What stands between two texts, each time.
+fn between<'t>(text: &'t str, begin: &str, end: char) -> Vec<&'t str> {
+    text.split(begin).skip(1).filter_map(|rest| rest.split(end).next()).collect()
+}
+
+#[test]
+fn every_route_and_every_code_is_in_the_description() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(here.join(file)).unwrap();
+    let description = read("../../docs/http-api.md");
+    let routes = read("src/routes/mod.rs");
+    let paths = between(&routes, ".route(\"", '"');
+    assert!(paths.len() > 15, "{paths:?}");
+    for path in paths {
+        assert!(description.contains(path), "{path} is not described");
+    }
+    let mut codes: BTreeSet<String> = BTreeSet::new();
+    for file in [
+        "problem.rs",
+        "guard.rs",
+        "body.rs",
+        "server.rs",
+        "routes/act.rs",
+        "routes/tree.rs",
+        "routes/mod.rs",
+    ] {
+        let source = read(&format!("src/{file}"));
+        let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let words = between(source, ", \"", '"');
+        let is_code =
+            |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        codes.extend(words.into_iter().filter(is_code).map(str::to_owned));
+    }
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in codes {
+        assert!(description.contains(&code), "{code} is not described");
+    }
 }

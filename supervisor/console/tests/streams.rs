@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{Script, ScriptedEngine, Step, TapFilter, TapItem, TapOptions};
@@ -12,6 +13,9 @@ use coppicer_console::{ConsoleUrl, Follow, FollowOptions, Told};
 use coppicer_messages::{EventKind, Limits, Outcome, SpawnThread};
 use serde_json::Value;
 use support::{BUDGET, Client, Event, Events, Served, engine};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
 
 /// What a page makes of frames.
@@ -330,7 +334,7 @@ async fn streams_end_with_the_console_and_no_tap_is_left() {
     assert_eq!(events.named("end").await.data["reason"], "console_stopped");
     let audit = world.audit().await;
     assert!(audit.is_empty(), "{audit:?}");
-    assert!(tokio::net::TcpStream::connect(client.address).await.is_err(), "nobody listens");
+    assert!(TcpStream::connect(client.address).await.is_err(), "nobody listens");
     world.end().await;
 }
 
@@ -372,6 +376,71 @@ async fn another_process_follows_a_console_and_comes_back_to_it() {
     served.console.stop().await;
     let gone = Follow::new(url, &options).next().await.unwrap_err();
     assert!(gone.to_string().starts_with("cannot reach the console"), "{gone}");
+}
+
+/// Passes connections on to a console, and cuts them when it is told to.
+async fn proxy(to: std::net::SocketAddr, cuts: Arc<Notify>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut console = TcpStream::connect(to).await.unwrap();
+            let mut head = vec![0; 8_192];
+            let read = client.read(&mut head).await.unwrap();
+            // A console goes by its own name only.
+            let head =
+                String::from_utf8_lossy(&head[..read]).replace(&own.to_string(), &to.to_string());
+            console.write_all(head.as_bytes()).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy(&mut console, &mut client) => {}
+                () = cuts.notified() => {}
+            }
+        }
+    });
+    own
+}
+
+#[tokio::test]
+async fn who_follows_comes_back_to_a_lost_connection_and_misses_no_lifecycle_fact() {
+    let served = Served::new().await;
+    let mut all = served.world.watch();
+    let cuts = Arc::new(Notify::new());
+    let address = proxy(served.console.address(), cuts.clone()).await;
+    let url = ConsoleUrl::parse(&format!("http://{address}/"), Some(&served.client.token)).unwrap();
+    let mut options = FollowOptions::default();
+    (options.lifecycle, options.snapshot) = (true, true);
+    let mut follow = Follow::new(url, &options);
+    let (mut seen, mut turns) = (Vec::new(), 0);
+    let mut told = async || {
+        let told = timeout(BUDGET, follow.next()).await.expect("in time").unwrap().unwrap();
+        if let Told::Fact(fact) = &told {
+            seen.push(fact.seq);
+            turns += usize::from(fact.fact.name() == "turn_ended");
+        }
+        (told, turns)
+    };
+    assert!(matches!(told().await.0, Told::Snapshot(_)));
+    for round in 0..5 {
+        served.spawn("hello").await;
+        while told().await.1 <= 2 * round {}
+        cuts.notify_one();
+        served.spawn("and while the connection is cut").await;
+        while told().await.0 != Told::Reconnected {}
+    }
+    served.spawn("the end").await;
+    while told().await.1 < 11 {}
+    let last = *seen.last().unwrap();
+    let mut expected = Vec::new();
+    while expected.last() != Some(&last) {
+        match all.try_next().expect("the tap has what was told") {
+            TapItem::Event(event) if event.fact.is_lifecycle() => expected.push(event.seq),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, expected);
+    drop((follow, all));
+    served.end().await;
 }
 
 #[tokio::test]

@@ -113,6 +113,14 @@ struct Watching {
     stale: bool,
 }
 
+/// How much of what waited was taken in.
+enum Taken {
+    All,
+    More,
+    /// Nothing more comes.
+    End,
+}
+
 /// Facts that are taken in at one go before others get their turn.
 const AT_ONCE_MAX: usize = 512;
 
@@ -126,9 +134,14 @@ impl Watching {
         loop {
             tokio::select! {
                 () = stop.stopped() => return,
-                item = self.tap.next() => if !self.take(item) {
-                    self.show();
-                    return stop.stop(Reason::RuntimeEnded);
+                item = self.tap.next() => match self.take(item) {
+                    Taken::All => {}
+                    // A tap that always has something would keep its worker to itself.
+                    Taken::More => tokio::task::yield_now().await,
+                    Taken::End => {
+                        self.show();
+                        return stop.stop(Reason::RuntimeEnded);
+                    }
                 },
                 Some(ask) = self.asked.recv() => self.answer(ask),
                 _ = tick.tick() => self.on_tick(),
@@ -136,15 +149,15 @@ impl Watching {
         }
     }
 
-    /// Takes in what waits. False once there is nothing more to come.
-    fn take(&mut self, first: Option<TapItem>) -> bool {
-        let Some(first) = first else { return false };
+    /// Takes in what waits, as far as that goes at once.
+    fn take(&mut self, first: Option<TapItem>) -> Taken {
+        let Some(first) = first else { return Taken::End };
         self.take_one(first);
         for _ in 1..AT_ONCE_MAX {
-            let Some(item) = self.tap.try_next() else { break };
+            let Some(item) = self.tap.try_next() else { return Taken::All };
             self.take_one(item);
         }
-        true
+        Taken::More
     }
 
     fn take_one(&mut self, item: TapItem) {

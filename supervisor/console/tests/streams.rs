@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use coppicer_actors::{Script, ScriptedEngine, Step, TapFilter, TapItem, TapOptions};
 use coppicer_console::{ConsoleUrl, Follow, FollowOptions, Told};
-use coppicer_messages::{EventKind, Limits, Outcome, SpawnThread};
+use coppicer_messages::{EventKind, Limits, Outcome, SpawnThread, Usage};
 use serde_json::Value;
 use support::{BUDGET, Client, Event, Events, Served, engine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -294,6 +294,39 @@ async fn a_reader_that_reads_nothing_holds_up_nobody() {
     frames.until(|event| event.data["rows"][0]["status"] == "completed").await;
     assert!(began.elapsed() < BUDGET);
     drop((stalled, frames));
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_flood_that_the_console_cannot_follow_is_counted_and_leaves_the_tree_right() {
+    const FACTS: u64 = 100_000;
+    let engine = ScriptedEngine::new(|_, input| match &*input.text() {
+        "spend" => {
+            let usage = Usage { input_tokens: 1, ..Usage::default() };
+            let spend = std::iter::repeat_n(Step::Usage(usage), FACTS as usize);
+            spend.chain([Step::Say("spent".to_owned())]).collect()
+        }
+        text => Script::new().say(text),
+    });
+    let served = Served::with(engine, Limits::default(), |options| options).await;
+    let mut page = Page::default();
+    let mut events = served.client.open("/api/tree/stream", None).await;
+    let thread = served.spawn("spend").await;
+    let other = served.spawn("hello").await;
+    page.until(&mut events, |page| {
+        page.rows.len() == 2 && page.rows.values().all(|row| row["status"] == "completed")
+    })
+    .await;
+    assert_eq!(page.rows[&thread.to_string()]["tokens"]["total"], FACTS);
+    assert_eq!(page.rows[&other.to_string()]["status_text"], "hello");
+    assert_eq!(page.fulls, 1, "a client of the tree does not notice");
+    let frame = served.client.get_json("/api/tree").await;
+    assert!(frame["events"]["lost"].as_u64().unwrap() > 0, "{}", frame["events"]);
+    assert_eq!(
+        (&frame["totals"]["threads"], &frame["totals"]["by_phase"]["idle"]),
+        (&2.into(), &2.into())
+    );
+    drop(events);
     served.end().await;
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::AgentPath;
+use crate::{AgentPath, ParentClose};
 
 /// What a list shows of a thread beside its configuration: names, the first words, the code it is
 /// about. Kept with the thread; none of it decides anything.
@@ -158,6 +158,8 @@ patch! {
         role: String,
         /// Its path in the tree.
         path: AgentPath,
+        /// What becomes of it when its parent is closed. Cleared, it is closed too.
+        parent_close: ParentClose,
     }
     nested {
         /// The code that it is about.

@@ -460,6 +460,14 @@ pub enum DeleteError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatchError {
+    /// It may not be so.
+    #[error("bad {field}: {reason}")]
+    BadConfig {
+        /// Which field.
+        field: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// Another thread of its tree has this path.
     #[error("agent path `{path}` already exists in this tree")]
     PathTaken {

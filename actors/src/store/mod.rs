@@ -17,9 +17,9 @@ mod view_start;
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord, Raw,
-    Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadDetails, ThreadId,
-    ThreadPatch, ThreadStatus,
+    AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId,
+    NewRecord, ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig,
+    ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -207,6 +207,11 @@ impl StoredThread {
         nickname.apply(&mut self.config.nickname);
         role.apply(&mut self.config.role);
         path.apply(&mut self.path);
+        match patch.parent_close {
+            Change::Keep => {}
+            Change::Clear => self.config.parent_close = ParentClose::default(),
+            Change::Set(policy) => self.config.parent_close = policy,
+        }
     }
 }
 

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use coppicer_actors::{
-    Account, AccountMove, Done, Door, EdgeChange, EdgeStatus, Purse, ThreadMove, ThreadStore,
-};
+use coppicer_actors::{Account, AccountMove, Done, EdgeStatus, Purse, ThreadMove, ThreadStore};
 use coppicer_messages::{
-    AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Phase, Reply, SpawnError, SpawnOrigin,
+    AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Reply, SpawnError, SpawnOrigin,
     StoreError, SupervisorMsg, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
+use super::moving::edge_below;
 use super::resume::look_up;
 use super::spawn::{Step, Stored};
 use super::table::{Life, Renaming};
@@ -24,6 +23,8 @@ pub(super) struct Adopting {
     reply: Reply<ThreadId, AdoptError>,
     /// What the store writes; none while the thread is looked up.
     writing: Option<Writing>,
+    /// Changes of places before it was looked up.
+    places: u64,
 }
 
 /// A move that the store writes.
@@ -71,7 +72,16 @@ impl SupervisorState {
             return reply.tell(Err(AdoptError::Cycle { thread, parent: thread }));
         }
         let op = self.new_op();
-        self.moves.insert(op, Adopting { thread, to, asker, reply, writing: None });
+        self.moves.insert(op, Adopting { thread, to, asker, reply, writing: None, places: 0 });
+        self.survey(op);
+    }
+
+    /// Asks the store what it knows of a thread that is to be moved.
+    fn survey(&mut self, op: u64) {
+        let places = self.places;
+        let Some(adopting) = self.moves.get_mut(&op) else { return };
+        adopting.places = places;
+        let (thread, to) = (adopting.thread, adopting.to);
         let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
         self.outside(op, async move {
             Step::Surveyed(survey(&*store, thread, to, depth_max).await.map(Box::new))
@@ -82,6 +92,11 @@ impl SupervisorState {
         let Some(mut adopting) = self.moves.remove(&op) else { return };
         if adopting.reply.expired(self.now().instant) {
             return; // P4
+        }
+        if adopting.places != self.places {
+            // What it said may be old.
+            self.moves.insert(op, adopting);
+            return self.survey(op);
         }
         let begun = result.and_then(|surveyed| self.begin_move(op, &adopting, &surveyed));
         match begun {
@@ -139,12 +154,7 @@ impl SupervisorState {
                 return Err(AdoptError::Closed { thread });
             }
             // One that is being looked up to be brought to life finds it here.
-            self.seat(stored, Life::Dormant);
-            if let Some(entry) = self.table.get(thread) {
-                // It sleeps on: what comes for it wakes it.
-                entry.slot.set_door(Door::Dormant);
-                entry.slot.show(ThreadStatus::Dormant, Phase::Dormant);
-            }
+            self.seat_asleep(stored);
         }
         let Some(entry) = self.table.get(thread) else {
             return Err(AdoptError::NotFound { thread });
@@ -155,7 +165,7 @@ impl SupervisorState {
         if entry.making.is_some() {
             return Err(AdoptError::BeingMade { thread });
         }
-        if entry.moving.is_some() {
+        if entry.moving.is_some() || entry.unplaced {
             return Err(AdoptError::Moving { thread });
         }
         let from = entry.parent;
@@ -291,6 +301,18 @@ impl SupervisorState {
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.moving == Some(op)) {
             entry.moving = None;
         }
+        self.on_moved_then(thread, to, reply, writing, result);
+        self.find_held_back();
+    }
+
+    fn on_moved_then(
+        &mut self,
+        thread: ThreadId,
+        to: Option<ThreadId>,
+        reply: Reply<ThreadId, AdoptError>,
+        writing: Writing,
+        result: Result<(), StoreError>,
+    ) {
         let refusal = match result {
             Ok(()) => self.still_may(thread, to, writing.from).err(),
             Err(error) => {
@@ -335,7 +357,7 @@ impl SupervisorState {
 
     /// Those that were spawned below a thread while the store wrote its move have got their paths and
     /// depths from its old place.
-    fn write_late(&self, thread: ThreadId, to: Option<ThreadId>, known: &HashSet<ThreadId>) {
+    fn write_late(&mut self, thread: ThreadId, to: Option<ThreadId>, known: &HashSet<ThreadId>) {
         let late = |id: &ThreadId| !known.contains(id);
         let late: Vec<ThreadId> = self.table.subtree(thread).into_iter().filter(late).collect();
         if late.is_empty() {
@@ -345,7 +367,7 @@ impl SupervisorState {
         let paths = late.into_iter().filter_map(path).collect();
         let edge = edge_below(to, EdgeStatus::Open);
         let to = ThreadMove { thread, edge, paths, charges: Vec::new() };
-        self.shared.store.relocate(to, logged(thread));
+        self.write_place(0, to);
     }
 
     /// Whether a move that was written may be carried out.
@@ -365,7 +387,7 @@ impl SupervisorState {
     }
 
     /// Has the store write where a thread really is, after a move that did not come to be.
-    fn write_truth(&self, thread: ThreadId, writing: &Writing, written: bool) {
+    fn write_truth(&mut self, thread: ThreadId, writing: &Writing, written: bool) {
         let parent = self.table.get(thread).map_or(writing.from, |entry| entry.parent);
         let status = if writing.edge_closed { EdgeStatus::Closed } else { EdgeStatus::Open };
         let charges = match &writing.account {
@@ -374,7 +396,7 @@ impl SupervisorState {
         };
         let edge = edge_below(parent, status);
         let to = ThreadMove { thread, edge, paths: writing.before.clone(), charges };
-        self.shared.store.relocate(to, logged(thread));
+        self.write_place(0, to);
     }
 
     /// A thread that is being moved is closed by its name: wherever it is then, its edge is closed.
@@ -384,22 +406,6 @@ impl SupervisorState {
         if let Some(writing) = adopting.and_then(|adopting| adopting.writing.as_mut()) {
             writing.edge_closed = true;
         }
-    }
-}
-
-/// An answer that nobody waits for.
-fn logged(thread: ThreadId) -> Done<()> {
-    Done::new(move |result: Result<(), StoreError>| {
-        if let Err(error) = result {
-            tracing::error!(%error, %thread, "the store could not write where a thread is");
-        }
-    })
-}
-
-const fn edge_below(parent: Option<ThreadId>, status: EdgeStatus) -> EdgeChange {
-    match parent {
-        Some(parent) => EdgeChange::Parent(parent, status),
-        None => EdgeChange::Root,
     }
 }
 

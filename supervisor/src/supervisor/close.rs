@@ -131,6 +131,11 @@ impl ClosePlan {
         self.nodes.get(&thread).is_some_and(|node| node.waits_for == 0 && node.ended.is_none())
     }
 
+    /// Whether `thread` is part of it.
+    pub(crate) fn covers(&self, thread: ThreadId) -> bool {
+        self.nodes.contains_key(&thread)
+    }
+
     /// Whether `thread` is part of it and has not ended.
     pub(crate) fn awaits(&self, thread: ThreadId) -> bool {
         self.nodes.get(&thread).is_some_and(|node| node.ended.is_none())

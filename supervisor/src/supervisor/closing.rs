@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadStore};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadMove, ThreadStore};
 use coppicer_messages::{
     CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
     SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
@@ -33,6 +33,9 @@ pub(super) struct CloseOp {
     /// Whether the thread is being looked up in the store.
     looking: Option<ThreadId>,
     going_on: GoingOn,
+    /// Changes of places before the store was asked what goes on, and for the thread.
+    places: u64,
+    looked_at: u64,
     /// Whether threads are told to end: once the store has said what goes on, or took too long.
     tells: bool,
 }
@@ -47,6 +50,8 @@ struct GoingOn {
     asking: bool,
     /// What is not durable of it, or not known.
     failed: Option<String>,
+    /// Those that were moved when the close began and sleep in the store alone: not written yet.
+    absent: BTreeSet<ThreadId>,
 }
 
 /// What the store has yet to write of a close.
@@ -110,6 +115,7 @@ impl SupervisorState {
         if all {
             // What has not come up by itself yet stays in the store.
             self.stop_recovering();
+            self.find_held_back();
             self.lines.freed_all();
         }
         let now = self.now().instant;
@@ -135,21 +141,24 @@ impl SupervisorState {
             keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
             going_on: GoingOn::default(),
+            places: 0,
+            looked_at: 0,
             tells: false,
         };
         if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
             op.target = Some(thread);
-            op.going_on.unwritten = goes_on.len();
-            op.going_on.threads.extend(&goes_on);
+            let (here, absent): (Vec<ThreadId>, Vec<ThreadId>) =
+                goes_on.into_iter().partition(|&thread| self.table.get(thread).is_some());
+            op.going_on.unwritten = here.len();
+            op.going_on.threads.extend(here.iter().chain(&absent));
+            op.going_on.absent.extend(&absent);
             op.going_on.asking = true;
             // Before anything of it is told to end, and before the store hears of an end.
-            for thread in goes_on {
-                self.detach(close, thread, None);
+            for thread in here.into_iter().chain(absent) {
+                self.detach(close, thread);
             }
-            let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
-            self.outside(close, async move {
-                Step::Detaching(detaching(&*store, thread, depth_max).await)
-            });
+            op.places = self.places;
+            self.ask_detaching(close, thread);
             if !op.keeps_edge {
                 self.closed_on_its_way(thread);
             }
@@ -157,10 +166,8 @@ impl SupervisorState {
                 op.edge = Edge::of(!op.keeps_edge && self.close_edge(close, thread));
             } else {
                 op.looking = Some(thread);
-                let (store, depth_max) = (self.shared.store.clone(), limits.depth_max);
-                self.outside(close, async move {
-                    Step::CloseTarget(look_up(&*store, thread, depth_max).await)
-                });
+                op.looked_at = self.places;
+                self.look_up_target(close, thread);
             }
         }
         let waits = op.going_on.asking;
@@ -243,28 +250,48 @@ impl SupervisorState {
         self.answer_close(close);
     }
 
+    /// Asks the store which threads below one that closes go on and sleep in it alone.
+    fn ask_detaching(&self, close: u64, thread: ThreadId) {
+        let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
+        self.outside(
+            close,
+            async move { Step::Detaching(detaching(&*store, thread, depth_max).await) },
+        );
+    }
+
     /// Those that go on and sleep in the store alone are roots from now on.
     pub(super) fn on_detaching(&mut self, close: u64, result: Result<Vec<Stored>, SpawnError>) {
         let Some(op) = self.closes.get_mut(&close) else { return };
+        if let Some(thread) = op.target.filter(|_| op.places != self.places) {
+            // What it said may be old.
+            op.places = self.places;
+            return self.ask_detaching(close, thread);
+        }
         op.going_on.asking = false;
-        let found = match result {
-            Ok(found) => found,
-            Err(error) => {
-                op.going_on.failed =
-                    Some(format!("which threads that sleep below it go on is not known: {error}"));
-                self.begin_telling(close);
-                return self.answer_close(close);
-            }
-        };
+        let mut absent = std::mem::take(&mut op.going_on.absent);
+        let found = result.unwrap_or_else(|error| {
+            op.going_on.failed =
+                Some(format!("which threads that sleep below it go on is not known: {error}"));
+            Vec::new()
+        });
         for stored in found {
             let thread = stored.thread.id;
-            // One with an entry was seen when the close began, or came up since.
+            // One with an entry was seen when the close began, or came up since. One that closes with
+            // the rest, since it was being closed already, may have ended.
             let here = self.table.get(thread).is_some();
             let Some(op) = self.closes.get_mut(&close) else { return };
-            if !here && op.going_on.threads.insert(thread) {
+            let told = absent.remove(&thread);
+            if !here && !op.plan.covers(thread) && (op.going_on.threads.insert(thread) || told) {
                 op.going_on.unwritten += 1;
-                self.detach(close, thread, Some(&stored));
+                self.detach_stored(close, stored, told);
             }
+        }
+        for thread in absent {
+            // It came up since, or the store could not say it.
+            let Some(op) = self.closes.get_mut(&close) else { return };
+            op.going_on.unwritten += 1;
+            let (edge, paths, charges) = (EdgeChange::Root, Vec::new(), Vec::new());
+            self.write_place(close, ThreadMove { thread, edge, paths, charges });
         }
         self.begin_telling(close);
         self.answer_close(close);
@@ -285,11 +312,25 @@ impl SupervisorState {
         self.answer_close(close);
     }
 
+    fn look_up_target(&self, close: u64, thread: ThreadId) {
+        let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
+        self.outside(
+            close,
+            async move { Step::CloseTarget(look_up(&*store, thread, depth_max).await) },
+        );
+    }
+
     /// A thread that was not here was looked up: closing what is closed is a success, and one that
     /// is not comes up to write its end.
     pub(super) fn on_close_target(&mut self, close: u64, result: Result<Stored, SpawnError>) {
         let Some(op) = self.closes.get_mut(&close) else { return };
-        let Some(thread) = op.looking.take() else { return };
+        let Some(thread) = op.looking else { return };
+        if op.looked_at != self.places {
+            // What it said may be old.
+            op.looked_at = self.places;
+            return self.look_up_target(close, thread);
+        }
+        op.looking = None;
         let keeps_edge = op.keeps_edge;
         match result {
             Ok(stored) => {

@@ -33,9 +33,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 
-use coppicer_actors::{About, Account, Slot, ThreadWorld, Uplink};
+use coppicer_actors::{About, Account, Slot, ThreadMove, ThreadWorld, Uplink};
 use coppicer_messages::{
-    Asker, Charge, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
+    Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -125,8 +125,12 @@ pub(crate) struct SupervisorState {
     room_came: bool,
     patches: HashMap<u64, Patching>,
     moves: HashMap<u64, Adopting>,
-    /// Roots that the store could not write as such, and what it has to write with that.
-    owed: BTreeMap<ThreadId, Vec<Charge>>,
+    /// Counts changes of places: what the store said of a thread before the last one may be old.
+    places: u64,
+    /// Threads that were looked up and hang below one whose place the store does not have yet.
+    held_back: Vec<ForRoom>,
+    /// Places of threads that the store could not write.
+    owed: BTreeMap<ThreadId, ThreadMove>,
     /// Accounts that somebody draws on.
     accounts: HashMap<ThreadId, Weak<Account>>,
     /// How many of them there are before those that nobody draws on are dropped.
@@ -181,6 +185,8 @@ impl Actor for SupervisorActor {
             room_came: false,
             patches: HashMap::new(),
             moves: HashMap::new(),
+            places: 0,
+            held_back: Vec::new(),
             owed: BTreeMap::new(),
             accounts: HashMap::new(),
             accounts_tidy_at: budgets::TIDY_MIN,

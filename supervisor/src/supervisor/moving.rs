@@ -5,14 +5,17 @@
 //! it is asked again until it can; until then the thread does not leave memory. An adoption is
 //! written first and carried out then, if it still may be: a close that came meanwhile wins.
 
-use coppicer_actors::{About, Account, Done, EdgeChange, Purse, ThreadMove};
+use coppicer_actors::{
+    About, Account, Done, Door, EdgeChange, EdgeStatus, Lineage, Purse, ThreadMove,
+};
 use coppicer_messages::{
-    Charge, Deadline, Epoch, Fact, RuntimeEvent, SpawnOrigin, StoreError, SupervisorMsg,
-    SupervisorTick, ThreadId, ThreadMsg,
+    AgentPath, Deadline, Epoch, Fact, Phase, RuntimeEvent, SpawnOrigin, StoreError, SupervisorMsg,
+    SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::line::Owner;
+use super::resting::ForRoom;
 use super::spawn::{Kind, Step, Stored};
 use super::table::{Absent, Entry, Life, Renaming, Replaced};
 
@@ -41,6 +44,7 @@ impl SupervisorState {
             || absent.as_ref().map(|absent| absent.lineage.clone()).unwrap_or_default(),
             |entry| entry.slot.about().lineage.clone(),
         );
+        self.places += 1;
         // It waits for no sibling any more, and none for it.
         self.siblings_settled(thread);
         let replaced = self.table.reparent(thread, to, renaming);
@@ -120,54 +124,103 @@ impl SupervisorState {
         }
     }
 
+    /// A new thread is made. What is above it may have moved while the store wrote it: then it has the
+    /// depth and the path of the old place there.
+    pub(super) fn place_new(&mut self, thread: ThreadId, depth: u32, path: Option<&AgentPath>) {
+        let Some(entry) = self.table.get(thread) else { return };
+        let about = entry.slot.about();
+        if about.depth != depth || entry.path.as_ref() != path {
+            let paths = vec![(thread, entry.path.clone())];
+            let edge = edge_below(entry.parent, EdgeStatus::Open);
+            self.write_place(0, ThreadMove { thread, edge, paths, charges: Vec::new() });
+        }
+    }
+
     // What goes on when its parent is closed.
 
-    /// Has a thread, with all below it, be a root of its own, because a parent of it closes.
-    pub(super) fn detach(&mut self, close: u64, thread: ThreadId, stored: Option<&Stored>) {
-        self.put_branch(thread, None, None, stored);
+    /// Has a thread, with all below it, be a root of its own, because a parent of it closes. One
+    /// without an entry is written once it is known from the store: [`Self::detach_stored`].
+    pub(super) fn detach(&mut self, close: u64, thread: ThreadId) {
+        self.put_branch(thread, None, None, None);
+        if self.table.get(thread).is_some() {
+            self.write_detached(close, thread);
+        }
+    }
+
+    /// The same, for one that sleeps in the store alone. It stays in memory until its new place is
+    /// written. `told`: whether it was moved when the close began, for those below it.
+    pub(super) fn detach_stored(&mut self, close: u64, mut stored: Stored, told: bool) {
+        let thread = stored.thread.id;
+        if !told {
+            self.put_branch(thread, None, None, Some(&stored));
+        }
+        stored.thread.parent = None;
+        stored.lineage = Lineage::default();
+        stored.tree = stored.thread.config.tree;
+        stored.apart.clear();
+        self.seat_asleep(&stored);
+        self.write_detached(close, thread);
+    }
+
+    /// Gives a thread of the store its entry, and no actor.
+    pub(super) fn seat_asleep(&mut self, stored: &Stored) {
+        self.seat(stored, Life::Dormant);
+        if let Some(entry) = self.table.get(stored.thread.id) {
+            // It sleeps on: what comes for it wakes it.
+            entry.slot.set_door(Door::Dormant);
+            entry.slot.show(ThreadStatus::Dormant, Phase::Dormant);
+        }
+    }
+
+    fn write_detached(&mut self, close: u64, thread: ThreadId) {
         let account = self.table.get(thread).and_then(|it| it.slot.purse()?.own().cloned());
         let charges = account.map(|account| Account::detach(&account)).unwrap_or_default();
         if let Some(entry) = self.table.get_mut(thread) {
-            entry.unplaced = true;
             entry.adrift = false;
         }
-        self.write_root(close, thread, charges);
+        let edge = EdgeChange::Root;
+        self.write_place(close, ThreadMove { thread, edge, paths: Vec::new(), charges });
     }
 
-    fn write_root(&self, close: u64, thread: ThreadId, charges: Vec<Charge>) {
-        let uplink = self.shared.uplink.clone();
-        let again = charges.clone();
+    /// Has the store write where a thread is, and asks it again for as long as it cannot. Until then
+    /// only the entry of the thread says so.
+    pub(super) fn write_place(&mut self, close: u64, mut to: ThreadMove) {
+        if let Some(owed) = self.owed.remove(&to.thread) {
+            to.charges.extend(owed.charges);
+            let known = |id: &ThreadId| to.paths.iter().any(|(other, _)| other == id);
+            let more: Vec<_> = owed.paths.into_iter().filter(|(id, _)| !known(id)).collect();
+            to.paths.extend(more);
+        }
+        if let Some(entry) = self.table.get_mut(to.thread) {
+            entry.unplaced = true;
+        }
+        let (uplink, mut again) = (self.shared.uplink.clone(), Box::new(to.clone()));
         let done = Done::new(move |result: Result<(), StoreError>| {
-            // Whether they were applied is not known: rather too little is left than too much.
-            let owed = match &result {
-                Err(StoreError::UnknownOutcome { .. }) => Vec::new(),
-                _ => again,
-            };
-            let step = Box::new(Step::Detached { thread, charges: owed, result });
+            if matches!(result, Err(StoreError::UnknownOutcome { .. })) {
+                // Rather too little is left of a budget than too much.
+                again.charges.clear();
+            }
+            let step = Box::new(Step::Placed { to: again, result });
             uplink.send(SupervisorMsg::StepDone { op: close, step });
         });
-        let to = ThreadMove { thread, edge: EdgeChange::Root, paths: Vec::new(), charges };
         self.shared.store.relocate(to, done);
     }
 
-    /// The store wrote that a thread is a root, or could not.
-    pub(super) fn on_detached(
-        &mut self,
-        close: u64,
-        thread: ThreadId,
-        charges: Vec<Charge>,
-        result: Result<(), StoreError>,
-    ) {
+    /// The store wrote where a thread is, or could not.
+    pub(super) fn on_placed(&mut self, close: u64, to: ThreadMove, result: Result<(), StoreError>) {
+        let thread = to.thread;
         match &result {
             Ok(()) => {
                 if let Some(entry) = self.table.get_mut(thread) {
                     entry.unplaced = false;
                 }
+                self.places += 1;
                 self.let_go(thread);
+                self.find_held_back();
             }
             Err(error) => {
-                tracing::error!(%error, %thread, "the store could not write that a thread goes on");
-                self.owed.insert(thread, charges);
+                tracing::error!(%error, %thread, "the store could not write where a thread is");
+                self.owed.insert(thread, to);
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
                 self.arm(at, SupervisorTick::EdgesDue);
@@ -176,15 +229,35 @@ impl SupervisorState {
         self.close_detached(close, thread, result);
     }
 
-    /// Asks the store again for what it could not write.
+    /// Looks again for threads that hung below one between two places.
+    pub(super) fn find_held_back(&mut self) {
+        for held in std::mem::take(&mut self.held_back) {
+            if let ForRoom::Find { thread, origin, waiters } = held {
+                self.find_again(thread, origin, waiters);
+            }
+        }
+    }
+
+    /// Asks the store again for what it could not write. Where a thread is by now counts.
     pub(super) fn write_owed(&mut self) {
-        for (thread, charges) in std::mem::take(&mut self.owed) {
-            self.write_root(0, thread, charges);
+        for (thread, mut to) in std::mem::take(&mut self.owed) {
+            if let Some(entry) = self.table.get(thread).filter(|entry| !entry.closing) {
+                to.edge = edge_below(entry.parent, EdgeStatus::Open);
+            }
+            self.write_place(0, to);
         }
     }
 
     /// What a thread's own account draws on, for those who move it.
     pub(super) fn own_purse(&self, thread: ThreadId) -> Option<Purse> {
         self.table.get(thread).and_then(|entry| entry.slot.purse().cloned())
+    }
+}
+
+/// The edge below a parent; none of a root.
+pub(super) const fn edge_below(parent: Option<ThreadId>, status: EdgeStatus) -> EdgeChange {
+    match parent {
+        Some(parent) => EdgeChange::Parent(parent, status),
+        None => EdgeChange::Root,
     }
 }

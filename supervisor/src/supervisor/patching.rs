@@ -3,13 +3,13 @@
 
 use coppicer_actors::{Done, StoredThread, ThreadStore};
 use coppicer_messages::{
-    AgentPath, Change, PatchError, Reply, RuntimeEvent, SpawnError, StoreError, SupervisorMsg,
-    ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
+    AgentPath, Change, Dimension, ParentClose, PatchError, Reply, RuntimeEvent, SpawnError,
+    StoreError, SupervisorMsg, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
 };
 
 use super::SupervisorState;
 use super::resume::look_up;
-use super::spawn::{Step, Stored};
+use super::spawn::{NEEDS_BUDGET, Step, Stored};
 
 /// A patch that is under way.
 pub(super) struct Patching {
@@ -55,6 +55,10 @@ impl SupervisorState {
             Err(refusal) => return patching.reply.tell(Err(refusal)),
         };
         let (thread, root) = (patching.thread, stored.place().root);
+        if patching.patch.parent_close == Change::Set(ParentClose::Detach) && stored.is_limited() {
+            let (field, reason) = ("parent_close", NEEDS_BUDGET);
+            return patching.reply.tell(Err(PatchError::BadConfig { field, reason }));
+        }
         if let Change::Set(path) = &patching.patch.path {
             // Taken here too, so that of two at once the second is refused.
             if self.table.is_taken(root, path, thread) {
@@ -94,6 +98,7 @@ impl SupervisorState {
             let (root, slot) = (entry.root, entry.slot.clone());
             let before = entry.path.clone();
             patch.path.clone().apply(&mut entry.path);
+            entry.rules.parent_close = stored.config.parent_close;
             let after = entry.path.clone();
             if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
                 self.table.free_path(root, &before, thread);
@@ -112,6 +117,15 @@ impl SupervisorState {
             self.publish_of(thread, described);
         }
         reply.tell(Ok(thread));
+    }
+}
+
+impl Stored {
+    /// Whether it is limited in anything by a budget that is not its own.
+    fn is_limited(&self) -> bool {
+        let own = self.thread.ledger.map(|ledger| ledger.budget).unwrap_or_default();
+        let above = |what| self.accounts.iter().any(|it| it.ledger.budget.of(what).is_some());
+        Dimension::ALL.into_iter().any(|what| above(what) && own.of(what).is_none())
     }
 }
 

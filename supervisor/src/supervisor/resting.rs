@@ -232,7 +232,12 @@ impl SupervisorState {
         }
     }
 
-    fn find_again(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
+    pub(super) fn find_again(
+        &mut self,
+        thread: ThreadId,
+        origin: SpawnOrigin,
+        waiters: Vec<Waiter>,
+    ) {
         if waiters.is_empty()
             && self.table.get(thread).is_none()
             && !self.coming.contains_key(&thread)

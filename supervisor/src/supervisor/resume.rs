@@ -125,7 +125,8 @@ impl SupervisorState {
 
     pub(super) fn find(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
         let op = self.new_op();
-        let spawning = Spawning::new(op, thread, Kind::Fresh, origin, waiters);
+        let mut spawning = Spawning::new(op, thread, Kind::Fresh, origin, waiters);
+        spawning.places = self.places;
         self.ops.insert(op, spawning);
         self.coming.insert(thread, op);
         let store = self.shared.store.clone();

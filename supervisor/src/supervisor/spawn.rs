@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coppicer_actors::{
     About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Purse, Slot, StoredThread,
-    ThreadView,
+    ThreadMove, ThreadView,
 };
 use coppicer_messages::{
     Accepted, AdoptError, AgentPath, Asker, Charge, Deadline, Dimension, LeaseKind, LimitReached,
@@ -20,6 +20,10 @@ use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
 use super::table::{Life, Place, Rules};
 use super::{Postponed, SupervisorState};
+
+/// Why a thread may not go on without its parent.
+pub(super) const NEEDS_BUDGET: &str = "what goes on without its parent needs a budget of its own \
+     for all that its parent is limited in";
 
 /// A spawn, resume, fork, activation or restart that is under way.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one spawn")]
@@ -43,6 +47,8 @@ pub(super) struct Spawning {
     pub(super) being_made: bool,
     /// Whether a thread that was closed got its budget again for it.
     pub(super) reopened: bool,
+    /// Changes of places before its thread was looked up.
+    pub(super) places: u64,
     /// Whether a close came in between.
     pub(super) cancelled: bool,
     /// Whether the thread itself is taken back meanwhile: what is acquired is for its undoing.
@@ -105,8 +111,8 @@ pub(super) enum Step {
     Moved(Result<(), StoreError>),
     /// Which threads below one that closes go on and sleep in the store alone.
     Detaching(Result<Vec<Stored>, SpawnError>),
-    /// The store wrote that a thread is a root, or could not: then with these charges.
-    Detached { thread: ThreadId, charges: Vec<Charge>, result: Result<(), StoreError> },
+    /// The store wrote where a thread is, or could not and is asked again.
+    Placed { to: Box<ThreadMove>, result: Result<(), StoreError> },
     /// The store patched a thread.
     Patched(Result<StoredThread, StoreError>),
 }
@@ -167,7 +173,7 @@ impl SupervisorState {
         }
         let waiting = self.postponed.values().map(Vec::len).sum::<usize>()
             + self.waiting.values().map(Vec::len).sum::<usize>();
-        let changes = self.patches.len() + self.moves.len();
+        let changes = self.patches.len() + self.moves.len() + self.held_back.len();
         let under_way =
             self.ops.len() + self.closes.len() + changes + self.for_room.len() + waiting;
         let max = self.shared.limits.supervisor_requests_max;
@@ -204,11 +210,8 @@ impl SupervisorState {
             let own = request.config.budget.unwrap_or_default();
             let of = |what: &Dimension| above.draws_on(*what).is_some() && own.of(*what).is_none();
             if Dimension::ALL.iter().any(of) {
-                return Err(SpawnError::BadConfig {
-                    field: "parent_close",
-                    reason: "what goes on without its parent needs a budget of its own for all that \
-                             its parent is limited in",
-                });
+                let (field, reason) = ("parent_close", NEEDS_BUDGET);
+                return Err(SpawnError::BadConfig { field, reason });
             }
         }
         if let Some(parent) = request.parent {
@@ -422,6 +425,7 @@ impl Spawning {
             charges: Vec::new(),
             being_made: false,
             reopened: false,
+            places: 0,
             cancelled: false,
             taken_back: false,
         }

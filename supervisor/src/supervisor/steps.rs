@@ -31,9 +31,7 @@ impl SupervisorState {
             Step::Surveyed(result) => return self.on_surveyed(op, result),
             Step::Moved(result) => return self.on_moved(op, result),
             Step::Detaching(result) => return self.on_detaching(op, result),
-            Step::Detached { thread, charges, result } => {
-                return self.on_detached(op, thread, charges, result);
-            }
+            Step::Placed { to, result } => return self.on_placed(op, *to, result),
             Step::Funded(result) => return self.on_funded(op, result),
             Step::Counted(result) => return self.on_counted(result),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
@@ -109,7 +107,7 @@ impl SupervisorState {
             | Step::Surveyed(_)
             | Step::Moved(_)
             | Step::Detaching(_)
-            | Step::Detached { .. }
+            | Step::Placed { .. }
             | Step::Funded(_)
             | Step::Counted(_) => {}
         }
@@ -120,6 +118,14 @@ impl SupervisorState {
     fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: &Stored) {
         let thread = spawning.thread;
         let origin = spawning.origin;
+        if spawning.places != self.places {
+            // What is above it may be something else by now.
+            return self.find(thread, origin, spawning.waiters);
+        }
+        if stored.lineage.iter().any(|above| self.table.is_between_places(above)) {
+            let waiters = spawning.waiters;
+            return self.held_back.push(ForRoom::Find { thread, origin, waiters });
+        }
         let is_shut = stored.thread.status == ThreadStatus::Shutdown;
         if stored.is_closed || stored.closed_above {
             // What is sent to it does not open it again.
@@ -234,6 +240,9 @@ impl SupervisorState {
         // It may have been moved since the store was asked.
         let edge = acquired.thread.parent.map_or(EdgeStatus::Open, |(_, status)| status);
         acquired.thread.parent = parent.map(|parent| (parent, edge));
+        if spawning.request.is_some() {
+            self.place_new(thread, acquired.thread.depth, acquired.thread.path.as_ref());
+        }
         let first = spawning.request.as_mut().and_then(|request| request.first.take());
         let waiting = first.map(|first| {
             let deadline = spawning.deadline(self);

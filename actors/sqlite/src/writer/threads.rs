@@ -371,6 +371,11 @@ pub(super) fn apply_patch(
             config.role,
             path.as_ref().map(ToString::to_string),
         ])?;
+    if !patch.parent_close.is_keep() {
+        connection
+            .prepare_cached("UPDATE thread SET config = ?2 WHERE pk = ?1")?
+            .execute(params![row.pk, config_text(config)])?;
+    }
     seal_thread(connection, row.pk)
 }
 

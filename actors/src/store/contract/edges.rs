@@ -1,6 +1,6 @@
 //! Parents and children (REF 12.5).
 
-use coppicer_messages::{AgentPath, StoreError, ThreadConfig};
+use coppicer_messages::{AgentPath, Change, ParentClose, StoreError, ThreadConfig, ThreadPatch};
 use futures::FutureExt;
 
 use super::words::{CLOSED, OPEN, children, descendants, edges, gs, put_edge, relocate};
@@ -148,6 +148,13 @@ cases! {
         put_edge(&store, 5, EdgeChange::Status(CLOSED)).await;
         assert_eq!(found(1).await, [4, 7]);
         assert_eq!(found(5).await, [3]);
+        for (policy, expected) in [(Change::Clear, vec![6]), (Change::Set(ParentClose::Detach), vec![3])] {
+            let patch = ThreadPatch { parent_close: policy, ..ThreadPatch::default() };
+            let (done, patched) = Done::channel();
+            store.patch(gs(3), patch, done);
+            patched.await.unwrap();
+            assert_eq!(found(5).await, expected);
+        }
         assert_eq!(found(99).await, [0; 0]);
     }
 }

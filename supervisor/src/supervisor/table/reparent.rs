@@ -142,6 +142,12 @@ impl Table {
         strays
     }
 
+    /// Whether the store may say of a thread that it is elsewhere than it is.
+    pub(crate) fn is_between_places(&self, thread: ThreadId) -> bool {
+        let entry = self.entries.get(&thread);
+        entry.is_some_and(|entry| entry.unplaced || entry.moving.is_some())
+    }
+
     /// What is known of a thread without an entry that goes on when its parent is closed.
     pub(crate) fn absent(&self, thread: ThreadId) -> Option<Absent> {
         self.strays.iter().find_map(|stray| {

@@ -146,6 +146,17 @@ pub(crate) fn without_outcome(host: &Host) -> Vec<(ThreadId, SubmissionId)> {
 pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
     let mut broken = Vec::new();
     let rows = host.witness.seen.lock().rows.clone();
+    for view in host.runtime.list() {
+        let written = rows.get(&view.thread).and_then(|row| row.parent).map(|(parent, _)| parent);
+        if written != view.parent {
+            let (thread, shown) = (view.thread, view.parent);
+            broken.push(format!("P8: {thread} shows to be below {shown:?}, not {written:?}"));
+        }
+        let depth = rows.get(&view.thread).map(|row| row.depth);
+        if depth.is_some_and(|depth| depth != view.depth) {
+            broken.push(format!("P8: {} shows another depth than {depth:?}", view.thread));
+        }
+    }
     for (thread, row) in &rows {
         let Ok(stored) = host.runtime.store().thread(*thread).await else {
             broken.push(format!("P8: {thread} is not in the store any more"));

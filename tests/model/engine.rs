@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::{
-    Engine, EngineError, EngineSession, Epoch, OpenContext, Script, ScriptedEngine, SpawnThread,
-    Step, Submission, ThreadId, TurnContext, TurnId, TurnInput, TurnOutput, Wait,
+    Engine, EngineError, EngineSession, Epoch, OpenContext, ParentClose, Script, ScriptedEngine,
+    SpawnThread, Step, Submission, ThreadId, TurnContext, TurnId, TurnInput, TurnOutput, Wait,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -73,6 +73,7 @@ const fn ms(ms: u64) -> Duration {
 fn script(text: &str) -> Script {
     let child = || Box::new(SpawnThread::new());
     let first = |text: &str| Box::new(SpawnThread::new().with_first(text));
+    let detached = || Box::new(SpawnThread::new().with_parent_close(ParentClose::Detach));
     let open_call = || Step::Call { name: "tool".into(), arguments: "{}".into(), output: None };
     match text.lines().next_back().unwrap_or_default() {
         "slow" => Script::new().sleep(ms(20)).say("slow"),
@@ -91,7 +92,7 @@ fn script(text: &str) -> Script {
         }
         "stubborn" => Script::new().then(Step::IgnoreCancel(ms(900))).say("stubborn"),
         "steered" => Script::new().sleep(ms(8)).then(Step::TakeSteered).say("took it"),
-        "spawn" => Script::new().then(Step::TrySpawn(child())).say("spawned"),
+        "spawn" => Script::new().then(Step::TrySpawn(detached())).say("spawned"),
         "brood" => Script::new()
             .then(Step::TrySpawn(first("say")))
             .then(Step::TrySpawn(first("slow")))

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use coppicer::faulty::{FaultyStore, StoreOp};
 use coppicer::{
-    AgentPath, CloseError, CloseReport, CloseScope, Delivery, ForkPoint, Op, Runtime, SpawnError,
-    SpawnThread, StoreError, Submission, SubmissionId, SubmitError, ThreadHandle, ThreadId,
-    ThreadStatus, ThreadView,
+    AdoptError, AgentPath, CloseError, CloseReport, CloseScope, Delivery, ForkPoint, Op,
+    ParentClose, Runtime, SpawnError, SpawnThread, StoreError, Submission, SubmissionId,
+    SubmitError, ThreadHandle, ThreadId, ThreadStatus, ThreadView,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -62,16 +62,18 @@ const fn store_op(held: Held) -> StoreOp {
         Held::Acquire => StoreOp::Acquire,
         Held::Append => StoreOp::Append,
         Held::PutEdge => StoreOp::PutEdge,
+        Held::Detaching => StoreOp::Detaching,
         Held::Submission => StoreOp::Submission,
         Held::Read => StoreOp::Read,
     }
 }
 
-pub(crate) const HELD: [StoreOp; 6] = [
+pub(crate) const HELD: [StoreOp; 7] = [
     StoreOp::Create,
     StoreOp::Acquire,
     StoreOp::Append,
     StoreOp::PutEdge,
+    StoreOp::Detaching,
     StoreOp::Submission,
     StoreOp::Read,
 ];
@@ -123,12 +125,18 @@ impl Host {
     /// Carries out one operation. Each is a task of its own, so that they meet.
     pub(crate) async fn carry_out(self, op: ops::Op) {
         match op {
-            ops::Op::Spawn { below, name, first, ms } => {
+            ops::Op::Spawn { below, name, first, detached, ms } => {
                 let mut request = SpawnThread::new();
+                if detached {
+                    request = request.with_parent_close(ParentClose::Detach);
+                }
                 request.parent = below.map(|below| self.pick(below));
                 request.name = name.map(|name| format!("n{name}"));
                 request.first = first.map(|first| Submission::input(first.text()));
                 self.spawn(request, Duration::from_millis(ms)).await;
+            }
+            ops::Op::Adopt { thread, below } => {
+                self.adopt(self.pick(thread), below.map(|below| self.pick(below))).await;
             }
             ops::Op::Fork { from, below, point } => {
                 let point = match point {
@@ -224,13 +232,42 @@ impl Host {
 
     async fn spawn(&self, request: SpawnThread, budget: Duration) {
         let (parent, since) = (request.parent, Instant::now());
+        let detaches = request.config.parent_close == ParentClose::Detach;
         let answer = self.runtime.spawn_within(request, budget).await;
         self.in_time("a spawn", since, budget);
         self.note(|| {
             format!("spawn below {parent:?}: {:?}", answer.as_ref().map(ThreadHandle::id))
         });
         if let Ok(thread) = answer {
-            self.book.lock().model.spawned(thread.id(), parent);
+            self.book.lock().model.spawned(thread.id(), parent, detaches);
+        }
+    }
+
+    /// P8: a thread is where its host was told that it is.
+    async fn adopt(&self, thread: ThreadId, to: Option<ThreadId>) {
+        self.witness.seen.lock().may_move(thread, to);
+        let change = self.book.lock().model.adopting(thread, to);
+        let since = Instant::now();
+        let answer = self.runtime.adopt(thread, to).await;
+        self.in_time("an adoption", since, CALL);
+        self.note(|| format!("adopt {thread} below {to:?}: {answer:?}"));
+        let whether = match &answer {
+            Ok(()) => Some(true),
+            // Some may have been found out when it was written already, and is taken back then.
+            Err(
+                AdoptError::NoAnswer
+                | AdoptError::RuntimeEnded
+                | AdoptError::Store(StoreError::UnknownOutcome { .. })
+                | AdoptError::Closing { .. }
+                | AdoptError::Closed { .. }
+                | AdoptError::Moving { .. }
+                | AdoptError::ParentGone { .. }
+                | AdoptError::Cycle { .. },
+            ) => None,
+            Err(_) => Some(false),
+        };
+        if self.is_current() {
+            self.book.lock().model.adopted(change, to, whether);
         }
     }
 
@@ -284,7 +321,8 @@ impl Host {
             return;
         }
         if let Some(change) = change {
-            self.book.lock().model.closed(change, surely);
+            let detached = answer.as_ref().map(|report| report.detached.clone());
+            self.book.lock().model.closed(change, surely, &detached.unwrap_or_default());
         }
         match answer {
             Ok(report) if took > budget + Duration::from_millis(2) => {
@@ -329,7 +367,28 @@ impl Host {
         if rows != listed || in_all != listed.len() || rows.len() != report.threads.len() {
             self.broke(format!("P5: the lists of a report do not agree: {report:?}"));
         }
-        for view in before.iter().filter(|view| !rows.contains(&view.thread)) {
+        if let Some(both) = report.detached.iter().find(|thread| rows.contains(thread)) {
+            self.broke(format!("P5: {both} was closed and goes on: {report:?}"));
+        }
+        // What goes on, and what was put elsewhere meanwhile, is not covered.
+        let covered = |thread: ThreadId| {
+            let seen = self.witness.seen.lock();
+            let mut at = Some(thread);
+            while let Some(thread) = at.filter(|thread| !report.detached.contains(thread)) {
+                if target.is_none_or(|target| target == thread) {
+                    return Some(true);
+                }
+                // The store may not have been able to write yet that it is elsewhere.
+                at = match self.runtime.get(thread) {
+                    Some(here) => here.view().parent,
+                    None => seen.rows.get(&thread)?.parent.map(|(parent, _)| parent),
+                };
+            }
+            Some(false)
+        };
+        let covered = |thread| covered(thread) == Some(true);
+        let missing = |view: &&ThreadView| !rows.contains(&view.thread) && covered(view.thread);
+        for view in before.iter().filter(missing) {
             let now = self.runtime.get(view.thread).map(|thread| thread.view());
             let goes_on = now.is_some_and(|now| now.epoch == view.epoch && !now.closed);
             if goes_on && view.status != ThreadStatus::Dormant {

@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) shape: Shape,
     /// Threads of the tree.
     pub(crate) threads: usize,
+    /// Of which of its edges a close of the parent lets go.
+    pub(crate) detaching: u64,
     /// Whether idle threads sleep early, and few stay in memory.
     pub(crate) restless: bool,
     /// Of how many threads a host keeps the handles from the beginning.
@@ -51,7 +53,13 @@ pub(crate) enum Op {
         below: Option<Pick>,
         name: Option<u8>,
         first: Option<Work>,
+        detached: bool,
         ms: u64,
+    },
+    /// Puts a thread below another, or makes it a root.
+    Adopt {
+        thread: Pick,
+        below: Option<Pick>,
     },
     Fork {
         from: Pick,
@@ -150,6 +158,7 @@ pub(crate) enum Held {
     Acquire,
     Append,
     PutEdge,
+    Detaching,
     Submission,
     Read,
 }
@@ -219,6 +228,7 @@ fn held() -> impl Strategy<Value = Held> {
         1 => Just(Held::Acquire),
         3 => Just(Held::Append),
         2 => Just(Held::PutEdge),
+        1 => Just(Held::Detaching),
         1 => Just(Held::Submission),
         1 => Just(Held::Read),
     ]
@@ -244,8 +254,10 @@ fn restart() -> impl Strategy<Value = Restart> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (option::of(pick()), option::of(0u8..4), option::of(work()), prop_oneof![1 => 1u64..9, 6 => Just(2_000u64)])
-            .prop_map(|(below, name, first, ms)| Op::Spawn { below, name, first, ms }),
+        4 => (option::of(pick()), option::of(0u8..4), option::of(work()), any::<bool>(), prop_oneof![1 => 1u64..9, 6 => Just(2_000u64)])
+            .prop_map(|(below, name, first, detached, ms)| Op::Spawn { below, name, first, detached, ms }),
+        4 => (pick(), option::weighted(0.7, pick()))
+            .prop_map(|(thread, below)| Op::Adopt { thread, below }),
         2 => (pick(), option::of(pick()), 0u8..4)
             .prop_map(|(from, below, point)| Op::Fork { from, below, point }),
         16 => (pick(), work(), how(), option::of(0u8..3))
@@ -288,16 +300,25 @@ fn shape() -> impl Strategy<Value = Shape> {
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let steps = proptest::collection::vec(step(), 1..7);
     let kept = prop_oneof![Just(0usize), Just(8usize)];
-    (shape(), 200usize..216, any::<bool>(), kept, steps, proptest::bool::weighted(0.2)).prop_map(
-        |(shape, threads, restless, kept, steps, look_again)| Case {
+    let look_again = proptest::bool::weighted(0.2);
+    (shape(), 200usize..216, any::<u64>(), any::<bool>(), kept, steps, look_again).prop_map(
+        |(shape, threads, detaching, restless, kept, steps, look_again)| Case {
             shape,
             threads,
+            detaching,
             restless,
             kept,
             steps,
             look_again,
         },
     )
+}
+
+impl Case {
+    /// Whether the thread of this place goes on when its parent is closed: one in six.
+    pub(crate) const fn detaches(&self, place: usize) -> bool {
+        crate::mix(self.detaching ^ place as u64).is_multiple_of(6)
+    }
 }
 
 impl Shape {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use coppicer::faulty::FaultyStore;
 use coppicer::testing::{BEGINS_AT_MS, Bug};
 use coppicer::{
-    Clock, IdSource, Limits, Runtime, SpawnError, SpawnThread, StoreHealth, Tap, TapFilter,
-    TapOptions, ThreadHandle, ThreadId,
+    Clock, IdSource, Limits, ParentClose, Runtime, SpawnError, SpawnThread, StoreHealth, Tap,
+    TapFilter, TapOptions, ThreadHandle, ThreadId,
 };
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -267,6 +267,9 @@ impl Watching {
             let spawns = level.iter().map(|&place| {
                 let mut request = SpawnThread::new();
                 request.parent = parents[place].and_then(|parent| made[parent]);
+                if case.detaches(place) {
+                    request = request.with_parent_close(ParentClose::Detach);
+                }
                 self.host.runtime.spawn(request)
             });
             let spawned = futures::future::join_all(spawns).await;
@@ -281,7 +284,7 @@ impl Watching {
         let mut book = self.host.book.lock();
         for (place, thread) in made.iter().enumerate() {
             let parent = parents[place].and_then(|parent| made[parent]);
-            book.model.spawned(thread.expect("all were made"), parent);
+            book.model.spawned(thread.expect("all were made"), parent, case.detaches(place));
         }
     }
 

@@ -1,14 +1,14 @@
 //! A store that sees each write and knows what may be written: an oracle for P1, P3 and P12 that does
 //! not ask the runtime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coppicer::{
     Acquired, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence, History,
-    KnownSubmission, Ledger, Mail, MailId, MemoryStore, NewRecord, NewThread, RecordClass, Seq,
-    StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId, ThreadMove, ThreadPage,
-    ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
+    KnownSubmission, Ledger, Mail, MailId, MemoryStore, NewRecord, NewThread, ParentClose,
+    RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId,
+    ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) status: Option<ThreadStatus>,
     head: Seq,
     appends: u64,
+    /// Those whom it may tell of its ends, if it may be moved.
+    may_tell: Option<BTreeSet<ThreadId>>,
     pub(crate) submissions: BTreeMap<SubmissionId, SubmissionState>,
     /// Mail that it had, and whether it was taken.
     pub(crate) mail: BTreeMap<MailId, bool>,
@@ -65,6 +67,8 @@ impl Seen {
             epoch: Epoch(1),
             status: Some(new.status.clone()),
             head,
+            may_tell: (new.config.parent_close == ParentClose::Detach)
+                .then(|| new.parent.into_iter().collect()),
             ..Row::default()
         };
         self.rows.insert(new.id, row);
@@ -100,6 +104,29 @@ impl Seen {
             EdgeChange::Parent(parent, status) => Some((parent, status)),
             EdgeChange::Root => None,
         };
+    }
+
+    /// A thread is to be moved: while it is, its ends may be told to the one or the other.
+    pub(crate) fn may_move(&mut self, thread: ThreadId, to: Option<ThreadId>) {
+        if let Some(row) = self.rows.get_mut(&thread) {
+            let from = row.parent.map(|(parent, _)| parent);
+            row.may_tell.get_or_insert_default().extend(from.into_iter().chain(to));
+        }
+    }
+
+    fn relocated(&mut self, to: &ThreadMove) {
+        self.edge(to.thread, to.edge);
+        let parent = self.rows.get(&to.thread).and_then(|row| row.parent);
+        let above = parent.and_then(|(parent, _)| self.rows.get(&parent));
+        let mut next = vec![(to.thread, above.map_or(0, |above| above.depth + 1))];
+        while let Some((thread, depth)) = next.pop() {
+            if let Some(row) = self.rows.get_mut(&thread) {
+                row.depth = depth;
+            }
+            let is_below = |row: &Row| row.parent.is_some_and(|(parent, _)| parent == thread);
+            let below = self.rows.iter().filter(|(_, row)| is_below(row));
+            next.extend(below.map(|(id, _)| (*id, depth + 1)));
+        }
     }
 
     fn appended(&mut self, fence: Fence, expected: Seq, batch: &Batch) {
@@ -167,10 +194,12 @@ impl Seen {
     fn posted(&mut self, thread: ThreadId, parent: Option<ThreadId>, batch: &Batch) -> Vec<String> {
         let mut broken = Vec::new();
         let mut notices = 0;
+        let may_tell = self.rows.get(&thread).and_then(|row| row.may_tell.clone());
         for letter in &batch.mail {
             let notice = letter.mail.content.starts_with(NOTICE);
             notices += usize::from(notice);
-            if notice && Some(letter.to) != parent {
+            let may_move = may_tell.as_ref().is_some_and(|may| may.contains(&letter.to));
+            if notice && Some(letter.to) != parent && !may_move {
                 broken.push(format!("P12: {thread} told its end to {}", letter.to));
             }
             let Some(reader) = self.rows.get_mut(&letter.to) else { continue };
@@ -181,7 +210,9 @@ impl Seen {
         let ends = batch.records.iter().filter(|record| record.class.is_turn_end()).count();
         // A thread that closes together with its parent does not tell it.
         let most = ends + usize::from(batch.status == Some(ThreadStatus::Shutdown));
-        if parent.is_some() && !(ends..=most).contains(&notices) {
+        // Of one that may be moved the store need not know yet that it has no parent any more.
+        let least = if may_tell.is_some() { 0 } else { ends };
+        if (parent.is_some() || may_tell.is_some()) && !(least..=most).contains(&notices) {
             broken.push(format!(
                 "P12: {thread} had {ends} ends of turns and told its parent of {notices}"
             ));
@@ -261,8 +292,8 @@ impl ThreadStore for Witness {
     }
 
     fn relocate(&self, to: ThreadMove, done: Done<()>) {
-        let (child, edge) = (to.thread, to.edge);
-        let done = self.then(done, move |seen, ()| seen.edge(child, edge));
+        let moved = to.clone();
+        let done = self.then(done, move |seen, ()| seen.relocated(&moved));
         self.store.relocate(to, done);
     }
 

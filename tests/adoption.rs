@@ -665,3 +665,24 @@ async fn a_host_that_dies_while_a_move_is_written_leaves_it_here_or_there() {
     world.until(coppicer::Audit::is_empty).await;
     drop(second);
 }
+
+#[tokio::test(start_paused = true)]
+async fn p12_one_that_was_on_its_way_back_tells_the_parent_that_it_has_then() {
+    let world = world().await;
+    let (old, new) = (root(&world, "old").await, root(&world, "new").await);
+    let child = below(&world, &old, "x").await;
+    child.submit("work").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    // It is acquired, and what its turn left is being read.
+    world.store.hold(StoreOp::Read);
+    child.panic_for_test();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(child.view().phase, Phase::Backoff);
+    world.adopt(child.id(), Some(new.id())).await.unwrap();
+    world.store.release(StoreOp::Read);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(child.status().name(), "interrupted");
+    let told = (mail(&world.store, old.id()).await, mail(&world.store, new.id()).await);
+    assert_eq!(told, (0, 1));
+    world.end().await;
+}

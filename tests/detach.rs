@@ -8,10 +8,10 @@ use std::time::Duration;
 use coppicer::faulty::{FaultyStore, StoreOp};
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AutoShutdown, Budget, Children, CloseReport, EdgeStatus, Event, EventKind, Fact, Limits,
-    OnSpent, Op, Outcome, ParentClose, Phase, RestartPolicy, RuntimeEvent, Script, ScriptedEngine,
-    SpawnError, SpawnThread, Step, StoreError, SubmitError, Tap, TapFilter, TapOptions,
-    ThreadConfig, ThreadHandle, ThreadId, ThreadStatus, TreeLimits,
+    AutoShutdown, Budget, Change, Children, CloseReport, EdgeStatus, Event, EventKind, Fact,
+    Limits, OnSpent, Op, Outcome, ParentClose, PatchError, Phase, RestartPolicy, RuntimeEvent,
+    Script, ScriptedEngine, SpawnError, SpawnThread, Step, StoreError, SubmitError, Tap, TapFilter,
+    TapOptions, ThreadConfig, ThreadHandle, ThreadId, ThreadPatch, ThreadStatus, TreeLimits,
 };
 use tokio::time::Instant;
 
@@ -534,5 +534,36 @@ async fn those_who_watch_the_old_tree_hear_of_it_last_and_the_rest_follows_the_n
     assert_eq!(old.try_next(), None, "its crash is not of that tree");
     assert!(new.try_next().is_some());
     drop((old, new));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_says_whether_a_thread_goes_on_also_of_one_that_sleeps_in_the_store() {
+    let world = World::with_limits(engine(), forgetful()).await;
+    let parent = root(&world).await;
+    let child = world.spawn(closing(&parent)).await.unwrap();
+    let sleeper = world.spawn(closing(&parent)).await.unwrap().id();
+    let back = world.spawn(detaching(&parent)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.get(sleeper).is_none());
+    let goes_on =
+        ThreadPatch { parent_close: Change::Set(ParentClose::Detach), ..ThreadPatch::default() };
+    for thread in [child.id(), sleeper] {
+        let stored = world.patch(thread, goes_on.clone()).await.unwrap();
+        assert_eq!(stored.config.parent_close, ParentClose::Detach);
+    }
+    let cleared = ThreadPatch { parent_close: Change::Clear, ..ThreadPatch::default() };
+    world.patch(back.id(), cleared).await.unwrap();
+    let mut expected = [child.id(), sleeper];
+    expected.sort_unstable();
+    let report = closes(&world, &parent).await;
+    assert_eq!(report.detached, expected);
+    assert!(world.get(back.id()).is_none());
+    // As at a spawn: what is limited by others does not go on without them.
+    let tokens = ThreadConfig::default().with_budget(Budget::new().with_tokens(10));
+    let parent = world.spawn(SpawnThread::new().with_config(tokens)).await.unwrap();
+    let child = world.spawn(closing(&parent)).await.unwrap();
+    let refused = world.patch(child.id(), goes_on).await.unwrap_err();
+    assert!(matches!(refused, PatchError::BadConfig { field: "parent_close", .. }), "{refused:?}");
     world.end().await;
 }

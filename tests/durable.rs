@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use coppicer::{
     Delivery, EdgeStatus, Engine, Fact, ForkPoint, Limits, OnCrash, Op, Outcome, OutcomeError,
-    RecordClass, Runtime, Script, ScriptedEngine, SpawnError, SpawnThread, SqliteStore, Step,
-    Submission, SubmissionId, SubmitError, TapItem, TapOptions, ThreadConfig, ThreadEvent,
-    ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, UserInput, model_view, wire_validity,
+    ParentClose, RecordClass, Runtime, Script, ScriptedEngine, SpawnError, SpawnThread,
+    SqliteStore, Step, Submission, SubmissionId, SubmitError, TapItem, TapOptions, ThreadConfig,
+    ThreadEvent, ThreadHandle, ThreadId, ThreadQuery, ThreadStatus, UserInput, model_view,
+    wire_validity,
 };
 use tempfile::TempDir;
 
@@ -498,6 +499,56 @@ fn ac_37_an_archived_thread_is_forked_and_resumed_by_a_later_host() {
         assert!(runtime.stored(thread).await.is_err());
         assert_eq!(fork.run("and on").await.unwrap(), completed("and on"));
         wire_validity(&fork.history().await.unwrap()).unwrap();
+    });
+    place.sound();
+}
+
+#[test]
+fn p8_moves_are_on_disk_when_they_are_answered_and_a_host_that_dies_loses_none() {
+    let place = Place::new();
+    let ids: Arc<parking_lot::Mutex<Vec<ThreadId>>> = Arc::default();
+    let told = ids.clone();
+    place.dying(ScriptedEngine::echo(), async move |runtime| {
+        let named = |name: &str| SpawnThread::new().with_name(name);
+        let old = runtime.spawn(named("old")).await.unwrap();
+        let new = runtime.spawn(named("new")).await.unwrap();
+        let below = async |parent: &ThreadHandle, request: SpawnThread| {
+            runtime.spawn(request.with_parent(parent.id())).await.unwrap()
+        };
+        let orphan = below(&old, named("orphan").with_parent_close(ParentClose::Detach)).await;
+        let leaf = below(&orphan, named("leaf")).await;
+        let adopted = below(&old, named("adopted")).await;
+        let under = below(&adopted, named("under")).await;
+        runtime.adopt(adopted.id(), Some(new.id())).await.unwrap();
+        let report = runtime.close(old.id(), BUDGET).await.unwrap();
+        assert_eq!(report.detached, [orphan.id()]);
+        let all = [old, new, orphan, leaf, adopted, under];
+        told.lock().extend(all.iter().map(ThreadHandle::id));
+    });
+    place.sound();
+    let ids = ids.lock().clone();
+    place.host(ScriptedEngine::echo(), async move |runtime| {
+        let [old, new, orphan, leaf, adopted, under] = ids[..] else { panic!("{ids:?}") };
+        let back = async |top| {
+            let resumed = runtime.resume_tree(top).await.unwrap();
+            assert!(resumed.failed.is_empty());
+            let row = |it: &ThreadHandle| {
+                let view = it.view();
+                (view.thread, view.depth, view.path.unwrap().to_string())
+            };
+            resumed.below.iter().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(back(old).await, []);
+        assert_eq!(back(orphan).await, [(leaf, 1, "/root/old/orphan/leaf".to_owned())]);
+        let expected = [
+            (adopted, 1, "/root/new/adopted".to_owned()),
+            (under, 2, "/root/new/adopted/under".to_owned()),
+        ];
+        assert_eq!(back(new).await, expected);
+        for (thread, depth) in [(orphan, 0), (leaf, 1), (adopted, 1), (under, 2)] {
+            assert_eq!(runtime.stored(thread).await.unwrap().depth, depth);
+        }
+        assert_eq!(runtime.stored(orphan).await.unwrap().parent, None);
     });
     place.sound();
 }

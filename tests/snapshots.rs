@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AgentPath, Change, Fact, Limits, Phase, RestartPolicy, RuntimeEvent, Script, ScriptedEngine,
-    SpawnThread, Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadConfig, ThreadId, ThreadPatch,
-    ThreadStatus, ThreadTree, ThreadView, TreeRow, TreeSnapshot,
+    AgentPath, Change, Fact, Limits, ParentClose, Phase, RestartPolicy, RuntimeEvent, Script,
+    ScriptedEngine, SpawnThread, Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadConfig,
+    ThreadId, ThreadPatch, ThreadStatus, ThreadTree, ThreadView, TreeRow, TreeSnapshot,
 };
 
 /// "grow D W": W sub-agents that each grow D - 1 levels more. "panic" panics. Else it says something.
@@ -60,6 +60,17 @@ fn follow(tree: &mut ThreadTree, tap: &mut Tap) {
         let TapItem::Event(event) = item else { panic!("{item:?}") };
         assert!(event.seq > tree.seq(), "a repeat: {event:?}");
         tree.apply(&event);
+    }
+}
+
+/// The tree once nothing more is told: a thread shows that it is idle before all that is told of that.
+async fn at_rest(world: &World) -> TreeSnapshot {
+    loop {
+        let snapshot = now(world, TapFilter::all());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if now(world, TapFilter::all()).seq == snapshot.seq {
+            return snapshot;
+        }
     }
 }
 
@@ -129,7 +140,7 @@ async fn storm(depth: u32, width: u32, threads: usize) {
     let reported: BTreeSet<ThreadId> =
         world.subtree(root.id()).await.unwrap().into_iter().collect();
     assert_eq!(reported.len(), threads);
-    let end = now(&world, TapFilter::all());
+    let end = at_rest(&world).await;
     for (mut tree, mut tap) in readers {
         follow(&mut tree, &mut tap);
         let rebuilt: BTreeSet<ThreadId> = tree.rows().map(|row| row.thread).collect();
@@ -301,5 +312,75 @@ async fn a_snapshot_is_no_event_and_its_number_is_a_cursor() {
     assert!(live.len() > 3);
     assert_eq!(live, again_items);
     drop((tap, again));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p_11_a_tree_whose_branches_move_is_rebuilt_from_a_snapshot_and_what_comes_after_it() {
+    let mut limits = Limits::default();
+    limits.idle_after = Duration::from_secs(60);
+    let world = World::with_limits(engine(), limits).await;
+    let root = world.spawn(SpawnThread::new()).await.unwrap();
+    root.run("grow 3 2").await.unwrap();
+    until_grown(&world, root.id(), 15).await;
+    let ids = world.subtree(root.id()).await.unwrap();
+    let detached = SpawnThread::new().with_parent_close(ParentClose::Detach);
+    let sleeper = detached.clone().with_parent(ids[1]).with_name("sleeper");
+    let sleeper = world.spawn(sleeper).await.unwrap().id();
+    let stays = world.spawn(detached.with_parent(ids[1]).with_name("stays")).await.unwrap();
+    let other = world.spawn(SpawnThread::new().with_name("other")).await.unwrap();
+    let mut taps: Vec<(ThreadTree, Tap)> = Vec::new();
+    let mut watch = |world: &World| {
+        let mut tap = world.tap(lifecycle(TapFrom::Snapshot)).unwrap();
+        taps.push((ThreadTree::from_snapshot(&snapshot(&mut tap)), tap));
+    };
+    watch(&world);
+    world.adopt(ids[2], Some(other.id())).await.unwrap();
+    all_agree(&world);
+    watch(&world);
+    let other_id = other.id();
+    let below_other: BTreeSet<ThreadId> =
+        world.subtree(other_id).await.unwrap().into_iter().collect();
+    assert_eq!(below_other.len(), 8);
+    let covered = |filter| -> BTreeSet<ThreadId> {
+        now(&world, filter).rows.iter().map(|row| row.thread).collect()
+    };
+    assert_eq!(covered(TapFilter::subtree(other_id)), below_other, "with all below it");
+    // Some sleep, in memory and out of it, before the next moves.
+    drop(root);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.get(sleeper).is_none() && world.get(ids[2]).is_none());
+    watch(&world);
+    let report = world.close(ids[1], BUDGET).await.unwrap();
+    assert_eq!(report.detached.len(), 2);
+    watch(&world);
+    let asleep = now(&world, TapFilter::all());
+    let row = asleep.get(sleeper).expect("what sleeps and goes on keeps its row");
+    assert_eq!((row.parent, row.phase), (None, Phase::Dormant));
+    world.adopt(sleeper, Some(other_id)).await.unwrap();
+    world.adopt(stays.id(), Some(sleeper)).await.unwrap();
+    world.adopt(ids[2], None).await.unwrap();
+    stays.run("hello").await.unwrap();
+    watch(&world);
+    let end = now(&world, TapFilter::all());
+    for (mut tree, mut tap) in taps {
+        follow(&mut tree, &mut tap);
+        assert_eq!(tree.snapshot(), end, "row by row");
+    }
+    for row in &end.rows {
+        let stored = world.stored(row.thread).await.unwrap();
+        assert_eq!(row.parent, stored.parent.map(|(id, _)| id), "{row:?}");
+        assert_eq!(row.path, stored.path, "{row:?}");
+    }
+    for view in world.list() {
+        let row = end.get(view.thread).unwrap();
+        assert_eq!((row.parent, &row.path), (view.parent, &view.path));
+    }
+    let reported: BTreeSet<ThreadId> = world.subtree(other_id).await.unwrap().into_iter().collect();
+    assert_eq!(reported, BTreeSet::from([other_id, sleeper, stays.id()]));
+    let rows: BTreeSet<ThreadId> =
+        now(&world, TapFilter::subtree(other_id)).rows.iter().map(|row| row.thread).collect();
+    assert_eq!(rows, reported);
+    drop((other, stays));
     world.end().await;
 }

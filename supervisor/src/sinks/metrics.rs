@@ -104,6 +104,8 @@ pub async fn count_events(mut tap: Tap) {
             TapItem::Lagged { count, .. } => counter!(EVENTS_LOST).increment(count),
             _ => {}
         }
+        // A tap that always has something would keep its worker to itself.
+        tokio::task::consume_budget().await;
     }
 }
 

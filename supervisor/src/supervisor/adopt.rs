@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use coppicer_actors::{Account, AccountMove, Done, EdgeStatus, Purse, ThreadMove, ThreadStore};
+use coppicer_actors::{
+    Account, AccountMove, Done, EdgeStatus, Lineage, Purse, ThreadMove, ThreadStore,
+};
 use coppicer_messages::{
     AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Reply, SpawnError, SpawnOrigin,
     StoreError, SupervisorMsg, ThreadId, ThreadStatus,
@@ -39,6 +41,8 @@ struct Writing {
     known: HashSet<ThreadId>,
     /// Whether the thread was closed meanwhile, by its name.
     edge_closed: bool,
+    /// Whether a part of its branch went on without it meanwhile.
+    torn: bool,
 }
 
 /// What the store says of a thread that is to be moved.
@@ -128,6 +132,7 @@ impl SupervisorState {
                 });
                 adopting.writing = Some(writing);
                 self.moves.insert(op, adopting);
+                self.places += 1;
                 self.shared.store.relocate(to, done);
             }
         }
@@ -168,6 +173,7 @@ impl SupervisorState {
         if entry.moving.is_some() || entry.unplaced {
             return Err(AdoptError::Moving { thread });
         }
+        self.check_settled(thread)?;
         let from = entry.parent;
         if from == to {
             self.let_go(thread);
@@ -199,7 +205,56 @@ impl SupervisorState {
             entry.moving = Some(op);
         }
         let known = self.table.subtree(thread).into_iter().collect();
-        Ok(Some(Writing { from, renaming, paths, before, account, known, edge_closed: false }))
+        Ok(Some(Writing {
+            from,
+            renaming,
+            paths,
+            before,
+            account,
+            known,
+            edge_closed: false,
+            torn: false,
+        }))
+    }
+
+    /// Whether the paths of a branch are settled: nothing above it moves, and nothing into it.
+    fn check_settled(&self, thread: ThreadId) -> Result<(), AdoptError> {
+        let about = |id: ThreadId| self.table.get(id).map(|entry| entry.slot.about());
+        let moves = |id: &ThreadId| self.table.is_between_places(*id);
+        if let Some(above) = about(thread).and_then(|about| about.lineage.iter().find(moves)) {
+            return Err(AdoptError::Moving { thread: above });
+        }
+        let unplaced = |id: &ThreadId| self.table.get(*id).is_some_and(|it| it.unplaced);
+        if let Some(below) = self.table.subtree(thread).into_iter().find(unplaced) {
+            return Err(AdoptError::Moving { thread: below });
+        }
+        let into = |id: ThreadId| {
+            id == thread || about(id).is_some_and(|about| about.lineage.contains(thread))
+        };
+        let written = self.moves.values().filter(|adopting| adopting.writing.is_some());
+        match written
+            .filter_map(|adopting| Some((adopting.thread, adopting.to?)))
+            .find(|it| into(it.1))
+        {
+            Some((thread, _)) => Err(AdoptError::Moving { thread }),
+            None => Ok(()),
+        }
+    }
+
+    /// A part of a branch goes on without what is above it: the moves of those do not come to be.
+    /// Its path before them, if they change it.
+    pub(super) fn tear(&mut self, thread: ThreadId, lineage: &Lineage) -> Option<AgentPath> {
+        let mut path = None;
+        for above in lineage.iter() {
+            let moving = self.table.get(above).and_then(|entry| entry.moving);
+            let adopting = moving.and_then(|op| self.moves.get_mut(&op));
+            if let Some(writing) = adopting.and_then(|adopting| adopting.writing.as_mut()) {
+                writing.torn = true;
+                let before = writing.before.iter().find(|(id, _)| *id == thread);
+                path = path.or_else(|| before.and_then(|(_, path)| path.clone()));
+            }
+        }
+        path
     }
 
     /// Whether a thread may be put below `to` now.
@@ -298,6 +353,7 @@ impl SupervisorState {
             return;
         };
         let Some(writing) = writing else { return };
+        self.places += 1;
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.moving == Some(op)) {
             entry.moving = None;
         }
@@ -314,6 +370,7 @@ impl SupervisorState {
         result: Result<(), StoreError>,
     ) {
         let refusal = match result {
+            Ok(()) if writing.torn => Some(AdoptError::Moving { thread }),
             Ok(()) => self.still_may(thread, to, writing.from).err(),
             Err(error) => {
                 if let Some((account, moved)) = &writing.account {
@@ -395,7 +452,11 @@ impl SupervisorState {
             _ => Vec::new(),
         };
         let edge = edge_below(parent, status);
-        let to = ThreadMove { thread, edge, paths: writing.before.clone(), charges };
+        let paths = writing.before.iter().map(|(id, before)| {
+            let here = self.table.get(*id).map(|entry| entry.path.clone());
+            (*id, here.unwrap_or_else(|| before.clone()))
+        });
+        let to = ThreadMove { thread, edge, paths: paths.collect(), charges };
         self.write_place(0, to);
     }
 

@@ -141,6 +141,9 @@ impl SupervisorState {
     /// Has a thread, with all below it, be a root of its own, because a parent of it closes. One
     /// without an entry is written once it is known from the store: [`Self::detach_stored`].
     pub(super) fn detach(&mut self, close: u64, thread: ThreadId) {
+        let here = self.table.get(thread).map(|entry| entry.slot.about().lineage.clone());
+        let lineage = here.or_else(|| Some(self.table.absent(thread)?.lineage));
+        self.tear(thread, &lineage.unwrap_or_default());
         self.put_branch(thread, None, None, None);
         if self.table.get(thread).is_some() {
             self.write_detached(close, thread);
@@ -151,6 +154,9 @@ impl SupervisorState {
     /// written. `told`: whether it was moved when the close began, for those below it.
     pub(super) fn detach_stored(&mut self, close: u64, mut stored: Stored, told: bool) {
         let thread = stored.thread.id;
+        if let Some(path) = self.tear(thread, &stored.lineage) {
+            stored.thread.path = Some(path);
+        }
         if !told {
             self.put_branch(thread, None, None, Some(&stored));
         }
@@ -185,6 +191,7 @@ impl SupervisorState {
     /// Has the store write where a thread is, and asks it again for as long as it cannot. Until then
     /// only the entry of the thread says so.
     pub(super) fn write_place(&mut self, close: u64, mut to: ThreadMove) {
+        self.places += 1;
         if let Some(owed) = self.owed.remove(&to.thread) {
             to.charges.extend(owed.charges);
             let known = |id: &ThreadId| to.paths.iter().any(|(other, _)| other == id);

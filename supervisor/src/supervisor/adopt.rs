@@ -224,19 +224,19 @@ impl SupervisorState {
         if let Some(above) = about(thread).and_then(|about| about.lineage.iter().find(moves)) {
             return Err(AdoptError::Moving { thread: above });
         }
-        let unplaced = |id: &ThreadId| self.table.get(*id).is_some_and(|it| it.unplaced);
-        if let Some(below) = self.table.subtree(thread).into_iter().find(unplaced) {
+        if let Some(below) = self.table.subtree(thread).into_iter().find(moves) {
             return Err(AdoptError::Moving { thread: below });
         }
         let into = |id: ThreadId| {
             id == thread || about(id).is_some_and(|about| about.lineage.contains(thread))
         };
-        let written = self.moves.values().filter(|adopting| adopting.writing.is_some());
-        match written
-            .filter_map(|adopting| Some((adopting.thread, adopting.to?)))
-            .find(|it| into(it.1))
-        {
-            Some((thread, _)) => Err(AdoptError::Moving { thread }),
+        // Also out of it: what is closed on its way is put back.
+        let touches = |adopting: &&Adopting| {
+            let from = adopting.writing.as_ref().map(|writing| writing.from);
+            from.is_some_and(|from| from.into_iter().chain(adopting.to).any(into))
+        };
+        match self.moves.values().find(touches) {
+            Some(Adopting { thread, .. }) => Err(AdoptError::Moving { thread: *thread }),
             None => Ok(()),
         }
     }

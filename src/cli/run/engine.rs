@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use coppicer::{
     Engine, EngineError, EngineSession, Item, OpenContext, Placement, ReplayEngine, Script,
-    ScriptedEngine, SubmissionId, TurnContext, TurnInput, TurnItem, TurnOutput,
+    ScriptedEngine, Step, SubmissionId, TurnContext, TurnInput, TurnItem, TurnOutput,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::lot::{Crash, Lot};
+use super::lot::{self, Crash, Lot};
 
 /// What a thread's turns are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -59,10 +59,19 @@ pub(in crate::cli) fn engine(args: EngineArgs) -> impl Engine {
     let pace = args.pace;
     let engine: Arc<dyn Engine> = match args.engine {
         EngineKind::Replay => Arc::new(ReplayEngine::new().with_pace(pace)),
-        EngineKind::Script => Arc::new(ScriptedEngine::new(move |_, input| {
+        EngineKind::Script => Arc::new(ScriptedEngine::new(move |cx, input| {
             let text = input.text();
             let script = Script::new().call("note", text.clone(), "noted");
-            if pace.is_zero() { script.say(text) } else { script.sleep(pace).say(text) }
+            if pace.is_zero() {
+                return script.say(text);
+            }
+            // Scattered, so that threads that began together do not stay together.
+            let takes = pace.mul_f64(0.5 + lot::share(&format!("{}/{}", cx.thread(), cx.turn())));
+            Script::new()
+                .sleep(takes)
+                .then(Step::Tool(10 * pace, takes))
+                .call("note", text.clone(), "noted")
+                .say(text)
         })),
     };
     CrashingEngine { engine }

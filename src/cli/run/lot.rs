@@ -41,15 +41,27 @@ impl Lot {
         let ["run", engine, seed, probability, job, name] = parts[..] else { return None };
         let probability: f64 = probability.parse().ok()?;
         let text = format!("{seed}/{thread}/{engine}/{job}/{name}");
-        let digest = u128::from_be_bytes(digest(text.as_bytes()));
-        let drawn = mix((digest >> 64) as u64 ^ mix(digest as u64));
-        let fraction = (drawn >> 11) as f64 / (1u64 << 53) as f64;
-        (fraction < probability).then(|| match mix(drawn) % 3 {
+        let drawn = drawn(&text);
+        (fraction(drawn) < probability).then(|| match mix(drawn) % 3 {
             0 => Crash::AtOnce,
             1 => Crash::InCall,
             _ => Crash::AtEnd,
         })
     }
+}
+
+/// A number from 0 to 1 that follows from the text alone.
+pub(super) fn share(text: &str) -> f64 {
+    fraction(drawn(text))
+}
+
+fn drawn(text: &str) -> u64 {
+    let digest = u128::from_be_bytes(digest(text.as_bytes()));
+    mix((digest >> 64) as u64 ^ mix(digest as u64))
+}
+
+fn fraction(drawn: u64) -> f64 {
+    (drawn >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Spreads the bits of a number (the finisher of `SplitMix64`).

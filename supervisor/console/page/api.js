@@ -9,6 +9,10 @@ export const RETRY_MS = [250, 500, 1000, 2000, 5000, 10_000];
 /** The pause after the server said that it has ended, in ms. */
 export const ENDED_RETRY_MS = 10_000;
 
+/** A piece of a stream that is smaller than this, in bytes, is followed by a pause of so many ms. */
+const PIECE_MIN = 32 * 1024;
+const GATHER_MS = 50;
+
 const KEY = "coppicer.token";
 
 /** The token out of the fragment or of this tab's storage. Takes it out of the address bar. */
@@ -153,17 +157,21 @@ export class Stream {
       if (!response.ok) throw await refusalOf(response);
       this.#set({ kind: "live" });
       const parser = new SseParser();
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      const decoder = new TextDecoder();
+      const reader = response.body.getReader();
       while (!ended) {
         const { done, value } = await reader.read();
         if (done) break;
         alive();
-        const events = parser.push(value);
+        const events = parser.push(decoder.decode(value, { stream: true }));
         if (!events.length || this.#stopped) continue;
         this.#attempts = 0;
         ended = events.find((event) => event.event === "end") ?? null;
         this.#handlers.onEvents(events);
         for (const event of events) if (event.id) this.lastId = event.id;
+        // Thousands of events a second come in as many pieces, and each piece wakes the page: what comes
+        // meanwhile is one piece.
+        if (value.length < PIECE_MIN) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
       }
       if (ended) abort.abort();
     } catch (error) {

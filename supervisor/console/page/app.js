@@ -90,6 +90,7 @@ class App {
     this.pending = null;
     if (told) {
       this.view?.update(told);
+      document.documentElement.dataset.frames = this.tree.frames; // for who measures
       const badge = document.getElementById("attention-count");
       const n = this.tree.attention.count;
       badge.hidden = !n;

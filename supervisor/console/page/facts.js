@@ -7,7 +7,7 @@ export const KIND_OF = {
   thread_spawned: "runtime", thread_described: "runtime", spawn_refused: "runtime", spawn_undone: "runtime",
   thread_ended: "runtime", restart_scheduled: "runtime", thread_restarted: "runtime", thread_parked: "runtime",
   close_started: "runtime", close_ended: "runtime", thread_archived: "runtime", thread_unarchived: "runtime",
-  thread_patched: "runtime", thread_deleted: "runtime", store_ailing: "runtime", store_recovered: "runtime",
+  thread_patched: "runtime", thread_adopted: "runtime", thread_deleted: "runtime", store_ailing: "runtime", store_recovered: "runtime",
   recovery_failed: "runtime", runtime_ended: "runtime",
   status_changed: "status",
   submission_accepted: "submission", submission_ended: "submission", steered: "submission",

@@ -11,6 +11,8 @@ const ROW_PX = 24;
 export const KEPT_MAX = 20_000;
 /** How many facts back the first look begins. */
 const BACK = 5000;
+/** What streams in is drawn this often, in ms. */
+const DRAW_MS = 250;
 /** Of deltas, every n-th. */
 const DELTA_SAMPLE = 10;
 
@@ -53,11 +55,12 @@ export class LogView {
     this.kindChips = h("div.chips", { role: "group", "aria-label": "Kinds of facts, filtered where they are told" }, ...KINDS.map((kind) =>
       h("button.chip", { type: "button", "aria-pressed": "false", dataset: { kind }, onclick: () => this.#toggleKind(kind) }, kind)));
     this.state = h("span.muted");
-    this.body = h("div.rows", { role: "rowgroup" });
+    this.sheet = h("div.sheet", { role: "presentation" });
+    this.body = h("div.rows", { role: "rowgroup" }, this.sheet);
     this.scroller = h("div.log", { role: "table", "aria-label": "Facts, oldest first", tabindex: "0" }, this.body);
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.scroller.addEventListener("keydown", (event) => this.#rowKey(event));
-    new ResizeObserver(() => this.app.schedule()).observe(this.scroller);
+    new ResizeObserver(() => this.#touch()).observe(this.scroller);
     this.tail = h("button.tail", { type: "button", hidden: true, onclick: () => this.#toEnd() }, "Newest \u2193");
     this.detail = h("pre.detail", { hidden: true, tabindex: "0", "aria-label": "The fact as JSON" });
     this.empty = h("p.empty", { role: "status" });
@@ -72,6 +75,11 @@ export class LogView {
   show(subtree) {
     if (subtree !== undefined && subtree !== this.filter.subtree) this.#set({ subtree });
     this.#connect();
+    this.#touch();
+  }
+
+  #touch() {
+    this.dirty = true;
     this.app.schedule();
   }
 
@@ -131,14 +139,14 @@ export class LogView {
       this.gapFrom = null;
     }
     if (state.kind === "refused") this.#note(`Refused: ${state.problem.message}`, "bad");
-    this.app.schedule();
+    this.#touch();
   }
 
   #note(text, tone = "") {
     const entry = { note: text, tone, at: Date.now() };
     this.ring.push(entry);
     this.found.push(entry);
-    this.app.schedule();
+    this.#touch();
   }
 
   #take(events) {
@@ -168,12 +176,13 @@ export class LogView {
       }
       if (id) this.lastId = id;
     }
-    this.app.schedule(250);
+    this.news = true;
+    this.app.schedule(DRAW_MS);
   }
 
   #matches(entry) {
     if (entry.note) return true;
-    if (this.filter.kinds.size && !this.filter.kinds.has(KIND_OF[entry.name] ?? "")) return false;
+    if (this.filter.kinds.size && KIND_OF[entry.name] && !this.filter.kinds.has(KIND_OF[entry.name])) return false;
     return !this.needle || entry.raw.toLowerCase().includes(this.needle);
   }
 
@@ -182,7 +191,7 @@ export class LogView {
     this.found = new Ring(KEPT_MAX);
     for (const entry of this.ring) if (this.#matches(entry)) this.found.push(entry);
     if (this.frozen) this.frozen = [...this.found];
-    this.app.schedule();
+    this.#touch();
   }
 
   #clear() {
@@ -190,14 +199,14 @@ export class LogView {
     this.found.clear();
     if (this.frozen) this.frozen = [];
     this.#choose(null);
-    this.app.schedule();
+    this.#touch();
   }
 
   pause() {
     this.frozen = this.frozen ? null : [...this.found];
     this.fresh = 0;
     setAttr(this.pauseButton, "aria-pressed", String(Boolean(this.frozen)));
-    this.app.schedule();
+    this.#touch();
   }
 
   #download() {
@@ -213,13 +222,13 @@ export class LogView {
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.follow = scrollTop + clientHeight >= scrollHeight - ROW_PX;
-    this.app.schedule();
+    this.#touch();
   }
 
   #toEnd() {
     this.follow = true;
     this.#choose(null);
-    this.app.schedule();
+    this.#touch();
   }
 
   update() {
@@ -236,7 +245,15 @@ export class LogView {
     return { length: list.length, at: (index) => (this.frozen ? list[index] : list.at(index)), dropped: this.frozen ? 0 : list.dropped };
   }
 
+  /** Draws if something is to be drawn; what streams in at most every `DRAW_MS`. */
   render() {
+    const at = performance.now();
+    if (!this.dirty) {
+      if (!this.news) return;
+      if (at - (this.drawnAt ?? 0) < DRAW_MS - 10) return void this.app.schedule(DRAW_MS);
+    }
+    this.dirty = this.news = false;
+    this.drawnAt = at;
     const list = this.#list();
     const total = list.length;
     // What falls off the front moves everything up: one who reads further up is moved with it.
@@ -248,9 +265,11 @@ export class LogView {
     const [first, end] = windowOf(total, this.scroller.scrollTop, this.scroller.clientHeight, ROW_PX, 3);
     for (let at = 0; at < end - first; at += 1) {
       const row = (this.rows[at] ??= this.#row());
-      if (row.element.parentNode !== this.body) this.body.append(row.element);
-      this.#write(row, list.at(first + at), first + at);
+      if (row.element.parentNode !== this.sheet) this.sheet.append(row.element);
+      this.#write(row, list.at(first + at));
     }
+    const offset = `translateY(${first * ROW_PX}px)`;
+    if (this.offset !== offset) this.sheet.style.transform = this.offset = offset;
     for (let at = end - first; at < this.rows.length; at += 1) this.rows[at].element.remove();
     this.tail.hidden = this.follow || total === 0;
     this.empty.hidden = total > 0;
@@ -269,11 +288,7 @@ export class LogView {
     return row;
   }
 
-  #write(row, entry, index) {
-    if (row.index !== index) {
-      row.index = index;
-      row.element.style.transform = `translateY(${index * ROW_PX}px)`;
-    }
+  #write(row, entry) {
     setAttr(row.element, "aria-selected", entry === this.chosen ? "true" : null);
     if (row.entry === entry) return;
     row.entry = entry;
@@ -285,6 +300,7 @@ export class LogView {
     setText(row.name, entry.note ? "" : entry.name);
     const known = entry.thread && this.app.tree.rows.get(entry.thread);
     setForeign(row.link, entry.path ?? (known ? known.path ?? nameOf(known) : entry.thread ? `\u2026${entry.thread.slice(-8)}` : ""), { line: true, max: 60 });
+    row.link.hidden = !entry.thread;
     setAttr(row.link, "href", entry.thread ? `#/thread/${entry.thread}` : null);
     setForeign(row.text, entry.note ?? describe(factOf(JSON.parse(entry.raw))), { line: true, max: 300 });
   }
@@ -293,7 +309,7 @@ export class LogView {
     this.chosen = entry?.raw ? entry : null;
     this.detail.hidden = !this.chosen;
     if (this.chosen) setForeign(this.detail, JSON.stringify(JSON.parse(this.chosen.raw), null, 2));
-    this.app.schedule();
+    this.#touch();
   }
 
   #rowKey(event) {

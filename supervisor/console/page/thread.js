@@ -113,15 +113,14 @@ export class ThreadView {
     try {
       const detail = await this.app.api.get(this.app.api.thread(id));
       if (id !== this.id) return;
-      const head = this.detail?.stored?.head;
       this.detail = detail;
       fill(this.error);
       this.#head();
       this.#side();
-      if (detail.stored && detail.stored.head !== head && head !== undefined) {
-        this.timeline.renew();
-        this.history.grow();
-      }
+      // Each of them says up to where it has read: what came since is read now.
+      const head = detail.stored?.head ?? 0;
+      if (this.timeline.head < head) this.timeline.renew();
+      if (this.history.next < head) this.history.grow();
     } catch (problem) {
       if (id === this.id) fill(this.error, problemBox(problem, () => this.#read()));
       if (id === this.id && !this.detail) fill(this.side);

@@ -24,6 +24,7 @@ export class Timeline {
 
   reset() {
     this.turns = [];
+    this.head = 0;
     this.before = null;
     this.loaded = false;
     this.generation = (this.generation ?? 0) + 1;
@@ -64,6 +65,7 @@ export class Timeline {
       const answer = await this.app.api.get(this.app.api.thread(this.view.id, `/timeline?count=${COUNT}${before === null ? "" : `&before=${before}`}`));
       if (generation !== this.generation) return;
       if (before === null) {
+        this.head = answer.head;
         const from = answer.turns[0]?.from_seq ?? Infinity;
         const older = this.turns.filter((turn) => turn.from_seq < from);
         if (!older.length) this.before = answer.next_before ?? null;

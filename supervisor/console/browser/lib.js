@@ -1,0 +1,177 @@
+// What the browser test stands on: the command with its console, a way to it that can be cut, a browser.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+import { SseParser } from "../page/sse.js";
+
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? path.join(root, "target");
+const binary = process.env.COPPICER ?? path.join(target, "debug", "coppicer");
+/** How long anything may take, in ms. The machine may be busy. */
+export const PATIENCE_MS = 20_000;
+
+/** `coppicer run … --console` in a folder of its own. */
+export class Served {
+  static async start(...args) {
+    const served = new Served();
+    served.folder = mkdtempSync(path.join(tmpdir(), "coppicer-browser-"));
+    served.child = spawn(binary, ["run", ...args, "--memory", "--console", "--listen", "127.0.0.1:0", "--token-file", path.join(served.folder, "token")], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    served.ended = new Promise((resolve) => served.child.once("close", resolve));
+    const address = await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no address was printed: ${said}`)), PATIENCE_MS);
+      served.child.once("error", reject);
+      served.child.once("close", (code) => reject(new Error(`ended with ${code}: ${said}`)));
+      served.child.stdout.resume();
+      served.child.stderr.setEncoding("utf8").on("data", (text) => {
+        said += text;
+        const found = /http:\/\/127\.0\.0\.1:(\d+)\/#token=([0-9a-f]+)/.exec(said);
+        if (found) {
+          clearTimeout(timer);
+          resolve(found);
+        }
+      });
+    });
+    [, served.port, served.token] = address;
+    return served;
+  }
+
+  async get(place) {
+    const response = await fetch(`http://127.0.0.1:${this.port}${place}`, { headers: { Authorization: `Bearer ${this.token}` } });
+    if (!response.ok) throw new Error(`${place}: ${response.status} ${await response.text()}`);
+    return response.json();
+  }
+
+  async post(place, body) {
+    const headers = { Authorization: `Bearer ${this.token}`, "Content-Type": "application/json" };
+    const response = await fetch(`http://127.0.0.1:${this.port}${place}`, { method: "POST", headers, body: JSON.stringify(body) });
+    if (!response.ok) throw new Error(`${place}: ${response.status} ${await response.text()}`);
+    return response.json();
+  }
+
+  /** Reads facts by itself, straight from the server, until `stop()`; that gives their numbers. */
+  listen(query) {
+    const abort = new AbortController();
+    const facts = [];
+    const done = (async () => {
+      const response = await fetch(`http://127.0.0.1:${this.port}/api/events?${query}`, { headers: { Authorization: `Bearer ${this.token}` }, signal: abort.signal });
+      const parser = new SseParser();
+      for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+        for (const event of parser.push(piece)) {
+          if (event.event !== "fact") throw new Error(`a fact was expected: ${JSON.stringify(event)}`);
+          facts.push(JSON.parse(event.data).seq);
+        }
+      }
+    })().catch((error) => {
+      if (error.name !== "AbortError") throw error;
+    });
+    return {
+      facts,
+      stop: async () => {
+        abort.abort();
+        await done;
+        return facts;
+      },
+    };
+  }
+
+  async stop() {
+    this.child.kill("SIGINT");
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), PATIENCE_MS);
+    const code = await this.ended;
+    clearTimeout(timer);
+    rmSync(this.folder, { recursive: true, force: true });
+    return code;
+  }
+}
+
+/** A way to the console that can be cut: passes requests on under the name that the console goes by. */
+export class Way {
+  static async to(served) {
+    const way = new Way();
+    way.sockets = new Set();
+    way.isCut = false;
+    way.server = http.createServer((asked, answer) => {
+      const host = `127.0.0.1:${served.port}`;
+      const headers = { ...asked.headers, host };
+      if (headers.origin) headers.origin = `http://${host}`;
+      const onward = http.request({ host: "127.0.0.1", port: served.port, path: asked.url, method: asked.method, headers }, (got) => {
+        answer.writeHead(got.statusCode, got.headers);
+        got.pipe(answer);
+        answer.once("close", () => got.destroy());
+      });
+      onward.once("error", () => answer.destroy());
+      asked.pipe(onward);
+    });
+    way.server.on("connection", (socket) => {
+      if (way.isCut) return void socket.destroy();
+      way.sockets.add(socket);
+      socket.once("close", () => way.sockets.delete(socket));
+    });
+    await new Promise((resolve) => way.server.listen(0, "127.0.0.1", resolve));
+    way.address = `http://127.0.0.1:${way.server.address().port}/#token=${served.token}`;
+    return way;
+  }
+
+  cut() {
+    this.isCut = true;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  mend() {
+    this.isCut = false;
+  }
+
+  stop() {
+    this.cut();
+    this.server.close();
+  }
+}
+
+/** A browser of its own, with nothing that calls home. */
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-color-profile=srgb"],
+  });
+}
+
+/** Opens the console in a new tab. What goes wrong in the page is kept in `page.wrong`. */
+export async function open(browser, address, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  page.wrong = [];
+  page.mayFail = false; // while the way is cut, the browser says so of each request
+  page.on("pageerror", (error) => page.wrong.push(`error: ${error.stack}`));
+  page.on("dialog", (dialog) => {
+    page.wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.on("console", (message) => {
+    const text = message.text();
+    if (message.type() !== "error" && message.type() !== "warning") return;
+    if (page.mayFail && /net::ERR_(CONNECTION|SOCKET|EMPTY_RESPONSE|INCOMPLETE)/.test(text)) return;
+    page.wrong.push(`${message.type()}: ${text} (${message.location().url})`);
+  });
+  await page.goto(address);
+  return page;
+}
+
+/** Waits until `holds` gives something; tells what it was waiting for if it never does. */
+export async function until(what, holds) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await holds();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`never: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -121,9 +121,9 @@ export function words(name) {
   return String(name).replaceAll("_", " ");
 }
 
-/** A number of which the largest of 32 bits stands for no limit. */
+/** A number of which those near the largest of 32 bits are what is left of no limit. */
 export function orUnlimited(n) {
-  return n >= 0xffff_ffff ? "unlimited" : count(n);
+  return n >= 0xffff_0000 ? "unlimited" : count(n);
 }
 
 /** `1 thread`, `2 threads`. */

@@ -156,7 +156,7 @@ export class ThreadView {
 
   /** Foreign text, with ids of threads as links. */
   #linked(text) {
-    text = text.replaceAll("4294967295", "unlimited");
+    text = text.replace(/\b42949\d{5}\b/g, (number) => (Number(number) >= 0xffff_0000 ? "unlimited" : number));
     const parts = [];
     let from = 0;
     for (const match of text.matchAll(ID)) {

@@ -251,6 +251,7 @@ test("the tree is sorted, filtered and collapsed", async () => {
 });
 
 test("a reconnect leaves no gap, and nothing comes twice", async () => {
+  await until("the run's own turns have ended, so that there is a last fact", async () => (await served.get("/api/tree")).rows.every((row) => row.phase !== "running"));
   const id = await spawn({ nickname: "talker" });
   const own = served.listen("lifecycle=true");
   await page.keyboard.press("3");
@@ -284,7 +285,10 @@ test("a reconnect leaves no gap, and nothing comes twice", async () => {
   assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), "in order, each once");
   assert.deepEqual(seqs.filter((seq) => seq >= facts[0]), facts, "just what a client heard that was never cut off");
   assert.ok(lines.filter((line) => line.thread === id && line.fact.thread?.event === "turn_ended").length >= 13);
+  await page.locator(".logview .search").fill("no such fact"); // what the page itself notes is left
   await page.locator(".entry.note", { hasText: "Connected again" }).first().waitFor({ state: "attached" });
+  await page.locator(".logview .search").fill("");
+  await page.evaluate(() => document.activeElement.blur());
 
   // The tree is what the server has, and was gone on with: not read anew.
   await page.keyboard.press("1");

@@ -221,7 +221,10 @@ export class LogView {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.follow = scrollTop + clientHeight >= scrollHeight - ROW_PX;
+    // Facts may have come since we scrolled to the end: only who moves up reads further up.
+    if (scrollTop + clientHeight >= scrollHeight - ROW_PX) this.follow = true;
+    else if (scrollTop < (this.top ?? 0) - 1) this.follow = false;
+    this.top = scrollTop;
     this.#touch();
   }
 

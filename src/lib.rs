@@ -89,10 +89,11 @@ pub use coppicer_messages::{
     OnCrash, OnLimit, OnSpent, Op, Origin, Outcome, OutcomeError, ParentClose, PatchError,
     PathError, Phase, Placement, Poison, QUEUED_NAMED_MAX, QuestionId, QueuedSubmission, Raw,
     Record, RecordClass, Remedy, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq,
-    SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, Strategy, StuckPolicy,
-    Submission, SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed, ThreadConfig,
-    ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId,
-    TurnItem, TurnPhase, TurnRef, Usage, UserInput, Wait, decode, encode, status_after,
+    SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, StoreTrouble, Strategy,
+    StuckPolicy, Submission, SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed,
+    ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ToolKind,
+    TreeLimits, TurnId, TurnItem, TurnPhase, TurnRef, Usage, UserInput, Wait, decode, encode,
+    status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{

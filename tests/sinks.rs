@@ -9,8 +9,8 @@ use std::time::Duration;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Attention, HookCounts, Hooks, Limits, METRICS, Phase, RestartPolicy, Script, ScriptedEngine,
-    SpawnThread, Step, TapFilter, TapFrom, TapOptions, ThreadConfig, ThreadId, ThreadStatus, Usage,
-    count_events, describe_metrics, log_events,
+    Seq, SpawnThread, Step, StoreHealth, StoreTrouble, TapFilter, TapFrom, TapOptions,
+    ThreadConfig, ThreadId, ThreadStatus, Usage, count_events, describe_metrics, log_events,
 };
 use parking_lot::Mutex;
 use tracing::Level;
@@ -420,6 +420,54 @@ async fn parked_threads_an_ailing_store_and_limits_that_are_near_need_attention(
     tokio::task::yield_now().await;
     let near = Attention::NearLimit { limit: "resident_max", used: 9, value: 10 };
     assert_eq!(heard.1.lock()[1..], [near], "once, at nine tenths");
+    world.shutdown(BUDGET).await.unwrap();
+    hooks.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_told_that_the_disk_is_full_and_when_the_store_writes_again() {
+    let heard = Heard::default();
+    let world = World::new(engine()).await;
+    let hooks = run(&world, heard.hooks());
+    tokio::task::yield_now().await;
+    let reason = || "database or disk is full".to_owned();
+    let full = StoreHealth::Ailing { trouble: StoreTrouble::DiskFull, reason: reason() };
+    world.store.tell(&full);
+    world.store.tell(&full);
+    world.store.tell(&StoreHealth::Well);
+    let locked = StoreHealth::Ailing { trouble: StoreTrouble::Busy, reason: "locked".to_owned() };
+    world.store.tell(&locked);
+    world.store.tell(&StoreHealth::Well);
+    until(|| heard.1.lock().len() >= 4).await;
+    let ailing = |trouble, reason| Attention::StoreAiling { trouble, reason };
+    let told = heard.1.lock().clone();
+    let (first, second) = told.split_at(2);
+    let recovered = Attention::StoreRecovered;
+    assert_eq!(first, [ailing(StoreTrouble::DiskFull, reason()), recovered.clone()], "once");
+    assert_eq!(second, [ailing(StoreTrouble::Busy, "locked".to_owned()), recovered]);
+    assert_eq!(StoreTrouble::DiskFull.to_string(), "disk full");
+    world.shutdown(BUDGET).await.unwrap();
+    hooks.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_told_of_damage_where_it_is_and_that_the_thread_is_over() {
+    let heard = Heard::default();
+    let world = World::new(engine()).await;
+    let hooks = run(&world, heard.hooks());
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let beside = world.spawn(SpawnThread::new()).await.unwrap();
+    thread.run("hello").await.unwrap();
+    world.store.tell(&StoreHealth::Damaged {
+        thread: thread.id(),
+        seq: Seq(3),
+        reason: "bad checksum".to_owned(),
+    });
+    until(|| !heard.0.lock().is_empty()).await;
+    let what = "record 3: bad checksum".to_owned();
+    assert_eq!(*heard.1.lock(), [Attention::Damaged { thread: thread.id(), what }]);
+    assert_eq!(*heard.0.lock(), [thread.id()], "it alone");
+    assert_eq!(beside.run("hello").await.unwrap().message(), Some("done"));
     world.shutdown(BUDGET).await.unwrap();
     hooks.await.unwrap();
 }

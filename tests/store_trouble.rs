@@ -8,9 +8,9 @@ use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Ended, Event, EventKind, Fact, LeaseKind, Outcome, Phase, RestartPolicy, RuntimeEvent, Script,
-    ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError, StoreHealth, Submission,
-    SubmissionId, SubmitError, Tap, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadHandle,
-    ThreadId, ThreadStatus,
+    ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError, StoreHealth, StoreTrouble,
+    Submission, SubmissionId, SubmitError, Tap, TapFilter, TapOptions, ThreadConfig, ThreadEvent,
+    ThreadHandle, ThreadId, ThreadStatus,
 };
 use tokio::time::Instant;
 
@@ -111,8 +111,9 @@ async fn when_the_store_is_well_again_those_that_wait_for_it_come_back_at_once()
     let thread = world.spawn(SpawnThread::new()).await.unwrap();
     let events = tap(&world, [EventKind::Runtime]);
     let reason = || "disk full".to_owned();
-    world.store.tell(&StoreHealth::Ailing { reason: reason() });
-    world.store.tell(&StoreHealth::Ailing { reason: reason() });
+    let trouble = StoreTrouble::DiskFull;
+    world.store.tell(&StoreHealth::Ailing { trouble, reason: reason() });
+    world.store.tell(&StoreHealth::Ailing { trouble, reason: reason() });
     world.store.fail_next(StoreOp::Append, full());
     thread.submit("lost").await.unwrap_err();
     let before = Instant::now();
@@ -128,7 +129,7 @@ async fn when_the_store_is_well_again_those_that_wait_for_it_come_back_at_once()
             matches!(event, RuntimeEvent::StoreAiling { .. } | RuntimeEvent::StoreRecovered)
         })
         .collect();
-    let ailing = RuntimeEvent::StoreAiling { reason: reason() };
+    let ailing = RuntimeEvent::StoreAiling { trouble, reason: reason() };
     assert_eq!(told, [&ailing, &RuntimeEvent::StoreRecovered], "each change once");
     world.end().await;
 }

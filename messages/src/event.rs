@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoded_bytes;
 use crate::facts::{FactRow, facts};
 use crate::{
-    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Remedy, Rung, Seq, SubmissionId,
-    ThreadId, ThreadStatus, TurnId, TurnPhase,
+    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Remedy, Rung, Seq, StoreTrouble,
+    SubmissionId, ThreadId, ThreadStatus, TurnId, TurnPhase,
 };
 
 /// One observable fact.
@@ -171,6 +171,9 @@ pub enum RuntimeEvent {
     /// The store cannot write: nothing is acknowledged until it can. What it has can be read.
     #[fact(Runtime, lifecycle)]
     StoreAiling {
+        /// What kind of trouble it is: `disk_full`, `read_only`, `busy` or `other`.
+        #[serde(default)]
+        trouble: StoreTrouble,
         /// Why.
         reason: String,
     },

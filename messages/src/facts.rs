@@ -93,7 +93,7 @@ impl WireName {
 }
 
 /// Declares an enum of facts. Each variant says `#[fact(Kind, lifecycle)]` if the journal keeps it, or
-/// `#[fact(Kind, ephemeral)]`.
+/// `#[fact(Kind, ephemeral)]`. A field that came later has `#[serde(default)]`, so that older recordings are read.
 macro_rules! facts {
     (@lifecycle lifecycle) => { true };
     (@lifecycle ephemeral) => { false };
@@ -104,7 +104,7 @@ macro_rules! facts {
                 $(#[doc = $when:literal])+
                 #[fact($kind:ident, $kept:ident)]
                 $name:ident $({
-                    $( $(#[doc = $what:literal])+ $field:ident: $type:ty, )*
+                    $( $(#[doc = $what:literal])+ $(#[serde($serde:ident)])? $field:ident: $type:ty, )*
                 })?,
             )*
         }
@@ -115,7 +115,7 @@ macro_rules! facts {
                 $(#[doc = $when])+
                 #[doc = concat!("\n\nKind `", stringify!($kind), "`, ", stringify!($kept), ".")]
                 $name $({
-                    $( $(#[doc = $what])+ $field: $type, )*
+                    $( $(#[doc = $what])+ $(#[serde($serde)])? $field: $type, )*
                 })?,
             )*
         }

@@ -30,6 +30,7 @@ mod status;
 mod supervisor_msg;
 mod thread_msg;
 mod tree;
+mod trouble;
 mod turn_phase;
 
 pub use account::{EntryAccount, EntryStage, QUEUED_NAMED_MAX, QueuedSubmission, ThreadAccount};
@@ -69,4 +70,5 @@ pub use status::{Phase, StatusFact, ThreadStatus, status_after};
 pub use supervisor_msg::{Asker, SupervisorMsg, SupervisorTick};
 pub use thread_msg::{Flushed, KnownSubmission, Now, ThreadMsg, ThreadTick, TurnItem, TurnPermit};
 pub use tree::TreeLimits;
+pub use trouble::StoreTrouble;
 pub use turn_phase::{Remedy, StuckPolicy, TurnPhase, Wait};

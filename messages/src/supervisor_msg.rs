@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::{
     AdoptError, Budget, CloseError, CloseReport, CloseScope, ControlError, Ended, EntryAccount,
-    Epoch, FundError, PatchError, Reply, Seq, SpawnError, SpawnThread, StoreError, ThreadId,
-    ThreadPatch,
+    Epoch, FundError, PatchError, Reply, Seq, SpawnError, SpawnThread, StoreError, StoreTrouble,
+    ThreadId, ThreadPatch,
 };
 
 /// Everything the supervisor can be asked, or told. Its handlers never wait.
@@ -138,6 +138,8 @@ pub enum SupervisorMsg {
     },
     /// The store cannot write.
     StoreAiling {
+        /// What kind of trouble it is.
+        trouble: StoreTrouble,
         /// Why.
         reason: String,
     },

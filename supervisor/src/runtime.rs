@@ -176,7 +176,9 @@ fn watch_store(shared: &Shared) {
     let uplink = shared.uplink.clone();
     shared.store.watch(Arc::new(move |health| {
         uplink.send(match health {
-            StoreHealth::Ailing { reason } => SupervisorMsg::StoreAiling { reason },
+            StoreHealth::Ailing { trouble, reason } => {
+                SupervisorMsg::StoreAiling { trouble, reason }
+            }
             StoreHealth::Well => SupervisorMsg::StoreWell,
             StoreHealth::Damaged { thread, seq, reason } => {
                 SupervisorMsg::StoreDamaged { thread, seq, reason }

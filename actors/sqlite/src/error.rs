@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use coppicer_messages::StoreError;
+use coppicer_messages::{StoreError, StoreTrouble};
 use rusqlite::ErrorCode;
 
 /// Why a store was not opened. Nothing in it was changed.
@@ -149,6 +149,16 @@ pub(crate) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
     }
 }
 
+/// What kind of trouble it is for who has to do something about it.
+pub(crate) fn trouble_of(error: &rusqlite::Error) -> StoreTrouble {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreTrouble::DiskFull,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreTrouble::ReadOnly,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreTrouble::Busy,
+        _ => StoreTrouble::Other,
+    }
+}
+
 /// Whether bytes that were handed to the disk may be lost: everything that rests on them is read
 /// again before it is used.
 pub(crate) fn may_have_lost_writes(error: &rusqlite::Error) -> bool {
@@ -167,4 +177,36 @@ pub(crate) fn says(error: &rusqlite::Error) -> String {
 
 pub(crate) fn unavailable(error: &rusqlite::Error) -> StoreError {
     StoreError::Unavailable { reason: says(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_trouble_is_known_from_the_error_that_sqlite_gives() {
+        let fill = "INSERT INTO t SELECT randomblob(100000)";
+        let full = Connection::open_in_memory().unwrap();
+        full.execute_batch("CREATE TABLE t(x); PRAGMA max_page_count = 8").unwrap();
+        let error = full.execute(fill, []).unwrap_err();
+        assert_eq!(trouble_of(&error), StoreTrouble::DiskFull, "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.db");
+        let holder = Connection::open(&file).unwrap();
+        holder.execute_batch("CREATE TABLE t(x); BEGIN IMMEDIATE").unwrap();
+        let other = Connection::open(&file).unwrap();
+        other.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let error = other.execute(fill, []).unwrap_err();
+        assert_eq!(trouble_of(&error), StoreTrouble::Busy, "{error}");
+
+        other.execute_batch("PRAGMA query_only = 1").unwrap();
+        let error = other.execute(fill, []).unwrap_err();
+        assert_eq!(trouble_of(&error), StoreTrouble::ReadOnly, "{error}");
+
+        let error = Connection::open(folder.path().join("none/t.db")).unwrap_err();
+        assert_eq!(trouble_of(&error), StoreTrouble::Other, "{error}");
+    }
 }

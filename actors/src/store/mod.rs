@@ -18,8 +18,8 @@ use std::fmt;
 
 use coppicer_messages::{
     AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId,
-    NewRecord, ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig,
-    ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
+    NewRecord, ParentClose, Raw, Seq, StoreError, StoreTrouble, SubmissionId, SubmissionState,
+    ThreadConfig, ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -510,6 +510,8 @@ pub type StoreWatch = std::sync::Arc<dyn Fn(StoreHealth) + Send + Sync>;
 pub enum StoreHealth {
     /// It cannot write. It reads on, and tries again with each request.
     Ailing {
+        /// What kind of trouble it is.
+        trouble: StoreTrouble,
         /// Why.
         reason: String,
     },

@@ -113,7 +113,7 @@ pub async fn run(args: Args) -> Result<(), ChildError> {
     {
         let acks = acks.clone();
         store.watch(Arc::new(move |health| match health {
-            StoreHealth::Ailing { reason } => acks.say(&Word::Ailing(reason)),
+            StoreHealth::Ailing { reason, .. } => acks.say(&Word::Ailing(reason)),
             StoreHealth::Well => acks.say(&Word::Well),
             _ => {}
         }));

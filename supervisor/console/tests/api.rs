@@ -537,7 +537,10 @@ async fn health_is_told_to_anybody_and_nothing_else() {
     );
     let well = served.client.send(&request).await;
     assert_eq!((well.status, well.json()), (200, json!({ "status": "ok" })));
-    let ailing = coppicer_actors::StoreHealth::Ailing { reason: "disk full".to_owned() };
+    let ailing = coppicer_actors::StoreHealth::Ailing {
+        trouble: coppicer_messages::StoreTrouble::DiskFull,
+        reason: "disk full".to_owned(),
+    };
     served.world.store.tell(&ailing);
     until(&served, "/api/attention", |attention| attention["count"] == 1).await;
     let ill = served.client.send(&request).await;

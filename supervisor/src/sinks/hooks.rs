@@ -10,7 +10,8 @@ use coppicer_actors::{
     Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
 };
 use coppicer_messages::{
-    Event, EventKind, Fact, Limits, Phase, RuntimeEvent, TapError, ThreadEvent, ThreadId, TurnId,
+    Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError, ThreadEvent,
+    ThreadId, TurnId,
 };
 
 use crate::Runtime;
@@ -66,6 +67,8 @@ pub enum Attention {
     },
     /// The store cannot write, such as on a full disk: nothing is acknowledged until it can.
     StoreAiling {
+        /// What kind of trouble it is; a full disk is [`StoreTrouble::DiskFull`].
+        trouble: StoreTrouble,
         /// Why.
         reason: String,
     },
@@ -338,8 +341,8 @@ fn attention_of(event: &Event) -> Option<Attention> {
     match &event.fact {
         Fact::Thread(ThreadEvent::TurnStuck { quiet, .. }) => thread
             .map(|thread| Attention::Stuck { thread, turn: event.turn.clone(), silent: *quiet }),
-        Fact::Runtime(RuntimeEvent::StoreAiling { reason }) => {
-            Some(Attention::StoreAiling { reason: reason.clone() })
+        Fact::Runtime(RuntimeEvent::StoreAiling { trouble, reason }) => {
+            Some(Attention::StoreAiling { trouble: *trouble, reason: reason.clone() })
         }
         Fact::Runtime(RuntimeEvent::StoreRecovered) => Some(Attention::StoreRecovered),
         Fact::Thread(ThreadEvent::QuestionAsked { .. }) => {

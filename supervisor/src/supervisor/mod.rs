@@ -261,7 +261,9 @@ impl SupervisorState {
             SupervisorMsg::Explain { thread, reply } => self.on_explain(thread, reply),
             SupervisorMsg::Stuck { thread, epoch, cause } => self.on_stuck(thread, epoch, cause),
             SupervisorMsg::LetGo { thread } => self.let_go(thread),
-            SupervisorMsg::StoreAiling { reason } => self.on_store_ailing(reason),
+            SupervisorMsg::StoreAiling { trouble, reason } => {
+                self.on_store_ailing(trouble, reason);
+            }
             SupervisorMsg::StoreWell => self.on_store_well(),
             SupervisorMsg::StoreDamaged { thread, seq, reason } => {
                 self.on_store_damaged(thread, seq, &reason);

@@ -4,7 +4,7 @@
 use coppicer_actors::{About, Slot};
 use coppicer_messages::{
     Deadline, Ended, Epoch, EventKind, Fact, Phase, Rung, RuntimeEvent, Seq, SpawnError,
-    StoreError, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
+    StoreError, StoreTrouble, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
@@ -12,9 +12,9 @@ use super::close::How;
 use super::table::Life;
 
 impl SupervisorState {
-    pub(super) fn on_store_ailing(&mut self, reason: String) {
+    pub(super) fn on_store_ailing(&mut self, trouble: StoreTrouble, reason: String) {
         if !std::mem::replace(&mut self.store_ails, true) {
-            self.publish(None, RuntimeEvent::StoreAiling { reason });
+            self.publish(None, RuntimeEvent::StoreAiling { trouble, reason });
         }
     }
 

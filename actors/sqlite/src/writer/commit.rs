@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use coppicer_actors::StoreHealth;
-use coppicer_messages::{Seq, StoreError};
+use coppicer_messages::{Seq, StoreError, StoreTrouble};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::gates::Gates;
 use super::health::Health;
 use super::request::{Answer, Request, tell};
 use super::{accounts, collect, records, threads};
-use crate::error::{Fault, is_of_the_disk, may_have_lost_writes, says, unavailable};
+use crate::error::{Fault, is_of_the_disk, may_have_lost_writes, says, trouble_of, unavailable};
 use crate::open::{Owner, connect_again};
 use crate::options::{Access, QUICK_CHECK_BYTES_MAX, SqliteOptions};
 use crate::pool::Pool;
@@ -58,7 +58,7 @@ impl Committer {
     pub(super) fn commit(&mut self, batch: Vec<Request>) {
         if let Err(error) = self.connect() {
             let refusal = unavailable(&error);
-            self.health.ailing(&says(&error));
+            self.health.ailing(trouble_of(&error), &says(&error));
             return refuse(batch, &refusal);
         }
         match self.try_commit(&batch.iter().collect::<Vec<_>>()) {
@@ -97,7 +97,7 @@ impl Committer {
             }
             Err(Failure::NotOurs) => {
                 let reason = "another process took the store over".to_owned();
-                self.health.ailing(&reason);
+                self.health.ailing(StoreTrouble::Other, &reason);
                 let refusal = StoreError::Unavailable { reason };
                 refuse(batch, &refusal);
             }
@@ -187,7 +187,7 @@ impl Committer {
     /// Lets go of a connection whose transaction failed.
     fn part(&mut self, error: &rusqlite::Error) {
         self.suspect |= may_have_lost_writes(error);
-        self.health.ailing(&says(error));
+        self.health.ailing(trouble_of(error), &says(error));
         self.connection = None;
     }
 

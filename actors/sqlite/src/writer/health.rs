@@ -1,6 +1,7 @@
 //! What a store tells of its own state.
 
 use coppicer_actors::{StoreHealth, StoreWatch};
+use coppicer_messages::StoreTrouble;
 use parking_lot::Mutex;
 
 /// Whether the store can write, told at each change.
@@ -12,7 +13,7 @@ pub(crate) struct Health {
 #[derive(Default)]
 struct State {
     /// Why it cannot; none if it can.
-    ailing: Option<String>,
+    ailing: Option<(StoreTrouble, String)>,
     watches: Vec<StoreWatch>,
 }
 
@@ -24,22 +25,22 @@ impl Health {
             state.watches.push(told.clone());
             state.ailing.clone()
         };
-        if let Some(reason) = ailing {
-            told(StoreHealth::Ailing { reason });
+        if let Some((trouble, reason)) = ailing {
+            told(StoreHealth::Ailing { trouble, reason });
         }
     }
 
-    pub(crate) fn ailing(&self, reason: &str) {
+    pub(crate) fn ailing(&self, trouble: StoreTrouble, reason: &str) {
         let watches = {
             let mut state = self.state.lock();
             if state.ailing.is_some() {
                 return;
             }
-            state.ailing = Some(reason.to_owned());
+            state.ailing = Some((trouble, reason.to_owned()));
             state.watches.clone()
         };
-        tracing::error!(reason, "the store cannot write");
-        tell(&watches, &StoreHealth::Ailing { reason: reason.to_owned() });
+        tracing::error!(%trouble, reason, "the store cannot write");
+        tell(&watches, &StoreHealth::Ailing { trouble, reason: reason.to_owned() });
     }
 
     pub(crate) fn well(&self) {

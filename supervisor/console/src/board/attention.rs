@@ -135,7 +135,7 @@ impl Attention {
             ..Item::new(kind, thread, at_ms)
         };
         match &event.fact {
-            Fact::Runtime(RuntimeEvent::StoreAiling { reason }) => {
+            Fact::Runtime(RuntimeEvent::StoreAiling { reason, .. }) => {
                 self.begin("", item(Kind::StoreAiling, Some(reason)));
             }
             Fact::Runtime(RuntimeEvent::StoreRecovered) => {

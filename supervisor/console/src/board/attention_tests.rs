@@ -86,7 +86,15 @@ fn the_gravest_is_first() {
     let damage = ThreadEvent::DamageFound { what: "record 3".to_owned() };
     told(&mut attention, 12, Some(2), Fact::Thread(damage));
     let reason = "disk full".to_owned();
-    told(&mut attention, 13, None, Fact::Runtime(RuntimeEvent::StoreAiling { reason }));
+    told(
+        &mut attention,
+        13,
+        None,
+        Fact::Runtime(RuntimeEvent::StoreAiling {
+            trouble: coppicer_messages::StoreTrouble::DiskFull,
+            reason,
+        }),
+    );
     assert!(attention.is_store_ailing());
     let expected =
         [(Kind::StoreAiling, 13), (Kind::Damaged, 12), (Kind::Asked, 10), (Kind::BudgetSpent, 11)];

@@ -90,10 +90,10 @@ pub use coppicer_messages::{
     PathError, Phase, Placement, Poison, QUEUED_NAMED_MAX, QuestionId, QueuedSubmission, Raw,
     Record, RecordClass, Remedy, Restart, RestartLimit, RestartPolicy, Rung, RuntimeEvent, Seq,
     SpawnError, SpawnOrigin, SpawnThread, StatusFact, StoreError, StoreTrouble, Strategy,
-    StuckPolicy, Submission, SubmissionId, SubmissionState, SubmitError, TapError, ThreadClosed,
-    ThreadConfig, ThreadDetails, ThreadEvent, ThreadId, ThreadPatch, ThreadStatus, ToolKind,
-    TreeLimits, TurnId, TurnItem, TurnPhase, TurnRef, Usage, UserInput, Wait, decode, encode,
-    status_after,
+    StuckPolicy, Submission, SubmissionId, SubmissionState, SubmitError, TRACE_STATE_BYTES_MAX,
+    TRACE_STATE_MEMBERS_MAX, TapError, ThreadClosed, ThreadConfig, ThreadDetails, ThreadEvent,
+    ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId, TurnItem, TurnPhase,
+    TurnRef, Usage, UserInput, Wait, decode, encode, status_after,
 };
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{

@@ -8,6 +8,8 @@
 //! Bytes are counted by the allocator: what a fork keeps for as long as it lives.
 //! `-- --quick` leaves out the longest history.
 
+mod size;
+
 use std::alloc::System;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,6 +22,7 @@ use coppicer::{
     ForkOptions, ForkPoint, History, Line, MessagePhase, NewRecord, Record, Seq, SessionMeta,
     ThreadId, plan_fork, write_history,
 };
+use size::Size;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -151,10 +154,10 @@ fn by_length(lengths: &[u64]) {
     println!("{table}");
 }
 
-/// 1,000 forks of a thread of 100 MB, all alive.
-fn thousand_forks() {
+/// 1,000 forks of a thread, all alive: 72,000 records are 100 MB.
+fn thousand_forks(records: u64) {
     let text = "x".repeat(2_300);
-    let source = session(72_000, &text);
+    let source = session(records, &text);
     let bytes: usize = source.iter().map(|record| record.raw.len()).sum();
     let (own, turns) = (meta(), source.len() / TURN_RECORDS);
     for (way, spread) in [("as if interrupted", false), ("before each of 1,000 messages", true)] {
@@ -185,8 +188,10 @@ fn thousand_forks() {
 }
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "--quick");
-    let lengths: &[u64] = if quick { &[1_000, 100_000] } else { &[1_000, 100_000, 1_000_000] };
-    by_length(lengths);
-    thousand_forks();
+    let size = Size::of_args();
+    if size.is_left_out("fork") {
+        return;
+    }
+    by_length(size.pick(&[20, 200], &[1_000, 100_000], &[1_000, 100_000, 1_000_000]));
+    thousand_forks(size.pick(200, 72_000, 72_000));
 }

@@ -10,6 +10,7 @@
 //! which disk; the system's folder for temporary files if it does not.
 
 mod baselines;
+mod size;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,20 +26,24 @@ use coppicer::{
     Base, Batch, Done, Durability, Fence, NewRecord, NewThread, RecordClass, Runtime,
     ScriptedEngine, Seq, SqliteOptions, SqliteStore, ThreadId, ThreadStore,
 };
+use size::Size;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "--quick");
+    let size = Size::of_args();
+    if size.is_left_out("store") {
+        return;
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a tokio runtime starts");
     tokio.block_on(async {
-        appends(quick).await;
-        forks(quick).await;
-        opening(quick).await;
+        appends(size).await;
+        forks(size).await;
+        opening(size).await;
     });
 }
 
@@ -65,9 +70,9 @@ fn median(values: &mut [f64]) -> f64 {
 
 // Appends.
 
-async fn appends(quick: bool) {
-    let (rounds, time) =
-        if quick { (1, Duration::from_millis(300)) } else { (5, Duration::from_secs(2)) };
+async fn appends(size: Size) {
+    let (rounds, millis) = size.pick((1, 20), (1, 300), (5, 2_000));
+    let time = Duration::from_millis(millis);
     println!(
         "durable appends a second ({rounds} rounds in turns, medians; p50 and p99 of the last)"
     );
@@ -78,7 +83,8 @@ async fn appends(quick: bool) {
     // One row, for a profile.
     let only = std::env::args().skip_while(|arg| arg != "--threads").nth(1);
     let only: Option<u64> = only.and_then(|count| count.parse().ok());
-    for threads in [1, 64, 1_000].into_iter().filter(|&threads| only.is_none_or(|n| n == threads)) {
+    let counts = size.pick([1, 2, 8], [1, 64, 1_000], [1, 64, 1_000]);
+    for threads in counts.into_iter().filter(|&threads| only.is_none_or(|n| n == threads)) {
         let (mut ours, mut bare, mut jsonl) = (Vec::new(), Vec::new(), Vec::new());
         let mut latencies = (0.0, 0.0);
         for _ in 0..rounds {
@@ -182,10 +188,10 @@ impl Keeper for Coppicer {
 
 // Forks.
 
-async fn forks(quick: bool) {
+async fn forks(size: Size) {
     let lengths: &[u64] =
-        if quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_000, 1_000_000] };
-    let times = if quick { 20 } else { 200 };
+        size.pick(&[10, 100], &[1_000, 10_000], &[1_000, 10_000, 100_000, 1_000_000]);
+    let times = size.pick(2, 20, 200);
     println!(
         "\na durable fork at the end of a thread ({times} of each length), and reading through it"
     );
@@ -256,8 +262,8 @@ async fn fill(store: &SqliteStore, thread: ThreadId, length: u64) {
 
 // Opening.
 
-async fn opening(quick: bool) {
-    let counts: &[u64] = if quick { &[1_000] } else { &[1_000, 100_000] };
+async fn opening(size: Size) {
+    let counts: &[u64] = size.pick(&[50], &[1_000], &[1_000, 100_000]);
     println!("\nopening a store with dormant threads, and a runtime on it (nothing is loaded)");
     println!(
         "{:>10} {:>12} {:>14} {:>18} {:>22}",
@@ -286,7 +292,7 @@ async fn opening(quick: bool) {
         store.close();
         let (mut opened, mut started, mut listed, mut bytes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..if quick { 1 } else { 7 } {
+        for _ in 0..size.pick(1, 1, 7) {
             let before = resident_bytes();
             let clock = Instant::now();
             let store = Arc::new(SqliteStore::open(&path).expect("a store opens"));

@@ -7,6 +7,8 @@
 //!
 //! `cargo bench --bench taps`; `-- --quick` for a tenth of it.
 
+mod size;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,7 @@ use coppicer::{
 };
 use coppicer_actors::{About, Lineage, TapHub};
 use coppicer_messages::LeaseBook;
+use size::Size;
 use tokio::time::Instant;
 
 /// Threads that run turns side by side.
@@ -28,21 +31,25 @@ const THREADS: usize = 64;
 const PUBLISHERS: u64 = 4;
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "--quick");
+    let size = Size::of_args();
+    if size.is_left_out("taps") {
+        return;
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a tokio runtime starts");
     tokio.block_on(async {
-        publishing(quick);
-        snapshots(quick);
-        flood(if quick { 100_000 } else { 1_000_000 }).await;
-        let rounds = if quick { 10 } else { 40 };
-        turns("in memory", Runtime::builder(), rounds, 100).await;
+        publishing(size);
+        snapshots(size);
+        flood(size.pick(10_000, 100_000, 1_000_000)).await;
+        let rounds = size.pick(1, 10, 40);
+        let (in_memory, on_disk) = size.pick((2, 1), (100, 10), (100, 10));
+        turns("in memory", Runtime::builder(), rounds, in_memory).await;
         let folder = tempfile::tempdir().expect("a folder can be made");
         let store = SqliteStore::open(folder.path().join("store.db")).expect("a store opens");
-        turns("on disk", Runtime::builder().store(store), rounds, 10).await;
+        turns("on disk", Runtime::builder().store(store), rounds, on_disk).await;
     });
 }
 
@@ -80,8 +87,8 @@ fn status(hub: &TapHub, about: &About, status_seq: u64) {
 }
 
 /// Nanoseconds of one event, median of rounds.
-fn publishing(quick: bool) {
-    let (rounds, count) = if quick { (5, 20_000) } else { (21, 100_000) };
+fn publishing(size: Size) {
+    let (rounds, count) = size.pick((1, 500), (5, 20_000), (21, 100_000));
     println!("one event published, in ns (median of {rounds} rounds of {count}):");
     println!("| taps, unread | delta | status |\n|---:|---:|---:|");
     let about = about(1);
@@ -107,11 +114,12 @@ fn publishing(quick: bool) {
 }
 
 /// How long a subscription from a snapshot takes, and a publisher meanwhile.
-fn snapshots(quick: bool) {
+fn snapshots(size: Size) {
     println!(
         "\na tap from a snapshot:\n| threads | opened in | first event after it |\n|---:|---:|---:|"
     );
-    for threads in [1_000_u64, 100_000].into_iter().take(if quick { 1 } else { 2 }) {
+    let counts: &[u64] = size.pick(&[100], &[1_000], &[1_000, 100_000]);
+    for &threads in counts {
         let hub = hub();
         let abouts: Vec<About> = (1..=threads).map(about).collect();
         for about in &abouts {

@@ -37,6 +37,24 @@ reliability seed="1":
 bench *args:
     cargo bench --workspace --all-features -- {{ args }}
 
+# Measure, and write the tables of README.md and benches/README.md: ten minutes.
+bench-report *args:
+    .ci/bench-report {{ args }}
+
+# Instructions of each operation, counted by callgrind: `just instructions turn spawn` for some.
+instructions *args:
+    .ci/instructions {{ args }}
+
+# A profile of one operation by callgrind: `just callgrind turn`.
+callgrind operation:
+    .ci/instructions --profile {{ operation }}
+
+# A flame graph of a scenario, target/flame.svg: `just flamegraph turns --round 3s` (needs perf and inferno).
+flamegraph scenario *args:
+    cargo build --release --all-features --bin coppicer
+    perf record -F 1999 -g --call-graph dwarf,16384 -o target/perf.data target/release/coppicer stress {{ scenario }} {{ args }} || true
+    perf script -i target/perf.data | inferno-collapse-perf | inferno-flamegraph > target/flame.svg
+
 # Fuzz `line`, `session` or `plan` on the stable toolchain: `just fuzz session 60`.
 fuzz target seconds="60":
     fuzz/run {{ target }} {{ seconds }}

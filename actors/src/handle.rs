@@ -113,6 +113,12 @@ impl ThreadHandle {
         self.slot.purse()
     }
 
+    /// Whether the thread is hidden from hosts.
+    #[doc(hidden)]
+    pub fn is_internal(&self) -> bool {
+        self.slot.with_view(|view| view.internal)
+    }
+
     /// The thread's status, without a message to it.
     pub fn status(&self) -> ThreadStatus {
         self.slot.with_view(|view| view.status.clone())

@@ -119,7 +119,7 @@ fn end_of(result: Result<TurnOutput, EngineError>) -> TurnEnd {
 async fn open(
     cx: &TurnContext,
     engine: &dyn Engine,
-    config: &ThreadConfig,
+    config: &Arc<ThreadConfig>,
 ) -> Result<Box<dyn EngineSession>, EngineError> {
     let (store, thread, end) = (&cx.world.store, cx.thread(), Some(cx.seq));
     let read = async {

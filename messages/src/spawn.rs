@@ -1,5 +1,7 @@
 //! Requests that bring a thread to life. New, resumed and forked threads take the same road.
 
+use std::sync::{Arc, LazyLock};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -203,6 +205,12 @@ pub struct ThreadConfig {
 }
 
 impl ThreadConfig {
+    /// The same, to be shared. Threads that are configured by default share one.
+    pub fn shared(&self) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<ThreadConfig>> = LazyLock::new(Arc::default);
+        if *self == **DEFAULT { DEFAULT.clone() } else { Arc::new(self.clone()) }
+    }
+
     /// The default with another restart policy.
     #[must_use]
     pub const fn with_restart(mut self, restart: RestartPolicy) -> Self {

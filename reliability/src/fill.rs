@@ -39,13 +39,14 @@ pub async fn fill(store: &dyn ThreadStore, seed: u64, count: u64) -> Result<Fill
             let head = store.thread(thread).await?.head;
             new.base = Some(Base { thread, cut: Seq(dice.below(head.0 + 1)) });
         }
+        let mut config = ThreadConfig::default();
         if dice.chance(50) {
-            new.config =
-                ThreadConfig::default().with_cwd(format!("/w/{number}")).with_role("worker");
+            config = config.with_cwd(format!("/w/{number}")).with_role("worker");
         }
         if dice.chance(20) {
-            new.config = new.config.with_on_crash(OnCrash::Requeue { attempts_max: 3 });
+            config = config.with_on_crash(OnCrash::Requeue { attempts_max: 3 });
         }
+        new.config = config.into();
         new.rollout_path = dice.chance(20).then(|| format!("sessions/{number}.jsonl"));
         new.details.preview = Some(format!("preview of thread {number}"));
         let made = create(store, new, vec![line(&mut dice, number)]).await?;

@@ -136,7 +136,7 @@ fn grow(threads: &[StoredThread], top: Option<ThreadId>) -> Vec<(usize, usize)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coppicer::{Epoch, Seq, ThreadConfig, ThreadDetails, ThreadStatus};
+    use coppicer::{Epoch, Seq, ThreadDetails, ThreadStatus};
 
     fn thread(number: u8, parent: Option<u8>) -> StoredThread {
         let id = |number: u8| ThreadId::from_parts(1, [number; 10]);
@@ -146,7 +146,7 @@ mod tests {
             base: None,
             depth: 0,
             path: None,
-            config: ThreadConfig::default(),
+            config: std::sync::Arc::default(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
             details: ThreadDetails::default(),

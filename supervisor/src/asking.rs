@@ -88,6 +88,6 @@ impl Runtime {
         }
         let slot = slot_or_wake(self.turns(), thread, deadline).await?;
         let handle = ThreadHandle::new(slot, self.turns().clone());
-        if handle.view().internal { Err(SpawnError::NotFound { thread }) } else { Ok(handle) }
+        if handle.is_internal() { Err(SpawnError::NotFound { thread }) } else { Ok(handle) }
     }
 }

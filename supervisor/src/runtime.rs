@@ -389,7 +389,7 @@ impl Runtime {
     /// The handle of a thread that has a slot: live, coming back, parked or dormant. Hidden threads
     /// are not found.
     pub fn get(&self, thread: ThreadId) -> Option<ThreadHandle> {
-        self.find(thread).filter(|handle| !handle.view().internal)
+        self.find(thread).filter(|handle| !handle.is_internal())
     }
 
     /// What every thread publishes of itself, in order of their ids. Hidden threads are left out.

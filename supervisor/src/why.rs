@@ -431,7 +431,8 @@ fn add_stored(why: &mut Why, stored: Stored) {
     let Stored { thread: stored, last_crash, mail } = stored;
     why.created_ms = Some(stored.created_ms);
     why.forked_from = why.forked_from.or_else(|| stored.base.as_ref().map(|base| base.thread));
-    why.source = stored.config.thread_source.or(stored.config.source);
+    let config = &stored.config;
+    why.source = config.thread_source.as_ref().or(config.source.as_ref()).cloned();
     why.restarts_max = Some(stored.config.restart.limit.count);
     why.budget_left = stored.ledger.map(|ledger| ledger.rest());
     why.last_crash = last_crash;

@@ -44,7 +44,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
     let odd = "not json at all \u{0} é";
 
     let mut root = NewThread::root(id(1), 1_780_473_600_001);
-    root.config = ThreadConfig::default().with_cwd("/w").with_role("lead");
+    root.config = ThreadConfig::default().with_cwd("/w").with_role("lead").into();
     root.rollout_path = Some("a/b.jsonl".into());
     root.settled = true;
     let root = create(store, root, records(&[meta])).await?;
@@ -70,7 +70,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
     child.parent = Some(id(1));
     child.depth = 1;
     child.path = Some("/root/scout".parse()?);
-    child.config = ThreadConfig::default().internal();
+    child.config = ThreadConfig::default().internal().into();
     let child = create(store, child, records(&[meta])).await?;
     let mail = |id: &str| MailTo {
         to: crate::id(1),
@@ -105,7 +105,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
     let mut with_budget = NewThread::root(id(4), 1_780_473_600_004);
     let mut budget = Budget::default();
     budget.tokens = Some(1_000);
-    with_budget.config = ThreadConfig::default().with_budget(budget);
+    with_budget.config = ThreadConfig::default().with_budget(budget).into();
     with_budget.parent = Some(id(1));
     let mut spawn = Charge::to(id(1));
     spawn.spent.spawns = 1;

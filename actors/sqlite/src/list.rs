@@ -5,9 +5,7 @@ use std::fmt::Write as _;
 use coppicer_actors::{
     Archived, EdgeStatus, Order, SortBy, StoredThread, ThreadPage, ThreadQuery, descend,
 };
-use coppicer_messages::{
-    Epoch, Seq, StoreError, ThreadConfig, ThreadDetails, ThreadId, ThreadStatus,
-};
+use coppicer_messages::{Epoch, Seq, StoreError, ThreadDetails, ThreadId, ThreadStatus};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
@@ -150,7 +148,7 @@ fn unreadable(id: ThreadId) -> StoredThread {
         base: None,
         depth: 0,
         path: None,
-        config: ThreadConfig::default(),
+        config: std::sync::Arc::default(),
         status: ThreadStatus::NotFound,
         rollout_path: None,
         details: ThreadDetails::default(),

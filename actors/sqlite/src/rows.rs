@@ -120,7 +120,7 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
         depth: u32::try_from(depth)
             .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(5, depth))?,
         path,
-        config,
+        config: config.into(),
         status: status_of(row.get_ref(27)?.as_str()?, row.get(28)?),
         rollout_path: row.get(7)?,
         details,

@@ -113,8 +113,9 @@ async fn ls_17_ls_18_ls_28_a_thread_is_read_with_all_that_a_list_shows_of_it() {
     let (_folder, path) = place();
     let store = SqliteStore::open(&path).unwrap();
     let mut new = NewThread::root(id(1), 1_735_923_600_000);
-    new.config = ThreadConfig::default().with_cwd("/w");
-    new.config.source = Some("cli".into());
+    let mut config = ThreadConfig::default().with_cwd("/w");
+    config.source = Some("cli".into());
+    new.config = config.into();
     new.details.preview = Some("Hello from user".into());
     new.rollout_path = Some("sessions/rollout.jsonl".into());
     create(&store, new, &["meta", "Hello from user"]).await.unwrap();

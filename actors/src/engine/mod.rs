@@ -88,7 +88,7 @@ pub struct OpenContext {
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
     /// What its host settled.
-    pub config: ThreadConfig,
+    pub config: Arc<ThreadConfig>,
     /// Its durable records, up to the turn that is about to run; as many of them as the engine
     /// [`reads`](Engine::reads).
     pub history: History,

@@ -21,7 +21,8 @@ use crate::history::History;
 /// Threads in memory. Answers at once, from the caller's own thread.
 #[derive(Default)]
 pub struct MemoryStore {
-    threads: Mutex<HashMap<ThreadId, Row>>,
+    /// Boxed: the map grows without moving them.
+    threads: Mutex<HashMap<ThreadId, Box<Row>>>,
 }
 
 struct Row {
@@ -69,7 +70,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-type Rows = HashMap<ThreadId, Row>;
+type Rows = HashMap<ThreadId, Box<Row>>;
 
 fn not_found(thread: ThreadId) -> StoreError {
     StoreError::NotFound { thread }
@@ -132,7 +133,7 @@ fn create(
         crashes: VecDeque::new(),
         charged: new.charges.clone(),
     };
-    rows.insert(thread, row);
+    rows.insert(thread, Box::new(row));
     charge(rows, &new.charges);
     let thread = rows[&thread].thread.clone();
     Ok(Acquired {

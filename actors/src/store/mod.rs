@@ -15,6 +15,7 @@ mod query;
 mod view_start;
 
 use std::fmt;
+use std::sync::Arc;
 
 use coppicer_messages::{
     AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId,
@@ -114,7 +115,7 @@ pub struct NewThread {
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
     /// What its host settled.
-    pub config: ThreadConfig,
+    pub config: Arc<ThreadConfig>,
     /// Its status until it does something.
     pub status: ThreadStatus,
     /// The rollout that it was imported from.
@@ -139,7 +140,7 @@ impl NewThread {
             base: None,
             depth: 0,
             path: None,
-            config: ThreadConfig::default(),
+            config: Arc::default(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
             details: ThreadDetails::default(),
@@ -173,7 +174,7 @@ pub struct StoredThread {
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
     /// What its host settled.
-    pub config: ThreadConfig,
+    pub config: Arc<ThreadConfig>,
     /// Its last durable status.
     pub status: ThreadStatus,
     /// The rollout that it was imported from.
@@ -201,16 +202,22 @@ impl StoredThread {
     pub fn apply(&mut self, patch: &ThreadPatch) {
         self.details.apply(patch);
         let ThreadPatch { cwd, model, thread_source, nickname, role, path, .. } = patch.clone();
-        cwd.apply(&mut self.config.cwd);
-        model.apply(&mut self.config.model);
-        thread_source.apply(&mut self.config.thread_source);
-        nickname.apply(&mut self.config.nickname);
-        role.apply(&mut self.config.role);
+        let texts = [&cwd, &model, &thread_source, &nickname, &role];
+        if texts.iter().any(|text| !text.is_keep()) {
+            let config = Arc::make_mut(&mut self.config);
+            cwd.apply(&mut config.cwd);
+            model.apply(&mut config.model);
+            thread_source.apply(&mut config.thread_source);
+            nickname.apply(&mut config.nickname);
+            role.apply(&mut config.role);
+        }
         path.apply(&mut self.path);
         match patch.parent_close {
             Change::Keep => {}
-            Change::Clear => self.config.parent_close = ParentClose::default(),
-            Change::Set(policy) => self.config.parent_close = policy,
+            Change::Clear => {
+                Arc::make_mut(&mut self.config).parent_close = ParentClose::default();
+            }
+            Change::Set(policy) => Arc::make_mut(&mut self.config).parent_close = policy,
         }
     }
 }
@@ -502,7 +509,7 @@ pub trait ThreadStore: Send + Sync + 'static {
 }
 
 /// Where a store tells of its own state. It must not block.
-pub type StoreWatch = std::sync::Arc<dyn Fn(StoreHealth) + Send + Sync>;
+pub type StoreWatch = Arc<dyn Fn(StoreHealth) + Send + Sync>;
 
 /// What a store tells of its own state.
 #[derive(Debug, Clone, PartialEq, Eq)]

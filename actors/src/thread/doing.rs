@@ -20,7 +20,7 @@ use crate::turn::{self, TurnArgs};
 
 impl ThreadState {
     pub(super) fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
-        let mut effects = self.effects.pop().unwrap_or_default();
+        let mut effects = kept::list();
         self.look_at_budget();
         decide(&mut self.core, &mut effects);
         for effect in effects.drain(..) {
@@ -31,7 +31,7 @@ impl ThreadState {
                 self.carry_out(effect);
             }
         }
-        self.effects.push(effects);
+        kept::give_back(effects);
         // A thread that does not ask any more gives up its place in line.
         if self
             .in_line
@@ -303,5 +303,37 @@ impl ThreadState {
         self.exit.how = how;
         self.over = true;
         self.myself.stop(None);
+    }
+}
+
+/// Lists for what is decided, empty: kept for each worker, not for each thread, because a list is in use
+/// for the length of a decision only.
+mod kept {
+    use std::cell::RefCell;
+
+    use super::Effect;
+
+    /// One for each decision within another, and some.
+    const LISTS_MAX: usize = 8;
+
+    /// Most effects that a list which is kept has room for.
+    const EFFECTS_MAX: usize = 64;
+
+    thread_local! {
+        static LISTS: RefCell<Vec<Vec<Effect>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn list() -> Vec<Effect> {
+        LISTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn give_back(list: Vec<Effect>) {
+        if list.is_empty() && list.capacity() <= EFFECTS_MAX {
+            LISTS.with_borrow_mut(|lists| {
+                if lists.len() < LISTS_MAX {
+                    lists.push(list);
+                }
+            });
+        }
     }
 }

@@ -188,7 +188,7 @@ impl std::fmt::Debug for ThreadArgs {
 /// # Errors
 /// The parent is ending.
 #[doc(hidden)]
-pub fn start(args: ThreadArgs, parent: ActorCell) -> Result<Incarnation, ThreadNotStarted> {
+pub fn start(args: Box<ThreadArgs>, parent: ActorCell) -> Result<Incarnation, ThreadNotStarted> {
     use futures::FutureExt;
     let spawning = ThreadActor::spawn_linked(None, ThreadActor, args, parent);
     match spawning.now_or_never() {
@@ -217,21 +217,22 @@ pub(crate) struct ThreadActor;
 
 impl Actor for ThreadActor {
     type Msg = Wake;
-    type State = ThreadState;
-    type Arguments = ThreadArgs;
+    // Boxed: ractor moves both through several futures.
+    type State = Box<ThreadState>;
+    type Arguments = Box<ThreadArgs>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Wake>,
-        args: ThreadArgs,
-    ) -> Result<ThreadState, ActorProcessingErr> {
-        Ok(ThreadState::assemble(args, myself))
+        args: Box<ThreadArgs>,
+    ) -> Result<Box<ThreadState>, ActorProcessingErr> {
+        Ok(Box::new(ThreadState::assemble(*args, myself)))
     }
 
     async fn post_start(
         &self,
         _myself: ActorRef<Wake>,
-        state: &mut ThreadState,
+        state: &mut Box<ThreadState>,
     ) -> Result<(), ActorProcessingErr> {
         state.guarded(ThreadState::begin)
     }
@@ -240,7 +241,7 @@ impl Actor for ThreadActor {
         &self,
         _myself: ActorRef<Wake>,
         _wake: Wake,
-        state: &mut ThreadState,
+        state: &mut Box<ThreadState>,
     ) -> Result<(), ActorProcessingErr> {
         state.guarded(ThreadState::drain)
     }
@@ -251,7 +252,7 @@ impl Actor for ThreadActor {
         &self,
         _myself: ActorRef<Wake>,
         _event: SupervisionEvent,
-        _state: &mut ThreadState,
+        _state: &mut Box<ThreadState>,
     ) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
@@ -259,7 +260,7 @@ impl Actor for ThreadActor {
     async fn post_stop(
         &self,
         _myself: ActorRef<Wake>,
-        state: &mut ThreadState,
+        state: &mut Box<ThreadState>,
     ) -> Result<(), ActorProcessingErr> {
         state.release();
         state.exit.tell();
@@ -322,7 +323,7 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         epoch: acquired.fence.epoch,
         parent: stored.parent.map(|(parent, _)| parent),
         author: author.0.clone(),
-        config: Arc::new(stored.config.clone()),
+        config: stored.config.clone(),
         limits: world.limits.clone(),
         head: stored.head,
         phase: Phase::Starting,

@@ -46,8 +46,6 @@ pub(crate) struct ThreadState {
     /// Submissions whose ids are looked up, one after the other: input waits behind them, to keep
     /// its order.
     pub(super) looking_up: VecDeque<LookedUp>,
-    /// Lists for what is decided, empty: one for each decision within another.
-    pub(super) effects: Vec<Vec<Effect>>,
     pub(super) watch: Watch,
     pub(super) over: bool,
     /// The last field: dropped after all that holds the slot.
@@ -141,7 +139,6 @@ impl ThreadState {
             live: None,
             writes: Writes::starting_at(head),
             looking_up: VecDeque::new(),
-            effects: Vec::new(),
             watch: Watch::default(),
             over: false,
             let_go,

@@ -5,8 +5,8 @@ use std::future::Future;
 use coppicer::{
     Acquired, Amounts, Base, Batch, Budget, Change, Charge, CrashRecord, Done, EdgeChange,
     EdgeStatus, Fence, Ledger, Mail, MailId, MailTo, NewRecord, NewSubmission, NewThread, Outcome,
-    Raw, RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch,
-    ThreadStatus, ThreadStore, TurnRef, digest,
+    Raw, RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadId,
+    ThreadPatch, ThreadStatus, ThreadStore, TurnRef, digest,
 };
 use coppicer_reliability::dice::Dice;
 use futures::FutureExt;
@@ -220,15 +220,17 @@ impl Case {
         }
         new.settled = dice.chance(50);
         new.details.preview = dice.chance(50).then(|| format!("preview {}", self.number));
+        let mut config = ThreadConfig::default();
         if dice.chance(50) {
             let mut budget = Budget::default();
             budget.tokens = Some(dice.below(100));
-            new.config.budget = Some(budget);
+            config.budget = Some(budget);
         }
         if dice.chance(40) {
             new.charges.push(self.charge(dice));
         }
-        new.config.cwd = dice.chance(50).then(|| format!("/w/{}", dice.below(5)));
+        config.cwd = dice.chance(50).then(|| format!("/w/{}", dice.below(5)));
+        new.config = config.into();
         new
     }
 

@@ -133,9 +133,10 @@ fn new_thread(place: &Place, session: Session) -> NewThread {
     thread.depth = place.depth;
     thread.path.clone_from(&place.path);
     thread.rollout_path = Some(path.display().to_string());
-    thread.config = config().with_cwd(meta.cwd);
-    thread.config.nickname = meta.agent_nickname;
-    thread.config.role = meta.agent_role;
+    let mut config = config().with_cwd(meta.cwd);
+    config.nickname = meta.agent_nickname;
+    config.role = meta.agent_role;
+    thread.config = config.into();
     thread.settled = is_settled(&history);
     thread.details.preview = preview_of(&history);
     thread

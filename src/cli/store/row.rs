@@ -1,6 +1,6 @@
 //! A thread of a store, as a row for people and as JSON.
 
-use coppicer::{StoredThread, ThreadId, ThreadStatus};
+use coppicer::{StoredThread, ThreadConfig, ThreadId, ThreadStatus};
 use serde::Serialize;
 
 use super::super::text;
@@ -39,6 +39,7 @@ pub(in crate::cli) struct ThreadRow {
 impl From<&StoredThread> for ThreadRow {
     fn from(thread: &StoredThread) -> Self {
         let StoredThread { details, config, .. } = thread.clone();
+        let ThreadConfig { nickname, role, cwd, model, source, .. } = (*config).clone();
         Self {
             thread: thread.id,
             status: thread.status.name(),
@@ -47,8 +48,8 @@ impl From<&StoredThread> for ThreadRow {
             title: details.title,
             preview: details.preview,
             path: thread.path.as_ref().map(ToString::to_string),
-            nickname: config.nickname,
-            role: config.role,
+            nickname,
+            role,
             parent: thread.parent.map(|(parent, _)| parent),
             edge: thread.parent.map(|(_, edge)| edge),
             depth: thread.depth,
@@ -59,9 +60,9 @@ impl From<&StoredThread> for ThreadRow {
             created_ms: thread.created_ms,
             updated_ms: thread.updated_ms,
             archived_ms: thread.archived_ms,
-            cwd: config.cwd,
-            model: config.model,
-            source: config.source,
+            cwd,
+            model,
+            source,
             rollout_path: thread.rollout_path.clone(),
         }
     }

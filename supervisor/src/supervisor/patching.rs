@@ -112,7 +112,7 @@ impl SupervisorState {
         } else {
             self.publish_of(thread, RuntimeEvent::ThreadPatched);
             let StoredThread { path, config, .. } = stored;
-            let ThreadConfig { nickname, role, internal, .. } = config;
+            let ThreadConfig { nickname, role, internal, .. } = (*config).clone();
             let described = RuntimeEvent::ThreadDescribed { path, nickname, role, internal };
             self.publish_of(thread, described);
         }

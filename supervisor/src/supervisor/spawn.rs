@@ -381,7 +381,7 @@ impl SupervisorState {
             base: planned.base,
             depth,
             path,
-            config: request.config.clone(),
+            config: request.config.shared(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
             details: ThreadDetails::default(),

@@ -265,7 +265,7 @@ impl SupervisorState {
         let fell_of = self.table.get_mut(thread).and_then(|entry| entry.fell_of.take());
         // A turn that nobody here started, and that nobody ended.
         let host_died = spawning.kind == Kind::Fresh && left.turn.is_some();
-        let args = ThreadArgs {
+        let args = Box::new(ThreadArgs {
             world: self.world.clone(),
             slot: slot.clone(),
             acquired,
@@ -285,7 +285,7 @@ impl SupervisorState {
                     Some(RuntimeEvent::ThreadSpawned { origin: spawning.origin })
                 }
             },
-        };
+        });
         // Found by whoever is told of it.
         self.directory.insert(slot);
         // Does not wait: `pre_start` only puts its state together.

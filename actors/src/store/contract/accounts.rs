@@ -22,7 +22,7 @@ fn tokens(tokens: i64) -> Amounts {
 fn with_budget(new: NewThread, tokens: u64) -> NewThread {
     let mut budget = Budget::default();
     budget.tokens = Some(tokens);
-    NewThread { config: ThreadConfig::default().with_budget(budget), ..new }
+    NewThread { config: ThreadConfig::default().with_budget(budget).into(), ..new }
 }
 
 fn spent(to: u64, amount: i64) -> Charge {

@@ -123,7 +123,7 @@ cases! {
             let config = ThreadConfig::default().with_role("\"parent_close\":\"detach\"");
             let config = if goes_on { config.detached() } else { config };
             let parent = parent.map(gs);
-            let new = NewThread { id: gs(n), parent, config, ..NewThread::root(gs(n), 1) };
+            let new = NewThread { id: gs(n), parent, config: config.into(), ..NewThread::root(gs(n), 1) };
             let (done, made) = Done::channel();
             store.create(new, Vec::new(), done);
             made.await.unwrap();

@@ -37,7 +37,8 @@ cases! {
         assert_eq!(patched.details.name, None);
         assert_eq!(patched.details.preview.as_deref(), Some("old preview"));
         assert_eq!(patched.details.title.as_deref(), Some("new title"));
-        assert_eq!((patched.config.nickname, patched.config.cwd), (None, Some("/w".into())));
+        assert_eq!(patched.config.nickname, None);
+        assert_eq!(patched.config.cwd.as_deref(), Some("/w"));
         let git = patched.details.git;
         assert_eq!((git.sha.as_deref(), git.branch.as_deref()), (Some("abc123"), Some("feature")));
         // It is no turn, and needs no fence.

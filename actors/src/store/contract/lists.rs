@@ -97,7 +97,7 @@ cases! {
         for (n, source, cwd, model) in
             [(1, "cli", "/a", "m"), (2, "exec", "/a", "m"), (3, "cli", "/b", "n")]
         {
-            let new = NewThread { config: config(source, cwd, model), ..root(n) };
+            let new = NewThread { config: config(source, cwd, model).into(), ..root(n) };
             create(&store, new, Vec::new()).await.unwrap();
         }
         create(&store, child(4, 1), Vec::new()).await.unwrap();

@@ -47,7 +47,8 @@ pub struct FaultyStore {
 #[derive(Default)]
 struct Faults {
     held: Vec<StoreOp>,
-    waiting: VecDeque<(StoreOp, Box<dyn FnOnce() + Send>)>,
+    /// With the thread that an append is of: what is asked of it comes behind.
+    waiting: VecDeque<(StoreOp, Option<ThreadId>, Box<dyn FnOnce() + Send>)>,
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
     watches: Vec<StoreWatch>,
@@ -70,11 +71,11 @@ impl FaultyStore {
             let next = {
                 let mut faults = self.faults.lock();
                 faults.held.retain(|held| *held != op);
-                let at = faults.waiting.iter().position(|(waiting, _)| *waiting == op);
+                let at = faults.waiting.iter().position(|(waiting, ..)| *waiting == op);
                 at.and_then(|at| faults.waiting.remove(at))
             };
             match next {
-                Some((_, go_on)) => go_on(),
+                Some((.., go_on)) => go_on(),
                 None => return,
             }
         }
@@ -109,6 +110,18 @@ impl FaultyStore {
         done: Done<T>,
         ask: impl FnOnce(&dyn ThreadStore, Done<T>) + Send + 'static,
     ) {
+        self.through_in_order(op, None, done, ask);
+    }
+
+    /// As [`through`](Self::through), for what is answered in the order in which it was asked of one
+    /// thread: a look-up waits behind an append that waits.
+    fn through_in_order<T: Send + 'static>(
+        &self,
+        op: StoreOp,
+        of: Option<ThreadId>,
+        done: Done<T>,
+        ask: impl FnOnce(&dyn ThreadStore, Done<T>) + Send + 'static,
+    ) {
         let mut faults = self.faults.lock();
         faults.calls.push(op);
         if let Some(at) = faults.failing.iter().position(|(failing, _)| *failing == op)
@@ -118,8 +131,11 @@ impl FaultyStore {
             return done.tell(Err(error));
         }
         let inner = self.inner.clone();
-        if faults.held.contains(&op) {
-            faults.waiting.push_back((op, Box::new(move || ask(&*inner, done))));
+        let mut waiting = faults.waiting.iter();
+        let behind = waiting.find(|(_, other, _)| of.is_some() && *other == of);
+        let behind = behind.map(|(other, ..)| *other);
+        if let Some(behind) = behind.or_else(|| faults.held.contains(&op).then_some(op)) {
+            faults.waiting.push_back((behind, of, Box::new(move || ask(&*inner, done))));
             return;
         }
         drop(faults);
@@ -145,7 +161,8 @@ impl ThreadStore for FaultyStore {
     }
 
     fn append(&self, fence: Fence, expected: Seq, batch: Batch, done: Done<Seq>) {
-        self.through(StoreOp::Append, done, move |store, done| {
+        let of = Some(fence.thread);
+        self.through_in_order(StoreOp::Append, of, done, move |store, done| {
             store.append(fence, expected, batch, done);
         });
     }
@@ -164,7 +181,7 @@ impl ThreadStore for FaultyStore {
 
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         let id = id.clone();
-        self.through(StoreOp::Submission, done, move |store, done| {
+        self.through_in_order(StoreOp::Submission, Some(thread), done, move |store, done| {
             store.submission(thread, &id, done);
         });
     }

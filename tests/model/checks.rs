@@ -154,7 +154,8 @@ pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
         }
         let depth = rows.get(&view.thread).map(|row| row.depth);
         if depth.is_some_and(|depth| depth != view.depth) {
-            broken.push(format!("P8: {} shows another depth than {depth:?}", view.thread));
+            let (thread, shown) = (view.thread, view.depth);
+            broken.push(format!("P8: {thread} shows depth {shown}, not {depth:?}"));
         }
     }
     for (thread, row) in &rows {

@@ -286,15 +286,22 @@ impl SupervisorState {
                 self.detach_stored(close, stored, told);
             }
         }
+        // Those came up since, or the store could not say it.
+        if let Some(op) = self.closes.get_mut(&close) {
+            op.going_on.unwritten += absent.len();
+        }
+        self.write_absent(close, absent);
+        self.begin_telling(close);
+        self.answer_close(close);
+    }
+
+    /// Has the store write that threads which sleep in it go on: they were moved when the close began,
+    /// whether or not the store has told of them by its end.
+    fn write_absent(&mut self, close: u64, absent: impl IntoIterator<Item = ThreadId>) {
         for thread in absent {
-            // It came up since, or the store could not say it.
-            let Some(op) = self.closes.get_mut(&close) else { return };
-            op.going_on.unwritten += 1;
             let (edge, paths, charges) = (EdgeChange::Root, Vec::new(), Vec::new());
             self.write_place(close, ThreadMove { thread, edge, paths, charges });
         }
-        self.begin_telling(close);
-        self.answer_close(close);
     }
 
     /// The store wrote that a thread goes on, or could not and is asked again.
@@ -345,7 +352,8 @@ impl SupervisorState {
             // There is nothing that could be ended of one that cannot be read.
             Err(SpawnError::Damaged { .. }) => self.answer_close(close),
             Err(error) => {
-                if let Some(op) = self.closes.remove(&close) {
+                if let Some(mut op) = self.closes.remove(&close) {
+                    self.write_absent(close, std::mem::take(&mut op.going_on.absent));
                     op.reply.tell(Err(match error {
                         SpawnError::NotFound { .. } => CloseError::NotFound { thread },
                         // Nobody knows whether there is one.
@@ -458,7 +466,8 @@ impl SupervisorState {
     /// The deadline: what has not ended is reported, then killed and fenced off (P5). The report
     /// goes first: killing thousands takes its time.
     pub(super) fn on_close_due(&mut self, close: u64) {
-        let Some(op) = self.closes.remove(&close) else { return };
+        let Some(mut op) = self.closes.remove(&close) else { return };
+        self.write_absent(close, std::mem::take(&mut op.going_on.absent));
         let unended = op.plan.unended();
         if op.looking.is_some() {
             op.reply.tell(Err(CloseError::NoAnswer));

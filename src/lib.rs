@@ -31,6 +31,7 @@
 //! | watch | [`Runtime::tap`], [`Event`], [`ThreadTree`], [`ThreadView`], [`Runtime::audit`] |
 //! | record, log, count, be called | [`Recorder`], [`Recording`], [`log_events`], [`Hooks`]; `count_events` (feature `metrics`) |
 //! | look at it and act on it in a browser, or over HTTP | `Console` (feature `console`), docs/http-api.md |
+//! | trace across processes | [`TraceContext`], [`Submission::with_trace`], [`TurnContext::trace_context`], [`TraceBridge`] |
 //! | learn why a thread does what it does | [`Runtime::why`], [`Why`], [`TurnPhase`], [`StuckPolicy`] |
 //! | close by a deadline | [`Runtime::close`], [`CloseReport`], [`Rung`] |
 //! | read and write recorded sessions | [`read_session`], [`model_view`], [`plan_fork`], [`write_flattened`] |
@@ -63,15 +64,15 @@ pub use coppicer_actors::{
     Reads, RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker, RolloutLine,
     RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile, SessionMeta,
     SessionSet, SessionSource, SortBy, Step, StoreHealth, StoreWatch, StoredThread, SubmitOptions,
-    Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions, ThreadCursor, ThreadHandle,
-    ThreadMove, ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadTree, ThreadView,
-    TokenCounts, TreeChange, TreeRow, TreeSnapshot, Turn, TurnContext, TurnInput, TurnKind,
-    TurnOutput, TurnState, TurnStopped, ViewItem, ViewStart, WaitError, Waited,
-    before_nth_user_message, classify, classify_item, close_open_calls, close_turn, descend,
-    digest, fork_turn_positions, is_settled, items_validity, model_view, open_calls, plan_fork,
-    preview_of, read_session, read_session_from, record_of, recorded_turns, resolve_history,
-    text_of, turn_state, user_positions, user_turns, view_start, wire_validity, write_flattened,
-    write_history,
+    TRACED_CALLS_MAX, Tap, TapCounts, TapFilter, TapFrom, TapItem, TapOptions, ThreadCursor,
+    ThreadHandle, ThreadMove, ThreadPage, ThreadQuery, ThreadSpawn, ThreadStore, ThreadTree,
+    ThreadView, TokenCounts, TraceBridge, TreeChange, TreeRow, TreeSnapshot, Turn, TurnContext,
+    TurnInput, TurnKind, TurnOutput, TurnState, TurnStopped, ViewItem, ViewStart, WaitError,
+    Waited, before_nth_user_message, classify, classify_item, close_open_calls, close_turn,
+    descend, digest, fork_turn_positions, is_settled, items_validity, model_view, open_calls,
+    plan_fork, preview_of, read_session, read_session_from, record_of, recorded_turns,
+    resolve_history, text_of, turn_state, user_positions, user_turns, view_start, wire_validity,
+    write_flattened, write_history,
 };
 #[cfg(feature = "console")]
 pub use coppicer_console::{
@@ -95,6 +96,7 @@ pub use coppicer_messages::{
     ThreadId, ThreadPatch, ThreadStatus, ToolKind, TreeLimits, TurnId, TurnItem, TurnPhase,
     TurnRef, Usage, UserInput, Wait, decode, encode, status_after,
 };
+pub use coppicer_messages::{TraceContext, TraceContextError};
 #[cfg(feature = "sqlite")]
 pub use coppicer_sqlite::{
     Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,

@@ -125,6 +125,7 @@ async fn a_thread_that_comes_up_by_itself_says_so_and_mail_that_starts_a_turn_br
         recipient: reader.to_string(),
         content: "work".into(),
         trigger: true,
+        trace: None,
     };
     let batch = coppicer::Batch {
         mail: vec![coppicer::MailTo { to: reader, mail }],

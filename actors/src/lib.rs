@@ -21,6 +21,7 @@ mod store;
 mod stuck;
 mod taps;
 mod thread;
+mod traces;
 mod turn;
 
 #[doc(hidden)]
@@ -82,3 +83,4 @@ pub use thread::{
     HOST_DIED, Incarnation, Rise, ThreadArgs, ThreadNotStarted, ThreadWorld, first_submission,
     start,
 };
+pub use traces::{TRACED_CALLS_MAX, TraceBridge};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use coppicer_messages::{Placement, Seq, StoreError, ThreadConfig, ThreadMsg};
 use futures::FutureExt;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::engine::{
     Engine, EngineError, EngineSession, OpenContext, ProcessBook, Reads, TurnContext, TurnInput,
@@ -40,7 +41,8 @@ pub(crate) struct TurnReport {
 /// Starts a turn. Aborting it drops its future at its next await, and what it held with it.
 pub(crate) fn start(args: TurnArgs) -> AbortHandle {
     let gone = Gone { slot: args.cx.slot.clone(), link: args.cx.link.clone() };
-    tokio::spawn(run(args, gone)).abort_handle()
+    let span = args.cx.span();
+    tokio::spawn(run(args, gone).instrument(span)).abort_handle()
 }
 
 /// Tells the thread that the code of a turn is gone, however that came about.
@@ -69,9 +71,14 @@ async fn run(args: TurnArgs, gone: Gone) {
         None => match caught(open(&cx, &*engine, &config)).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
-                return gone.with(TurnReport { end: end_of(Err(error)), session: None });
+                let end = end_of(Err(error));
+                cx.ended(&end);
+                return gone.with(TurnReport { end, session: None });
             }
-            Err(end) => return gone.with(TurnReport { end, session: None }),
+            Err(end) => {
+                cx.ended(&end);
+                return gone.with(TurnReport { end, session: None });
+            }
         },
     };
     match session.placement().unwrap_or(config.placement) {
@@ -97,10 +104,12 @@ async fn run_turn(
     cx: &TurnContext,
     input: TurnInput,
 ) -> TurnReport {
-    match caught(async { session.run_turn(cx, input).await }).await {
+    let report = match caught(async { session.run_turn(cx, input).await }).await {
         Ok(result) => TurnReport { end: end_of(result), session: Some(session) },
         Err(end) => TurnReport { end, session: None },
-    }
+    };
+    cx.ended(&report.end);
+    report
 }
 
 fn end_of(result: Result<TurnOutput, EngineError>) -> TurnEnd {
@@ -155,6 +164,7 @@ fn dedicated(cx: TurnContext, input: TurnInput, session: Box<dyn EngineSession>,
     };
     let unstarted = TurnReport { end: end_of(Err(error)), session: None };
     *gone.link.report.lock() = Some(unstarted);
+    let span = cx.span();
     let work = move || {
         gone.link.report.lock().take();
         let turn = async move {
@@ -164,7 +174,7 @@ fn dedicated(cx: TurnContext, input: TurnInput, session: Box<dyn EngineSession>,
                 report = run_turn(session, &cx, input) => Some(report),
             }
         };
-        match runtime.block_on(caught(turn)) {
+        match runtime.block_on(caught(turn.instrument(span))) {
             Ok(Some(report)) => gone.with(report),
             Ok(None) => {}
             Err(end) => gone.with(TurnReport { end, session: None }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentPath, QuestionId, SubmissionId, ThreadId, TurnId};
+use crate::{AgentPath, QuestionId, SubmissionId, ThreadId, TraceContext, TurnId};
 
 /// One thing asked of a thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -189,8 +189,9 @@ pub struct Submission {
     pub id: Option<SubmissionId>,
     /// What is asked.
     pub op: Op,
-    /// W3C trace context (`traceparent`) of the caller, handed to the engine.
-    pub trace: Option<String>,
+    /// W3C trace context of the caller: the cause of the turn, for the engine and for tracers. Kept with
+    /// the submission; no part of what makes it the same when it is sent again.
+    pub trace: Option<TraceContext>,
 }
 
 impl Submission {
@@ -222,8 +223,8 @@ impl Submission {
 
     /// Sets the W3C trace context.
     #[must_use]
-    pub fn with_trace(mut self, traceparent: impl Into<String>) -> Self {
-        self.trace = Some(traceparent.into());
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
         self
     }
 }
@@ -261,6 +262,9 @@ pub struct Mail {
     pub content: String,
     /// Whether it starts a turn when the reader is idle.
     pub trigger: bool,
+    /// The W3C trace context of who wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// Names one mail within its reader.

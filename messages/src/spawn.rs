@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::TraceContext;
 use crate::{
     Budget, Children, ForkPoint, ParentClose, Poison, RestartPolicy, StuckPolicy, Submission,
     ThreadId, TreeLimits,
@@ -52,6 +53,9 @@ pub struct SpawnThread {
     pub first: Option<Submission>,
     /// What follows if a limit is met.
     pub on_limit: OnLimit,
+    /// W3C trace context of the caller: the cause of the new thread or fork, and of its first
+    /// submission, unless that says another.
+    pub trace: Option<TraceContext>,
 }
 
 /// What follows if a spawn meets a limit.
@@ -77,6 +81,7 @@ impl SpawnThread {
             nicknamed: false,
             first: None,
             on_limit: OnLimit::Refuse,
+            trace: None,
         }
     }
 
@@ -146,6 +151,24 @@ impl SpawnThread {
     #[must_use]
     pub const fn with_parent_close(mut self, policy: ParentClose) -> Self {
         self.config.parent_close = policy;
+        self
+    }
+
+    /// Sets the W3C trace context of the caller.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Hands what caused it down to what says no cause of its own.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn caused_by(mut self, cause: Option<TraceContext>) -> Self {
+        self.trace = self.trace.or(cause);
+        if let Some(first) = self.first.as_mut().filter(|first| first.trace.is_none()) {
+            first.trace.clone_from(&self.trace);
+        }
         self
     }
 

@@ -177,5 +177,6 @@ fn mail(sender: ThreadId, number: u64, append: u64, trigger: bool) -> Mail {
         recipient: "/root".into(),
         content: format!("mail {number}"),
         trigger,
+        trace: None,
     }
 }

@@ -9,7 +9,7 @@ use coppicer_actors::{Bug, Seeded};
 use coppicer_actors::{
     Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
     StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
-    TurnWorld, Uplink, check_submission, is_settled, preview_of, slot_or_wake,
+    TraceBridge, TurnWorld, Uplink, check_submission, is_settled, preview_of, slot_or_wake,
 };
 use coppicer_messages::{
     Answer, CloseError, CloseReport, CloseScope, Deadline, ForkPoint, LeaseBook, LeaseKind, Limits,
@@ -33,6 +33,7 @@ pub struct RuntimeBuilder {
     ids: Option<IdSource>,
     recover: Recover,
     nicknames: Nicknames,
+    traces: Option<Arc<dyn TraceBridge>>,
     #[cfg(feature = "testing")]
     seeded: Seeded,
 }
@@ -100,6 +101,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What ties the runtime's spans to a tracer that knows other processes; none if not said. Spans are
+    /// told through the `tracing` facade either way.
+    pub fn trace_bridge(mut self, bridge: impl TraceBridge) -> Self {
+        self.traces = Some(Arc::new(bridge));
+        self
+    }
+
     /// Puts a fault of ours into the runtime, for a test to find.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -145,6 +153,7 @@ impl RuntimeBuilder {
             uplink.clone(),
             find,
         );
+        let world = world.with_traces(self.traces);
         #[cfg(feature = "testing")]
         let world = world.with_seeded(self.seeded);
         let turns = world.turns().clone();
@@ -242,6 +251,7 @@ impl Runtime {
             ids: None,
             recover: Recover::default(),
             nicknames: Nicknames::default(),
+            traces: None,
             #[cfg(feature = "testing")]
             seeded: Seeded::default(),
         }
@@ -281,7 +291,7 @@ impl Runtime {
             self.wake_parent(parent, deadline).await?;
         }
         let (reply, answer) = self.channel(deadline.left(self.inner.shared.clock.now().instant));
-        let request = Box::new(request);
+        let request = Box::new(request.caused_by(None));
         if !self.send(SupervisorMsg::Spawn { request, asker: None, reply }) {
             return Err(SpawnError::RuntimeEnded);
         }

@@ -81,6 +81,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
             recipient: "/root".into(),
             content: "found it".into(),
             trigger: true,
+            trace: None,
         },
     };
     let batch = Batch {

@@ -9,7 +9,7 @@ use coppicer_messages::{
     Accepted, AdoptError, Asker, Budget, CloseError, CloseReport, CloseScope, ControlError,
     Deadline, Epoch, EventKind, Fact, LeaseKind, Mail, MailId, NewRecord, Op, Reply, Seq,
     SpawnError, SpawnThread, StoreError, Submission, SubmitError, SupervisorMsg, ThreadEvent,
-    ThreadId, ThreadMsg, ThreadStatus, TurnId, TurnItem, Usage,
+    ThreadId, ThreadMsg, ThreadStatus, TraceContext, TurnId, TurnItem, Usage,
 };
 
 use super::Item;
@@ -21,6 +21,7 @@ use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
 use crate::store::{Done, EdgeStatus};
+use crate::traces::TurnTrace;
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
 ///
@@ -31,6 +32,10 @@ pub struct TurnContext {
     pub(crate) link: Arc<TurnLink>,
     pub(crate) epoch: Epoch,
     pub(crate) seq: Seq,
+    /// What caused the turn.
+    pub(crate) cause: Option<TraceContext>,
+    /// Its span, if somebody records it.
+    pub(crate) trace: Option<Arc<TurnTrace>>,
 }
 
 impl TurnContext {
@@ -107,6 +112,9 @@ impl TurnContext {
         }
         permit.forget(); // the thread gives the places back when the records are durable
         self.link.clock.note(&records, self.world.clock.now().at_ms);
+        if let Some(trace) = &self.trace {
+            trace.note(&records);
+        }
         let turn = self.link.turn.clone();
         self.slot.notice(ThreadMsg::Emitted { turn, records, said });
         // The thread was just woken on this worker. An engine that blocks from here on would hold it
@@ -137,6 +145,9 @@ impl TurnContext {
     pub fn usage(&self, usage: Usage) {
         if !self.link.is_revoked() {
             self.progress();
+            if let Some(trace) = &self.trace {
+                trace.used(usage);
+            }
             if let Some(spending) = &self.link.spending {
                 spending.count(usage, self.world.clock.now().instant);
             }
@@ -242,7 +253,8 @@ impl TurnContext {
         }
         let deadline = self.world.clock.deadline(budget);
         let (reply, answer) = self.channel(deadline);
-        let request = Box::new(request.with_parent(self.thread()));
+        let request = request.with_parent(self.thread()).caused_by(self.trace_context());
+        let request = Box::new(request);
         let asker = Some(Asker { thread: self.thread(), epoch: self.epoch });
         if !self.world.uplink.send(SupervisorMsg::Spawn { request, asker, reply }) {
             return Err(SpawnError::RuntimeEnded);
@@ -271,7 +283,8 @@ impl TurnContext {
             return Err(SubmitError::Closed { thread: self.thread() });
         }
         self.progress();
-        let submission = submission.into();
+        let mut submission = submission.into();
+        submission.trace = submission.trace.or_else(|| self.trace_context());
         let sleeps = |slot: &Arc<Slot>| slot.door() == Door::Dormant;
         if matches!(submission.op, Op::AgentMessage { trigger: false, .. })
             && (self.world.find)(to).is_none_or(|slot| sleeps(&slot))
@@ -322,6 +335,7 @@ impl TurnContext {
             recipient: to.to_string(),
             content,
             trigger,
+            trace: submission.trace,
         };
         let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
         let (reply, answer) = self.channel(deadline);

@@ -16,6 +16,7 @@ use crate::clock::{Clock, IdSource};
 use crate::slot::{Slot, Uplink};
 use crate::store::ThreadStore;
 use crate::taps::TapHub;
+use crate::traces::Bridge;
 use crate::turn::TurnReport;
 
 /// What all turns of one runtime share.
@@ -28,6 +29,7 @@ pub struct TurnWorld {
     pub(crate) store: Arc<dyn ThreadStore>,
     pub(crate) uplink: Uplink,
     pub(crate) find: Arc<dyn Fn(ThreadId) -> Option<Arc<Slot>> + Send + Sync>,
+    pub(crate) traces: Bridge,
     pub(crate) seeded: Seeded,
 }
 

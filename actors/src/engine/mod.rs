@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_messages::{
-    AgentPath, Epoch, MessagePhase, Placement, ThreadConfig, ThreadId, TurnId, TurnItem,
+    AgentPath, Epoch, MessagePhase, Placement, ThreadConfig, ThreadId, TraceContext, TurnId,
+    TurnItem,
 };
 use futures::future::BoxFuture;
 
@@ -107,8 +108,9 @@ pub struct TurnInput {
     pub kind: TurnKind,
     /// Input and mail, in order. All of it is in the history already.
     pub items: Arc<[TurnItem]>,
-    /// The W3C trace context of the submission, if it had one.
-    pub trace: Option<String>,
+    /// What caused the turn: the W3C trace context of its submission, or of the mail that started it.
+    /// [`TurnContext::trace_context`] is the turn's own, for what it calls.
+    pub trace: Option<TraceContext>,
 }
 
 impl TurnInput {

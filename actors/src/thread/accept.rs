@@ -7,6 +7,7 @@ use coppicer_messages::{
 
 use super::core::{ThreadCore, Waiting};
 use super::effect::Effect;
+use super::kept;
 use crate::engine::TurnKind;
 use crate::history::Line;
 use crate::store::{Batch, MailTo, NewSubmission, digest};
@@ -179,7 +180,10 @@ pub(super) fn carry(
 ) {
     let op = submission.op.name();
     let body = serde_json::to_vec(&submission.op).unwrap_or_default();
-    let accepted = NewSubmission { id: id.clone(), digest: digest(&body), body: body.into() };
+    // The trace is no part of it: who sends it again has another span.
+    let digest = digest(&body);
+    let body = kept::body(body, submission.trace.as_ref()).into();
+    let accepted = NewSubmission { id: id.clone(), digest, body };
     let mut receipt = Accepted::new(id.clone(), core.head);
     let mut batch = Batch { accepted: vec![accepted], ..Batch::default() };
     let ended = || SubmissionState::Ended(Outcome::Completed { message: None });
@@ -191,13 +195,13 @@ pub(super) fn carry(
             Op::UserInput { input, .. } => {
                 Waiting::Input { id: id.clone(), input, attempt: 1, trace: submission.trace }
             }
-            _ => Waiting::Compact { id: id.clone(), attempt: 1 },
+            _ => Waiting::Compact { id: id.clone(), attempt: 1, trace: submission.trace },
         }),
         Acceptance::Steer(turn) => {
             if let (Some(running), Op::UserInput { input, .. }) =
                 (core.turn.as_mut(), submission.op)
             {
-                running.steered.push((id.clone(), input));
+                running.steered.push((id.clone(), input, submission.trace));
                 running.mail_waits = false; // the turn goes on
             }
             receipt.steered = Some(turn);
@@ -212,6 +216,7 @@ pub(super) fn carry(
                     recipient: core.author.clone(),
                     content,
                     trigger,
+                    trace: submission.trace,
                 };
                 batch.mail.push(MailTo { to: core.thread, mail: mail.clone() });
                 after.push(core.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));

@@ -12,7 +12,7 @@ use coppicer_messages::{
     Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch,
     LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId,
     QueuedSubmission, Reply, Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError,
-    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TurnId, UserInput,
+    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TraceContext, TurnId, UserInput,
 };
 
 use super::Rise;
@@ -28,9 +28,9 @@ use crate::store::{Batch, MailTo};
 #[derive(Debug, Clone)]
 pub(crate) enum Waiting {
     /// A user's input.
-    Input { id: SubmissionId, input: UserInput, attempt: u32, trace: Option<String> },
+    Input { id: SubmissionId, input: UserInput, attempt: u32, trace: Option<TraceContext> },
     /// A compaction.
-    Compact { id: SubmissionId, attempt: u32 },
+    Compact { id: SubmissionId, attempt: u32, trace: Option<TraceContext> },
 }
 
 impl Waiting {
@@ -326,6 +326,7 @@ impl ThreadCore {
             recipient: parent.to_string(),
             content: records::notification(&self.author, status),
             trigger: false,
+            trace: None,
         };
         batch.mail.push(MailTo { to: parent, mail: mail.clone() });
         Some(Effect::Deliver { to: parent, mail })

@@ -16,6 +16,7 @@ use super::state::{LiveTurn, ThreadState};
 use crate::engine::{TurnClock, TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, Slot, refuse_closed};
 use crate::store::{Done, Fence};
+use crate::traces::TurnTrace;
 use crate::turn::{self, TurnArgs};
 
 impl ThreadState {
@@ -243,18 +244,24 @@ impl ThreadState {
         let clock = Arc::new(TurnClock::starting(now.at_ms));
         let window = turns.limits.emit_window_max;
         let link = Arc::new(TurnLink::new(turn.clone(), window, clock.clone(), spending));
+        let input = TurnInput { turn: turn.clone(), attempt, kind, items, trace };
+        let (epoch, config) = (self.fence.epoch, self.core.config.clone());
+        let of = self.trace.as_ref();
+        let trace = TurnTrace::begin(&turns.traces, &self.slot, epoch, &config, of, &input);
         let args = TurnArgs {
             cx: TurnContext {
                 world: turns,
                 slot: self.slot.clone(),
                 link: link.clone(),
-                epoch: self.fence.epoch,
+                epoch,
                 seq,
+                cause: input.trace.clone(),
+                trace,
             },
-            input: TurnInput { turn: turn.clone(), attempt, kind, items, trace },
+            input,
             engine: self.world.engine.clone(),
             session: self.session.take(),
-            config: self.core.config.clone(),
+            config,
         };
         let shown = self.slot.show_clock(clock);
         self.live = Some(LiveTurn { turn, task: turn::start(args), link, _shown: shown });

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, Reply, Seq,
-    SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TurnId, TurnItem,
+    SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TraceContext,
+    TurnId, TurnItem,
 };
 use tokio::time::Instant;
 
@@ -145,7 +146,7 @@ pub(crate) struct Launch {
     pub(crate) attempt: u32,
     pub(crate) kind: TurnKind,
     pub(crate) items: Arc<[TurnItem]>,
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
     /// The head when the attempt begins.
     pub(crate) seq: Seq,
 }

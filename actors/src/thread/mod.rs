@@ -16,6 +16,7 @@ mod core;
 mod core_tests;
 mod doing;
 mod effect;
+mod kept;
 mod moved;
 mod records;
 mod running;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use coppicer_messages::{
     Accepted, AgentPath, Answer, Charge, Deadline, Ended, Epoch, Lease, NewRecord, Op, Phase, Rung,
     RuntimeEvent, Submission, SubmissionState, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
-    TurnId,
+    TraceContext, TurnId,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
@@ -41,6 +42,7 @@ use crate::permits::Permits;
 use crate::restart::RestartTracker;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
+use crate::traces::TraceBridge;
 use core::{Restored, ThreadCore, Waiting};
 pub(crate) use running::TurnEnd;
 use state::ThreadState;
@@ -74,13 +76,23 @@ impl ThreadWorld {
     ) -> Self {
         let permits = Arc::new(Permits::new(limits.executing_max, leases.clone()));
         let seeded = Seeded::default();
-        let turns = TurnWorld { clock, ids, limits, leases, hub, store, uplink, find, seeded };
+        let traces = None;
+        let turns =
+            TurnWorld { clock, ids, limits, leases, hub, store, uplink, find, traces, seeded };
         Self { turns: Arc::new(turns), engine, permits }
     }
 
     /// Who may run turns.
     pub fn permits(&self) -> &Arc<Permits> {
         &self.permits
+    }
+
+    /// The same with a bridge to the host's tracer.
+    #[must_use]
+    pub fn with_traces(mut self, bridge: Option<Arc<dyn TraceBridge>>) -> Self {
+        let turns = Arc::get_mut(&mut self.turns);
+        turns.expect("a world has its bridge before it is shared").traces = bridge;
+        self
     }
 
     /// The same with a fault of ours in it.
@@ -113,6 +125,8 @@ pub struct ThreadArgs {
     pub rise: Rise,
     /// What changes in ledgers because a thread that was closed is open again.
     pub charges: Vec<Charge>,
+    /// What caused it, if its spawn said so.
+    pub trace: Option<TraceContext>,
     /// What its first fact is: that it is there. None of one that only ends.
     pub told: Option<RuntimeEvent>,
 }
@@ -303,11 +317,11 @@ fn restore(open: Vec<OpenSubmission>) -> Vec<(Restored, SubmissionState)> {
                 SubmissionState::Running { attempt } => attempt + 1,
                 _ => 1,
             };
-            let waiting = match serde_json::from_slice::<Op>(&open.body) {
-                Ok(Op::UserInput { input, .. }) => {
-                    Ok(Waiting::Input { id: open.id, input, attempt, trace: None })
+            let waiting = match kept::read(&open.body) {
+                Some((Op::UserInput { input, .. }, trace)) => {
+                    Ok(Waiting::Input { id: open.id, input, attempt, trace })
                 }
-                Ok(Op::Compact) => Ok(Waiting::Compact { id: open.id, attempt }),
+                Some((Op::Compact, trace)) => Ok(Waiting::Compact { id: open.id, attempt, trace }),
                 _ => Err(open.id),
             };
             (waiting, open.state)

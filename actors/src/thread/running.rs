@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use coppicer_messages::{
     AbortReason, CallId, ControlError, Interrupted, LimitReached, Limits, MessagePhase, Now,
-    Outcome, RecordClass, Reply, Rung, SubmissionId, ThreadStatus, ToolKind, TurnId, TurnItem,
-    TurnPermit, UserInput,
+    Outcome, RecordClass, Reply, Rung, SubmissionId, ThreadStatus, ToolKind, TraceContext, TurnId,
+    TurnItem, TurnPermit, UserInput,
 };
 use tokio::time::Instant;
 
@@ -47,9 +47,9 @@ pub(crate) struct RunningTurn {
     /// Records that its engine wrote in this turn.
     pub(crate) place: u64,
     /// Input that came for it and was not taken.
-    pub(crate) steered: Vec<(SubmissionId, UserInput)>,
+    pub(crate) steered: Vec<(SubmissionId, UserInput, Option<TraceContext>)>,
     pub(crate) items: Arc<[TurnItem]>,
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) started: Now,
     pub(crate) open_calls: Vec<(CallId, ToolKind)>,
     pub(crate) said: Option<String>,
@@ -149,7 +149,7 @@ impl RunningTurn {
         });
         let compact = || {
             let id = self.submissions.first().filter(|_| self.kind == TurnKind::Compact);
-            id.map(|id| Waiting::Compact { id: id.clone(), attempt })
+            id.map(|id| Waiting::Compact { id: id.clone(), attempt, trace: self.trace.clone() })
         };
         let mut work: Vec<Waiting> = input.or_else(compact).into_iter().collect();
         work.append(&mut self.taken);

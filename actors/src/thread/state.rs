@@ -23,6 +23,7 @@ use crate::engine::{EngineSession, TurnLink};
 use crate::permits::InLine;
 use crate::slot::{ShownClock, Slot, Uplink};
 use crate::store::{Done, Fence, digest};
+use crate::traces::ThreadTrace;
 
 pub(crate) struct ThreadState {
     pub(super) core: ThreadCore,
@@ -48,6 +49,8 @@ pub(crate) struct ThreadState {
     pub(super) looking_up: VecDeque<LookedUp>,
     pub(super) watch: Watch,
     pub(super) over: bool,
+    /// Its span, if somebody records it.
+    pub(super) trace: Option<ThreadTrace>,
     /// The last field: dropped after all that holds the slot.
     let_go: LetGo,
 }
@@ -91,7 +94,8 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, charges, told } = args;
+        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, charges, told, trace } =
+            args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
         let core = new_core(&world.turns, &acquired, &author);
@@ -120,6 +124,8 @@ impl ThreadState {
             let fact = || Fact::Runtime(event);
             world.turns.hub.publish(Some(slot.about()), epoch, None, EventKind::Runtime, fact);
         }
+        let bridge = &world.turns.traces;
+        let trace = ThreadTrace::begin(bridge, slot.about(), epoch, &core.config, trace.as_ref());
         slot.attach(myself.clone(), open.len());
         Self {
             core,
@@ -141,6 +147,7 @@ impl ThreadState {
             looking_up: VecDeque::new(),
             watch: Watch::default(),
             over: false,
+            trace,
             let_go,
         }
     }
@@ -460,6 +467,9 @@ impl ThreadState {
             live.end();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             self.settle_outside(&live.link);
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(&self.exit.how);
         }
         self.session = None;
         self.core.turn = None; // its permit goes back

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coppicer_messages::{
     Accepted, AfterPoison, ControlError, CrashRecord, Interrupted, Mail, NewRecord, Now, Phase,
     Reply, Rung, SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadId, ThreadPatch,
-    ThreadStatus, ThreadTick, TurnId, TurnItem, TurnPermit,
+    ThreadStatus, ThreadTick, TraceContext, TurnId, TurnItem, TurnPermit,
 };
 
 use super::control::later;
@@ -18,6 +18,14 @@ use crate::poison::Retrial;
 use crate::restart::Decision;
 use crate::store::{Batch, MailTo};
 
+/// What caused a turn without input: the first mail that started it and says so.
+fn cause_of(items: &[TurnItem]) -> Option<TraceContext> {
+    items.iter().find_map(|item| match item {
+        TurnItem::Mail(mail) if mail.trigger => mail.trace.clone(),
+        _ => None,
+    })
+}
+
 impl ThreadCore {
     /// Starts the next turn, if there is work and nothing is in its way.
     pub(crate) fn next(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -26,7 +34,7 @@ impl ThreadCore {
             return;
         }
         let turn = match self.queue.front() {
-            Some(Waiting::Input { id, attempt, .. } | Waiting::Compact { id, attempt }) => {
+            Some(Waiting::Input { id, attempt, .. } | Waiting::Compact { id, attempt, .. }) => {
                 TurnId::of_attempt(id, *attempt)
             }
             None if self.mail.iter().any(|mail| mail.trigger) => self.name_mail_turn(now),
@@ -79,16 +87,20 @@ impl ThreadCore {
                 running.trace = trace;
                 items.push(TurnItem::Input { submission: id, input });
             }
-            Some(Waiting::Compact { id, attempt }) => {
+            Some(Waiting::Compact { id, attempt, trace }) => {
                 batch.states.push((id.clone(), SubmissionState::Running { attempt }));
                 running.submissions.push(id);
                 running.attempt = attempt;
                 running.kind = TurnKind::Compact;
+                running.trace = trace;
             }
             None => {}
         }
         if running.kind == TurnKind::Regular {
             self.take_mail(&mut batch, &mut items, now, out);
+            if !had_place {
+                running.trace = cause_of(&items);
+            }
         }
         running.first_attempt = running.attempt;
         batch.status = Some(ThreadStatus::Running);
@@ -172,7 +184,7 @@ impl ThreadCore {
         let mut batch = Batch::default();
         let mut items = Vec::new();
         if let Some(running) = self.turn.as_mut() {
-            for (id, input) in running.steered.drain(..) {
+            for (id, input, trace) in running.steered.drain(..) {
                 batch.records.extend(records::user_input(&input, now.at_ms));
                 batch.states.push((id.clone(), SubmissionState::Running { attempt: 1 }));
                 running.submissions.push(id.clone());
@@ -180,7 +192,7 @@ impl ThreadCore {
                     id: id.clone(),
                     input: input.clone(),
                     attempt: 1,
-                    trace: None,
+                    trace,
                 });
                 items.push(TurnItem::Input { submission: id, input });
                 out.push(Effect::FreePlace);
@@ -303,8 +315,8 @@ impl ThreadCore {
             self.rung = self.rung.max(rung);
         }
         // Input that the turn never took waits for a turn of its own, in front.
-        for (id, input) in running.steered.drain(..).rev() {
-            self.queue.push_front(Waiting::Input { id, input, attempt: 1, trace: None });
+        for (id, input, trace) in running.steered.drain(..).rev() {
+            self.queue.push_front(Waiting::Input { id, input, attempt: 1, trace });
         }
         if again {
             self.queue_again(&mut running, out);

@@ -292,6 +292,7 @@ impl Case {
                 recipient: "/root/a".into(),
                 content: format!("mail {}", self.number),
                 trigger: dice.chance(50),
+                trace: None,
             };
             batch.mail.push(MailTo { to, mail });
         }

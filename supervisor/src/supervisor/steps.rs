@@ -244,6 +244,7 @@ impl SupervisorState {
             self.place_new(thread, acquired.thread.depth, acquired.thread.path.as_ref());
         }
         let first = spawning.request.as_mut().and_then(|request| request.first.take());
+        let trace = spawning.request.as_ref().and_then(|request| request.trace.clone());
         let waiting = first.map(|first| {
             let deadline = spawning.deadline(self);
             let (msg, answer) = first_submission(self.world.turns(), &slot, first, deadline);
@@ -273,6 +274,7 @@ impl SupervisorState {
             crash: fell_of.or_else(|| host_died.then(|| HOST_DIED.to_owned())),
             left: left.turn,
             charges,
+            trace,
             rise: match spawning.kind {
                 _ if ends => Rise::ToEnd,
                 Kind::Parking => Rise::ToSitParked,

@@ -73,6 +73,7 @@ pub(super) fn mail_to(reader: u64, mail: &str) -> MailTo {
         recipient: "/root/b".into(),
         content: format!("content of {mail}"),
         trigger: true,
+        trace: None,
     };
     MailTo { to: id(reader), mail }
 }

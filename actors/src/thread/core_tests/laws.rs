@@ -134,7 +134,7 @@ impl Hands {
         let mut steered = 0;
         if let Some(turn) = &self.core.turn {
             places.extend(&turn.submissions);
-            places.extend(turn.steered.iter().map(|(id, _)| id));
+            places.extend(turn.steered.iter().map(|(id, ..)| id));
             steered = turn.steered.len();
         }
         for (id, outcomes) in &self.ended {

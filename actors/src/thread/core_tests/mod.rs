@@ -407,6 +407,7 @@ fn letter(id: &str, trigger: bool) -> Mail {
         recipient: "/root/me".into(),
         content: format!("content of {id}"),
         trigger,
+        trace: None,
     }
 }
 

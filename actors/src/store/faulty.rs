@@ -44,11 +44,14 @@ pub struct FaultyStore {
     faults: Arc<Mutex<Faults>>,
 }
 
+/// What a request that waits does in the end.
+type GoOn = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 struct Faults {
     held: Vec<StoreOp>,
     /// With the thread that an append is of: what is asked of it comes behind.
-    waiting: VecDeque<(StoreOp, Option<ThreadId>, Box<dyn FnOnce() + Send>)>,
+    waiting: VecDeque<(StoreOp, Option<ThreadId>, GoOn)>,
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
     watches: Vec<StoreWatch>,

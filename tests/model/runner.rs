@@ -61,7 +61,7 @@ pub(crate) fn run(case: &Case, options: Options) -> Result<Vec<String>, String> 
     let lab = Lab {
         options,
         restless: case.restless,
-        store: FaultyStore::new(Arc::new(witness.clone())),
+        store: FaultyStore::new(Arc::new(witness.clone())).in_order(),
         witness,
         book: Arc::default(),
     };

@@ -42,6 +42,7 @@ pub enum StoreOp {
 pub struct FaultyStore {
     inner: Arc<dyn ThreadStore>,
     faults: Arc<Mutex<Faults>>,
+    in_order: bool,
 }
 
 /// What a request that waits does in the end.
@@ -60,7 +61,15 @@ struct Faults {
 impl FaultyStore {
     /// A store without faults yet.
     pub fn new(inner: Arc<dyn ThreadStore>) -> Self {
-        Self { inner, faults: Arc::default() }
+        Self { inner, faults: Arc::default(), in_order: false }
+    }
+
+    /// The same, and a look-up waits behind an append of its thread that waits, as in a store that
+    /// has one queue. Else it is answered meanwhile.
+    #[must_use]
+    pub const fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
     }
 
     /// From now on such requests wait: they are neither applied nor answered until they are released.
@@ -116,8 +125,8 @@ impl FaultyStore {
         self.through_in_order(op, None, done, ask);
     }
 
-    /// As [`through`](Self::through), for what is answered in the order in which it was asked of one
-    /// thread: a look-up waits behind an append that waits.
+    /// As [`through`](Self::through), for what a store with one queue answers in the order in which
+    /// it was asked of one thread.
     fn through_in_order<T: Send + 'static>(
         &self,
         op: StoreOp,
@@ -135,7 +144,7 @@ impl FaultyStore {
         }
         let inner = self.inner.clone();
         let mut waiting = faults.waiting.iter();
-        let behind = waiting.find(|(_, other, _)| of.is_some() && *other == of);
+        let behind = waiting.find(|(_, other, _)| self.in_order && of.is_some() && *other == of);
         let behind = behind.map(|(other, ..)| *other);
         if let Some(behind) = behind.or_else(|| faults.held.contains(&op).then_some(op)) {
             faults.waiting.push_back((behind, of, Box::new(move || ask(&*inner, done))));

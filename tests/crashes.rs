@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Backoff, EngineError, EventKind, Fact, OnSpent, Outcome, Phase, RecordClass, RestartPolicy,
-    RuntimeEvent, Script, ScriptedEngine, SpawnThread, Step, SubmitError, TapFilter, TapOptions,
-    ThreadConfig, ThreadEvent, ThreadStatus, items_validity, model_view, wire_validity,
+    Backoff, Engine, EngineError, EngineSession, EventKind, Fact, OnSpent, OpenContext, Outcome,
+    Phase, RecordClass, RestartPolicy, RuntimeEvent, Script, ScriptedEngine, SpawnThread, Step,
+    SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadStatus, TurnContext,
+    TurnInput, TurnOutput, items_validity, model_view, wire_validity,
 };
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 /// Panics when it is told "panic"; says everything else.
@@ -330,5 +333,48 @@ async fn a_restart_without_a_pause_waits_for_no_timer() {
     }
     assert_eq!(thread.view().epoch.0, epoch.0 + 20);
     assert_eq!(began.elapsed(), Duration::ZERO);
+    world.end().await;
+}
+
+/// Panics in its first turn, and again when it is dropped for that.
+struct FallsApart {
+    panics: bool,
+}
+
+impl EngineSession for FallsApart {
+    fn run_turn<'a>(
+        &'a mut self,
+        _: &'a TurnContext,
+        _: TurnInput,
+    ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
+        let panics = self.panics;
+        async move { if panics { panic!("boom") } else { Ok(TurnOutput::done()) } }.boxed()
+    }
+}
+
+impl Drop for FallsApart {
+    fn drop(&mut self) {
+        assert!(!self.panics, "and again");
+    }
+}
+
+/// Its first session falls apart.
+#[derive(Default)]
+struct Brittle(AtomicU32);
+
+impl Engine for Brittle {
+    fn open(&self, _: OpenContext) -> BoxFuture<'_, Result<Box<dyn EngineSession>, EngineError>> {
+        let panics = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        futures::future::ready(Ok(Box::new(FallsApart { panics }) as Box<dyn EngineSession>))
+            .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p_6_a_session_that_panics_again_when_it_is_dropped_crashes_its_turn_and_no_more() {
+    let world = World::new(Brittle::default()).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    assert!(matches!(thread.run("hello").await.unwrap(), Outcome::Crashed { .. }));
+    assert!(matches!(thread.run("again").await.unwrap(), Outcome::Completed { .. }));
     world.end().await;
 }

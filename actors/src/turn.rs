@@ -2,7 +2,8 @@
 //!
 //! - Inbox: nothing. So it is no actor: a task costs a tenth of one, and a turn is what is made most.
 //! - Reports: exactly once, by [`ThreadMsg::TurnGone`] behind all that it emitted; how it ended, and the
-//!   engine's session, wait in its link. A kill leaves nothing there.
+//!   engine's session, wait in its link. A kill leaves nothing there, and neither does a tokio runtime
+//!   that goes down.
 //! - Dies: when it is done, panics, or is killed. A kill drops the future at its next await.
 
 use std::any::Any;
@@ -60,6 +61,11 @@ impl Gone {
 
 impl Drop for Gone {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Outside of the engine's future: a session that panicked while it was dropped.
+            let end = TurnEnd::Panicked("the engine's session panicked when it was dropped".into());
+            self.link.report.lock().get_or_insert(TurnReport { end, session: None });
+        }
         self.slot.notice(ThreadMsg::TurnGone { turn: self.link.turn.clone() });
     }
 }

@@ -442,7 +442,13 @@ impl ThreadState {
             return; // it was fenced off
         };
         let report = live.link.report.lock().take();
-        let (end, session) = report.map_or((TurnEnd::Killed, None), |it| (it.end, it.session));
+        let (end, session) = match report {
+            Some(report) => (report.end, report.session),
+            None if live.link.is_revoked() => (TurnEnd::Killed, None),
+            // Nobody here killed it: the tokio runtime goes down and drops its tasks, in any order.
+            // The turn has not ended; the next host finds it unfinished.
+            None => return,
+        };
         self.session = session;
         self.end_turn(&end);
     }

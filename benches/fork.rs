@@ -19,36 +19,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use coppicer::{
-    ForkOptions, ForkPoint, History, Line, MessagePhase, NewRecord, Record, Seq, SessionMeta,
-    ThreadId, plan_fork, write_history,
+    ForkOptions, ForkPoint, History, Line, NewRecord, Record, Seq, SessionMeta, ThreadId,
+    plan_fork, write_history,
 };
+use sessions::{TURN_RECORDS, session, turn};
 use size::Size;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Records of a turn in these histories.
-const TURN_RECORDS: u64 = 10;
-
-fn turn(number: u64, text: &str) -> Vec<NewRecord> {
-    let (id, call) = (format!("turn-{number}"), format!("call-{number}"));
-    let mut records = vec![
-        Line::task_started(number, &id),
-        Line::turn_context(number, &id, "/srv/demo", "model"),
-    ];
-    records.extend(Line::user_message(number, text));
-    records.push(Line::function_call(number, &call, "shell", "{\"cmd\":\"ls\"}"));
-    records.push(Line::function_call_output(number, &call, text));
-    records.push(Line::developer_item(number, text));
-    records.extend(Line::assistant_message(number, text, MessagePhase::Final));
-    records.push(Line::task_complete(number, &id, None, Some(1), None));
-    records
-}
-
-fn session(records: u64, text: &str) -> History {
-    (0..records / TURN_RECORDS).flat_map(|number| turn(number, text)).collect()
-}
+#[path = "../src/cli/stress/sessions.rs"]
+mod sessions;
 
 fn meta() -> NewRecord {
     let id = ThreadId::from_parts(1, [1; 10]);

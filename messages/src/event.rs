@@ -243,6 +243,21 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// The wire name of the kind.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Dormant => "dormant",
+            Self::Crashed { .. } => "crashed",
+            Self::Killed => "killed",
+            Self::Fenced => "fenced",
+            Self::StoreLost { .. } => "store_lost",
+            Self::Damaged { .. } => "damaged",
+        }
+    }
+}
+
 facts! {
 /// Facts of one thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

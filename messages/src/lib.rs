@@ -28,6 +28,8 @@ mod restart;
 mod spawn;
 mod status;
 mod supervisor_msg;
+#[doc(hidden)]
+pub mod text;
 mod thread_msg;
 mod trace;
 mod tree;

@@ -27,6 +27,22 @@ pub enum Phase {
     Dormant,
 }
 
+impl Phase {
+    /// The wire name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Backoff => "backoff",
+            Self::Parked => "parked",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Dormant => "dormant",
+        }
+    }
+}
+
 /// The status that hosts are shown, with REF's wire values and four of our own (`crashed`,
 /// `parked`, `dormant`, `damaged`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,6 +88,15 @@ impl ThreadStatus {
             Self::Running => Self::Interrupted,
             Self::Shutdown => Self::PendingInit,
             last => last,
+        }
+    }
+
+    /// What it says beside its name: the last message of a turn, or what went wrong.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Completed(text) => text.as_deref(),
+            Self::Errored(text) | Self::Crashed(text) | Self::Damaged(text) => Some(text),
+            _ => None,
         }
     }
 

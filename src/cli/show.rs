@@ -10,7 +10,7 @@ use coppicer::{
 use serde::Serialize;
 
 use super::store::find::{before, find};
-use super::store::row::{ThreadRow, status_text};
+use super::store::row::ThreadRow;
 use super::store::{StoreArgs, now_ms, work_on};
 use super::{Failure, Verdict, text};
 
@@ -131,7 +131,7 @@ fn write_rows(
     row("name", details.name.clone())?;
     row("title", details.title.clone())?;
     row("preview", details.preview.clone())?;
-    let status = match status_text(&thread.status) {
+    let status = match thread.status.text() {
         Some(text) => format!("{}: {text}", thread.status.name()),
         None => thread.status.name().to_owned(),
     };

@@ -1,22 +1,13 @@
 //! Texts for a terminal. What sessions say is foreign: it must not steer the terminal.
 
 use std::borrow::Cow;
-use std::error::Error;
-use std::fmt::Write as _;
 
-/// Whether a character would steer a terminal, or turn the direction of what follows.
+use coppicer_messages::text;
+pub(super) use coppicer_messages::text::{escaped, with_causes};
+
+/// Whether a character would steer a terminal; line breaks and tabs are let be.
 fn steers(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(
-            c,
-            '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{206f}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
+    c != '\n' && c != '\t' && text::steers(c)
 }
 
 /// The text without what would steer a terminal.
@@ -26,26 +17,6 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-/// The text with what would steer a terminal as `\uXXXX`, as JSON has it: in a JSON text it means the
-/// same.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c| steers(c) || c == '\n' || c == '\t') {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) || c == '\n' || c == '\t' {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a string does not fail.
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.push(c);
-        }
-    }
-    Cow::Owned(escaped)
 }
 
 /// The text in one line, as it can be printed.
@@ -97,21 +68,6 @@ pub(super) fn age(now_ms: u64, at_ms: u64) -> String {
     format!("{number}{unit}")
 }
 
-/// An error and its causes, in one line. A cause that its error repeats is left out.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// `one file`, `3 files`.
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
@@ -127,19 +83,6 @@ mod tests {
         assert_eq!(printable("x\u{202e}y\u{2066}z\u{200f}"), "xyz");
         assert_eq!(one_line(" a\n b\t\u{1b}c "), "a b c");
         assert!(matches!(printable("plain\n\täöü 木"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn what_is_escaped_means_the_same_in_json() {
-        let hostile = "a\u{1b}[31m\u{7f}\u{9b}b\u{202e}c\u{e0041}\u{2028}ä木\n\t\"";
-        let json = serde_json::to_string(hostile).unwrap();
-        let line = escaped(&json);
-        assert!(
-            !line.contains(steers) && line.contains("\\u202e") && line.contains("ä木"),
-            "{line}"
-        );
-        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), hostile);
-        assert_eq!(escaped("a\nb"), "a\\u000ab");
     }
 
     #[test]

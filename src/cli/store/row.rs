@@ -1,6 +1,6 @@
 //! A thread of a store, as a row for people and as JSON.
 
-use coppicer::{StoredThread, ThreadConfig, ThreadId, ThreadStatus};
+use coppicer::{StoredThread, ThreadConfig, ThreadId};
 use serde::Serialize;
 
 use super::super::text;
@@ -43,7 +43,7 @@ impl From<&StoredThread> for ThreadRow {
         Self {
             thread: thread.id,
             status: thread.status.name(),
-            status_text: status_text(&thread.status).map(ToOwned::to_owned),
+            status_text: thread.status.text().map(ToOwned::to_owned),
             name: details.name,
             title: details.title,
             preview: details.preview,
@@ -65,16 +65,6 @@ impl From<&StoredThread> for ThreadRow {
             source,
             rollout_path: thread.rollout_path.clone(),
         }
-    }
-}
-
-pub(in crate::cli) fn status_text(status: &ThreadStatus) -> Option<&str> {
-    match status {
-        ThreadStatus::Completed(text) => text.as_deref(),
-        ThreadStatus::Errored(text) | ThreadStatus::Crashed(text) | ThreadStatus::Damaged(text) => {
-            Some(text)
-        }
-        _ => None,
     }
 }
 

@@ -98,7 +98,10 @@ struct Took {
 async fn import(runtime: &Runtime, records: usize, text: &str) -> Result<ThreadId, Broken> {
     let id = load::id(1);
     let new = NewThread::root(id, 1);
-    runtime.import(ImportThread::new(new, session(records, text))).await.map_err(Broken::Store)?;
+    runtime
+        .import(ImportThread::new(new, session(records as u64, text)))
+        .await
+        .map_err(Broken::Store)?;
     Ok(id)
 }
 

@@ -18,7 +18,7 @@ const CALLERS: usize = 64;
 ///
 /// Its turn waits, and so do as many submissions as there is room for. Beside it, a full channel of raw
 /// tokio, which refuses too (`try_send`). Target: a typed refusal in 1 µs. That it allocates nothing is
-/// counted by `benches/memory.rs` and held by `tests/refusals.rs`.
+/// counted by `benches/memory.rs`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Refusals of a round; 1,000,000 if not said, with --smoke 1,000.

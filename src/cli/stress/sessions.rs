@@ -1,16 +1,17 @@
-//! Histories for the scenarios that need long ones.
+//! Long histories, for the scenarios and benches that need some.
 
 use coppicer::{History, Line, MessagePhase, NewRecord};
 
 /// Records of a turn in these histories.
-pub(super) const TURN_RECORDS: usize = 10;
+pub(super) const TURN_RECORDS: u64 = 10;
 
 /// A history of about so many records, in whole turns, with this text in its lines.
-pub(super) fn session(records: usize, text: &str) -> History {
-    (0..(records / TURN_RECORDS).max(1) as u64).flat_map(|number| turn(number, text)).collect()
+pub(super) fn session(records: u64, text: &str) -> History {
+    (0..(records / TURN_RECORDS).max(1)).flat_map(|number| turn(number, text)).collect()
 }
 
-fn turn(number: u64, text: &str) -> Vec<NewRecord> {
+/// The records of one turn.
+pub(super) fn turn(number: u64, text: &str) -> Vec<NewRecord> {
     let (id, call) = (format!("turn-{number}"), format!("call-{number}"));
     let mut records = vec![
         Line::task_started(number, &id),

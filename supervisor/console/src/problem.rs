@@ -9,7 +9,7 @@ use coppicer_supervisor::WhyError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::text::escaped;
+use coppicer_messages::text::{escaped, with_causes};
 
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,21 +73,6 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// An error and its causes, in one line. A cause that its error repeats is left out.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;

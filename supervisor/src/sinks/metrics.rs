@@ -1,7 +1,7 @@
 //! Events as counters, through the `metrics` facade. Nothing is counted anywhere else.
 
 use coppicer_actors::{Tap, TapItem, ThreadTree, TreeChange};
-use coppicer_messages::{Ended, Event, Fact, Phase, RuntimeEvent, SpawnOrigin, ThreadEvent};
+use coppicer_messages::{Ended, Event, Fact, RuntimeEvent, SpawnOrigin, ThreadEvent};
 use metrics::{Unit, counter, gauge, histogram};
 
 /// What kind of metric it is.
@@ -119,7 +119,7 @@ impl Threads {
     fn begin(&mut self, tree: ThreadTree) {
         self.tree = tree;
         for row in self.tree.rows() {
-            gauge!(THREADS, "phase" => phase(row.phase)).increment(1.0);
+            gauge!(THREADS, "phase" => row.phase.name()).increment(1.0);
         }
     }
 
@@ -133,16 +133,16 @@ impl Threads {
                 let after = self.tree.get(thread).map(|row| row.phase);
                 if before != after {
                     if let Some(before) = before {
-                        gauge!(THREADS, "phase" => phase(before)).decrement(1.0);
+                        gauge!(THREADS, "phase" => before.name()).decrement(1.0);
                     }
                     if let Some(after) = after {
-                        gauge!(THREADS, "phase" => phase(after)).increment(1.0);
+                        gauge!(THREADS, "phase" => after.name()).increment(1.0);
                     }
                 }
             }
             TreeChange::Removed(rows) => {
                 for row in rows {
-                    gauge!(THREADS, "phase" => phase(row.phase)).decrement(1.0);
+                    gauge!(THREADS, "phase" => row.phase.name()).decrement(1.0);
                 }
             }
             _ => {}
@@ -160,7 +160,7 @@ fn count(event: &Event) {
             RuntimeEvent::SpawnRefused { .. } => counter!(REFUSED).increment(1),
             RuntimeEvent::SpawnUndone => counter!(UNDONE).increment(1),
             RuntimeEvent::ThreadEnded { how } => {
-                counter!(ENDED, "how" => how_name(how)).increment(1);
+                counter!(ENDED, "how" => how.name()).increment(1);
                 if matches!(how, Ended::Crashed { .. }) {
                     counter!(CRASHES).increment(1);
                 }
@@ -211,32 +211,5 @@ const fn origin_name(origin: SpawnOrigin) -> &'static str {
         SpawnOrigin::Fork => "fork",
         SpawnOrigin::Activation => "activation",
         SpawnOrigin::Recovery => "recovery",
-    }
-}
-
-const fn how_name(how: &Ended) -> &'static str {
-    match how {
-        Ended::Closed { .. } => "closed",
-        Ended::Dormant => "dormant",
-        Ended::Crashed { .. } => "crashed",
-        Ended::Killed => "killed",
-        Ended::Fenced => "fenced",
-        Ended::StoreLost { .. } => "store_lost",
-        Ended::Damaged { .. } => "damaged",
-        _ => "other",
-    }
-}
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Idle => "idle",
-        Phase::Running => "running",
-        Phase::Backoff => "backoff",
-        Phase::Parked => "parked",
-        Phase::Stopping => "stopping",
-        Phase::Stopped => "stopped",
-        Phase::Dormant => "dormant",
-        _ => "other",
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use attention::Listed;
 use frames::Frames;
 pub(crate) use frames::{News, Place};
 use lanes::Lanes;
-use row::{Gone, Known, how_name};
+use row::{Gone, Known};
 pub(crate) use row::{Recent, Row};
 
 /// What there is of everything.
@@ -231,17 +231,17 @@ impl Board {
             return;
         }
         if let Some((phase, status)) = before {
-            self.by_phase.take(phase_name(phase));
+            self.by_phase.take(phase.name());
             self.by_status.take(status);
         }
         if let Some((phase, status)) = after {
-            self.by_phase.add(phase_name(phase));
+            self.by_phase.add(phase.name());
             self.by_status.add(status);
         }
     }
 
     fn attend_to_limits(&mut self, now_ms: u64) {
-        let of = |phase| self.by_phase.0.get(phase_name(phase)).copied().unwrap_or(0);
+        let of = |phase: Phase| self.by_phase.0.get(phase.name()).copied().unwrap_or(0);
         let resident = self.tree.len() - of(Phase::Dormant) - of(Phase::Stopped);
         self.attention.used(resident, of(Phase::Running), &self.limits, now_ms);
     }
@@ -346,26 +346,12 @@ const fn end_of(event: &Event) -> (&'static str, Option<&'static str>) {
     match &event.fact {
         Fact::Runtime(RuntimeEvent::ThreadEnded { how }) => match how {
             Ended::Closed { rung } => ("closed", Some(rung.as_str())),
-            how => (how_name(how), None),
+            how => (how.name(), None),
         },
         Fact::Runtime(RuntimeEvent::SpawnUndone) => ("spawn_undone", None),
         Fact::Runtime(RuntimeEvent::ThreadDeleted { .. }) => ("thread_deleted", None),
         Fact::Thread(ThreadEvent::StatusChanged { .. }) => ("closed", None),
         _ => ("unknown", None),
-    }
-}
-
-const fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Idle => "idle",
-        Phase::Running => "running",
-        Phase::Backoff => "backoff",
-        Phase::Parked => "parked",
-        Phase::Stopping => "stopping",
-        Phase::Stopped => "stopped",
-        Phase::Dormant => "dormant",
-        _ => "other",
     }
 }
 

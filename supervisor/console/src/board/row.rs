@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use coppicer_actors::{ThreadView, TreeRow};
 use coppicer_messages::{
-    AgentPath, Ended, Event, Fact, Outcome, RuntimeEvent, ThreadEvent, ThreadId, ThreadStatus,
-    TurnId, Usage,
+    AgentPath, Ended, Event, Fact, Outcome, RuntimeEvent, ThreadEvent, ThreadId, TurnId, Usage,
 };
 use serde::Serialize;
 
@@ -277,7 +276,7 @@ impl Known {
             internal: tree.internal,
             forked_from: view.and_then(|view| view.forked_from),
             status: tree.status.name(),
-            status_text: status_text(&tree.status).map(|text| cut(text, ROW_TEXT_MAX)),
+            status_text: tree.status.text().map(|text| cut(text, ROW_TEXT_MAX)),
             phase: tree.phase,
             since_ms: tree.since_ms,
             epoch: tree.epoch.0,
@@ -306,28 +305,4 @@ const fn is_less(now: Usage, before: Usage) -> bool {
     now.input_tokens < before.input_tokens
         || now.output_tokens < before.output_tokens
         || now.cost_micros < before.cost_micros
-}
-
-fn status_text(status: &ThreadStatus) -> Option<&str> {
-    match status {
-        ThreadStatus::Completed(text) => text.as_deref(),
-        ThreadStatus::Errored(text) | ThreadStatus::Crashed(text) | ThreadStatus::Damaged(text) => {
-            Some(text)
-        }
-        _ => None,
-    }
-}
-
-/// The name of an end, as the fact has it.
-pub(super) const fn how_name(how: &Ended) -> &'static str {
-    match how {
-        Ended::Closed { .. } => "closed",
-        Ended::Dormant => "dormant",
-        Ended::Crashed { .. } => "crashed",
-        Ended::Killed => "killed",
-        Ended::Fenced => "fenced",
-        Ended::StoreLost { .. } => "store_lost",
-        Ended::Damaged { .. } => "damaged",
-        _ => "unknown",
-    }
 }

@@ -162,12 +162,13 @@ pub(crate) fn look(shared: &Shared, directory: &Directory) -> Audit {
     audit
 }
 
-/// Looks again when the books disagree, as they may for a moment under load.
+/// Looks again when the books disagree, as they may for a moment under load, and while code that was
+/// told to go has not let go yet, as most does at once.
 pub(crate) async fn audit(shared: &Shared, directory: &Directory) -> Audit {
     const LOOKS_MAX: u32 = 50;
     let mut audit = look(shared, directory);
     for _ in 1..LOOKS_MAX {
-        if audit.is_clean() {
+        if audit.is_clean() && audit.count(LeaseKind::Zombie) == 0 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;

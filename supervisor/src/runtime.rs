@@ -491,7 +491,8 @@ impl Runtime {
     }
 
     /// Every live lease with its owner, and whether the books agree (P10). Looks again for up to
-    /// 100 ms while they do not, as under load they may not for a moment.
+    /// 100 ms while they do not, as under load they may not for a moment, and while turns that were
+    /// killed have not let go.
     pub async fn audit(&self) -> Audit {
         audit(&self.inner.shared, &self.inner.directory).await
     }

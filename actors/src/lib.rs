@@ -43,11 +43,12 @@ pub use handle::{SubmitOptions, ThreadHandle};
 #[doc(hidden)]
 pub use handle::{check as check_submission, not_woken, slot_or_wake};
 pub use history::{
-    ABORTED_OUTPUT, Classified, Envelope, Flaw, ForkOptions, ForkPlan, History, HistoryBase,
-    HistoryMode, Iter as HistoryIter, KeepRules, Kept, KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw,
-    MarkerKind, MetaError, ModelView, OpenCall, Outline, Parting, RecordedOutcome, RecordedTurn,
-    RollbackRefusal, SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn,
-    TokenCounts, Turn, TurnState, ViewItem, before_nth_user_message, classify, classify_item,
+    ABORTED_OUTPUT, Classified, Envelope, Excerpt, ExcerptAt, ExcerptQuery, Flaw, ForkBeginning,
+    ForkOptions, ForkPlan, History, HistoryBase, HistoryMode, Iter as HistoryIter, KeepRules, Kept,
+    KeptRecord, LINE_DEPTH_MAX, Line, LineFlaw, MarkerKind, MetaError, ModelView, NotBegun,
+    OpenCall, Outline, Parting, RecordedOutcome, RecordedTurn, RollbackRefusal,
+    SUMMARISED_USER_BYTES_MAX, SessionMeta, SessionSource, ThreadSpawn, TokenCounts, Turn,
+    TurnState, ViewItem, before_nth_user_message, begin_fork, classify, classify_item,
     close_open_calls, close_turn, fork_turn_positions, is_settled, items_validity, model_view,
     open_calls, open_turn, plan_fork, plan_rollback, record_of, recorded_turns, text_of,
     turn_state, user_positions, user_turns, wire_validity,

@@ -16,8 +16,8 @@ pub(crate) struct Code<'a> {
 /// The kinds, with the names that the view `records` has for them.
 #[cfg(test)]
 pub(crate) const KINDS: [(i64, &str); 22] = [
-    (1, "meta"),
-    (2, "user_message"),
+    (META, "meta"),
+    (USER_MESSAGE, "user_message"),
     (3, "contextual_user_message"),
     (4, "developer_message"),
     (5, "assistant_message"),
@@ -40,7 +40,10 @@ pub(crate) const KINDS: [(i64, &str); 22] = [
     (23, "opaque"),
 ];
 
-// These four have an index of their own, `record_turn`: they say where the model's view begins.
+// These six have an index of their own, `record_mark`: they say where a fork may be cut and where the
+// model's view begins.
+pub(crate) const META: i64 = 1;
+pub(crate) const USER_MESSAGE: i64 = 2;
 pub(crate) const TURN_STARTED: i64 = 12;
 pub(crate) const ROLLED_BACK: i64 = 15;
 pub(crate) const COMPACTION: i64 = 16;
@@ -53,8 +56,8 @@ pub(crate) fn encode(class: &RecordClass) -> Code<'_> {
     let plain = |kind| Code { kind, detail: 0, reference: None };
     let detailed = |kind, detail: bool| Code { kind, detail: i64::from(detail), reference: None };
     match class {
-        RecordClass::Meta => plain(1),
-        RecordClass::UserMessage => plain(2),
+        RecordClass::Meta => plain(META),
+        RecordClass::UserMessage => plain(USER_MESSAGE),
         RecordClass::ContextualUserMessage => plain(3),
         RecordClass::DeveloperMessage => plain(4),
         RecordClass::AssistantMessage { phase } => {
@@ -148,8 +151,8 @@ pub(crate) fn decode(kind: i64, detail: i64, reference: Option<&str>) -> Option<
         Some((CallId::from(reference?), kind))
     };
     Some(match kind {
-        1 => RecordClass::Meta,
-        2 => RecordClass::UserMessage,
+        META => RecordClass::Meta,
+        USER_MESSAGE => RecordClass::UserMessage,
         3 => RecordClass::ContextualUserMessage,
         4 => RecordClass::DeveloperMessage,
         5 => RecordClass::AssistantMessage {

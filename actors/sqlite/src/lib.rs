@@ -23,6 +23,7 @@
 mod class;
 mod error;
 mod list;
+mod marks;
 mod open;
 mod options;
 mod pool;

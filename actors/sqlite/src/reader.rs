@@ -1,11 +1,12 @@
 //! Reading histories: page by page, each page one short transaction, every record checked.
 
-use coppicer_actors::{History, ViewStart};
+use coppicer_actors::History;
 use coppicer_messages::{Record, Seq, StoreError, ThreadId};
 use rusqlite::{Connection, params};
 
 use crate::class::{Code, checksum, decode};
 use crate::error::{Fault, is_of_the_disk, says};
+use crate::marks::{Marks, still_there};
 use crate::options::PAGE_RECORDS;
 use crate::rows::{damaged_row, find_thread, signed, unsigned};
 use crate::writer::Share;
@@ -107,13 +108,25 @@ pub(crate) fn read_range(
 ) -> Result<History, Fault> {
     let row = find_thread(connection, thread)?;
     let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
-    let from = from.min(end);
-    let mut history = if from.0 == 0 { History::new() } else { History::starting_at(from) };
     let (mut shares, own) = lineage_of(connection, thread, row.pk)?;
     shares.push(Share { src: row.pk, lo: own, hi: u64::MAX });
+    let history = read_shares(connection, thread, &shares, from.min(end).0, end.0)?;
+    still_there(connection, &row)?;
+    Ok(history)
+}
+
+/// The records in `from..to` of a thread that consists of these shares.
+pub(crate) fn read_shares(
+    connection: &Connection,
+    thread: ThreadId,
+    shares: &[Share],
+    from: u64,
+    to: u64,
+) -> Result<History, Fault> {
+    let mut history = if from == 0 { History::new() } else { History::starting_at(Seq(from)) };
     for share in shares {
-        let hi = share.hi.min(end.0);
-        let mut at = share.lo.max(from.0);
+        let hi = share.hi.min(to);
+        let mut at = share.lo.max(from);
         while at < hi {
             let mut page = page(connection, share.src, at, hi)?;
             if page.is_empty() {
@@ -132,10 +145,6 @@ pub(crate) fn read_range(
             at = history.next_seq().0;
         }
     }
-    // Its number may have gone to another thread, if it was deleted meanwhile.
-    if find_thread(connection, thread)?.pk != row.pk {
-        return Err(StoreError::NotFound { thread }.into());
-    }
     Ok(history)
 }
 
@@ -147,25 +156,5 @@ pub(crate) fn find_view_start(
     end: Option<Seq>,
 ) -> Result<Seq, Fault> {
     let row = find_thread(connection, thread)?;
-    let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
-    let (mut shares, own) = lineage_of(connection, thread, row.pk)?;
-    shares.push(Share { src: row.pk, lo: own, hi: end.0 });
-    let mut look = connection.prepare_cached(
-        "SELECT seq, kind, detail FROM record
-         WHERE thread = ?1 AND seq >= ?2 AND seq < ?3 AND kind IN (12, 15, 16, 17)
-         ORDER BY seq DESC",
-    )?;
-    let mut start = ViewStart::default();
-    for share in shares.iter().rev() {
-        let hi = share.hi.min(end.0);
-        let mut rows = look.query(params![share.src, signed(share.lo), signed(hi)])?;
-        while let Some(row) = rows.next()? {
-            let (seq, kind, detail) = (Seq(unsigned(row, 0)?), row.get(1)?, row.get(2)?);
-            let class = decode(kind, detail, None);
-            if let Some(start) = class.and_then(|class| start.look(seq, &class)) {
-                return Ok(start);
-            }
-        }
-    }
-    Ok(Seq(0))
+    Ok(Marks::of(connection, &row, end)?.view_start()?)
 }

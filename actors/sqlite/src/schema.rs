@@ -6,8 +6,12 @@ use rusqlite::Connection;
 pub(crate) const APPLICATION_ID: i64 = 0x436f_7070;
 
 /// The steps to each version, from an empty file on. A step that was released never changes.
-const STEPS: [&str; 3] =
-    [include_str!("schema/v1.sql"), include_str!("schema/v2.sql"), include_str!("schema/v3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+    include_str!("schema/v4.sql"),
+];
 
 /// The newest version.
 pub(crate) const VERSION: i64 = STEPS.len().cast_signed() as i64;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, History, NewThread, StoreWatch,
-    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History,
+    NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
     Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
@@ -22,7 +22,7 @@ use crate::options::SqliteOptions;
 use crate::pool::Pool;
 use crate::verify::{Verification, verify};
 use crate::writer::{Request, Writer, crashes, mail, submission};
-use crate::{list, reader, rows};
+use crate::{list, marks, reader, rows};
 
 /// Threads in one SQLite file.
 ///
@@ -184,6 +184,15 @@ impl ThreadStore for SqliteStore {
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
         self.read_with(move |connection| reader::read_range(connection, thread, from, end)).boxed()
+    }
+
+    fn excerpt(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+        query: ExcerptQuery,
+    ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
+        self.read_with(move |connection| marks::excerpt(connection, thread, end, &query)).boxed()
     }
 
     fn view_start(

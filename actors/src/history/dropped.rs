@@ -19,6 +19,15 @@ pub(super) struct Dropped {
     gone: Vec<Seq>,
 }
 
+/// What there is of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// All of it.
+    Whole,
+    /// What comes from the start of some turn on.
+    End,
+}
+
 /// A stretch of the history that was read by itself.
 struct Part {
     start: Seq,
@@ -28,14 +37,19 @@ struct Part {
 }
 
 impl Part {
-    fn whole(history: &History) -> Self {
+    /// From the first record on: of the history, or of what was read of it.
+    fn first(history: &History, seen: Seen) -> Self {
         let start = history.first_seq();
-        Self { start, end: start, reader: OutlineReader::default() }
+        let reader = match seen {
+            Seen::Whole => OutlineReader::default(),
+            Seen::End => OutlineReader::in_the_middle(),
+        };
+        Self { start, end: start, reader }
     }
 
-    fn from(start: Seq, history: &History) -> Self {
+    fn from(start: Seq, history: &History, seen: Seen) -> Self {
         if start <= history.first_seq() {
-            return Self::whole(history);
+            return Self::first(history, seen);
         }
         Self { start, end: start, reader: OutlineReader::in_the_middle() }
     }
@@ -55,33 +69,19 @@ impl Dropped {
         Self::counting_looks(history).0
     }
 
-    /// Also says how often it looked at a record: at most a few times at each.
-    fn counting_looks(history: &History) -> (Self, u64) {
-        let mut reader = PartsReader { history, parts: Vec::new(), looks: 0 };
-        for nth in 0..history.count(Counted::Rollbacks) {
-            let Some(record) = history.nth(Counted::Rollbacks, nth).and_then(|at| history.get(at))
-            else {
-                break;
-            };
-            if let RecordClass::RolledBack { turns: turns @ 1.. } = record.class {
-                reader.read(record.seq, u64::from(turns));
-            }
-            if reader.looks > 2 * history.len() {
-                // An odd history: what its rollbacks reach is only known from the front.
-                let all = reader.read_on(Part::whole(history), history.next_seq());
-                reader.parts = vec![all];
-                break;
-            }
-        }
-        let mut dropped = Self::default();
-        for part in reader.parts {
-            let (ranges, gone) = part.reader.into_dropped();
-            dropped.ranges.extend(ranges);
-            dropped.gone.extend(gone);
-        }
-        (dropped, reader.looks)
+    /// The same of the end of a history, from the start of some turn on; none if it depends on what
+    /// stands before that.
+    pub(super) fn of_end(history: &History) -> Option<Self> {
+        let mut reader = PartsReader::of(history, Seen::End);
+        let dropped = reader.read_all();
+        (!reader.lost).then_some(dropped)
     }
 
+    /// Also says how often it looked at a record: at most a few times at each.
+    fn counting_looks(history: &History) -> (Self, u64) {
+        let mut reader = PartsReader::of(history, Seen::Whole);
+        (reader.read_all(), reader.looks)
+    }
     /// Whether this record still counts.
     pub(super) fn counts(&self, seq: Seq) -> bool {
         counts(&self.ranges, seq)
@@ -117,12 +117,46 @@ fn in_range(history: &History, what: Counted, (from, to): (Seq, Seq)) -> u64 {
 
 struct PartsReader<'a> {
     history: &'a History,
+    seen: Seen,
     parts: Vec<Part>,
     /// How many records were looked at.
     looks: u64,
+    /// Whether something depended on what stands before the records that there are.
+    lost: bool,
 }
 
-impl PartsReader<'_> {
+impl<'a> PartsReader<'a> {
+    fn of(history: &'a History, seen: Seen) -> Self {
+        Self { history, seen, parts: Vec::new(), looks: 0, lost: false }
+    }
+
+    fn read_all(&mut self) -> Dropped {
+        let history = self.history;
+        for nth in 0..history.count(Counted::Rollbacks) {
+            let Some(record) = history.nth(Counted::Rollbacks, nth).and_then(|at| history.get(at))
+            else {
+                break;
+            };
+            if let RecordClass::RolledBack { turns: turns @ 1.. } = record.class {
+                self.read(record.seq, u64::from(turns));
+            }
+            if self.looks > 2 * history.len() {
+                // An odd history: what its rollbacks reach is only known from the front.
+                self.lost |= self.seen == Seen::End;
+                let all = self.read_on(Part::first(history, self.seen), history.next_seq());
+                self.parts = vec![all];
+                break;
+            }
+        }
+        let mut dropped = Dropped::default();
+        for part in self.parts.drain(..) {
+            let (ranges, gone) = part.reader.into_dropped();
+            dropped.ranges.extend(ranges);
+            dropped.gone.extend(gone);
+        }
+        dropped
+    }
+
     /// Reads what a rollback reaches: from some turns before it, or on from the part before, if that
     /// is so near. If that is not enough to be sure, from further back.
     fn read(&mut self, rollback: Seq, turns: u64) {
@@ -130,17 +164,21 @@ impl PartsReader<'_> {
         let floor = self.parts.last().map_or(front, |part| part.end);
         let mut back = turns + 1;
         let part = match self.starts_back(floor, rollback, back) {
-            Some(start) => Part::from(start, self.history),
-            None => self.parts.pop().unwrap_or_else(|| Part::whole(self.history)),
+            Some(start) => Part::from(start, self.history, self.seen),
+            None => self.parts.pop().unwrap_or_else(|| Part::first(self.history, self.seen)),
         };
         let mut part = self.read_on(part, rollback);
         while !part.reader.is_sure() {
+            if part.start <= front {
+                self.lost = true;
+                break;
+            }
             back = back.saturating_mul(4);
             let mut start = self.starts_back(front, part.start, back).unwrap_or(front);
             while let Some(earlier) = self.parts.pop_if(|earlier| earlier.end > start) {
                 start = start.min(earlier.start);
             }
-            part = self.read_on(Part::from(start, self.history), rollback);
+            part = self.read_on(Part::from(start, self.history, self.seen), rollback);
         }
         self.parts.push(part);
     }

@@ -110,7 +110,10 @@ impl ForkPlan {
             Kept::Selected(records) => records.len() as u64,
         };
         let foreign = match &self.kept {
-            Kept::Prefix { .. } => Some(fork.common_prefix(source)).filter(|&same| same < kept),
+            Kept::Prefix { .. } => {
+                let same = source.first_seq().0 + fork.common_prefix(source);
+                Some(same).filter(|&same| same < kept)
+            }
             Kept::Selected(records) => {
                 // In the order of the source, each once.
                 let out_of_order = |pair: &[KeptRecord]| pair[0].of() >= pair[1].of();
@@ -178,28 +181,38 @@ fn plan_unchecked(
     options: &ForkOptions,
 ) -> Result<ForkPlan, ForkRefusal> {
     if let ForkPoint::LastTurns(turns) = point {
-        return Ok(last_turns(source, *turns as usize, options));
+        let (dropped, turns) = (Dropped::of(source), u64::from(*turns));
+        let from = last_turns_from(source, &dropped, turns);
+        return Ok(last_turns(source, &dropped, from, &turn_state(source), options));
     }
     let cut = cut_of(source, point)?;
     let prefix = source.prefix(cut);
-    let closing = closing(&prefix, point, options);
+    let closing = closing(&prefix, &turn_state(&prefix), point, options);
     Ok(match &options.keep {
         None => ForkPlan { kept: Kept::Prefix { cut }, closing },
-        Some(rules) => selected(&prefix, Seq(0), closing, rules, options.now_ms, true),
+        Some(rules) => {
+            let dropped = Dropped::of(&prefix);
+            selected(&prefix, &dropped, Seq(0), closing, rules, options.now_ms, true)
+        }
     })
 }
 
-fn closing(prefix: &History, point: &ForkPoint, options: &ForkOptions) -> Vec<NewRecord> {
-    let state = turn_state(prefix);
+/// What closes a fork that is cut behind `prefix`, in this state of its newest turn.
+pub(super) fn closing(
+    prefix: &History,
+    state: &TurnState,
+    point: &ForkPoint,
+    options: &ForkOptions,
+) -> Vec<NewRecord> {
     let ends_turn = match point {
         ForkPoint::Interrupted | ForkPoint::At(_) => true,
         // A plain cut (REF 2.4). It may stand behind the start of the turn it leaves out, or
         // inside a turn that was steered; only the latter has something to close.
-        _ => state.start.is_some() && has_input(prefix, &state),
+        _ => state.start.is_some() && has_input(prefix, state),
     };
     if ends_turn {
         let (marker, now_ms) = (options.marker, options.now_ms);
-        close_turn_in_state(prefix, &state, AbortReason::Interrupted, marker, now_ms)
+        close_turn_in_state(prefix, state, AbortReason::Interrupted, marker, now_ms)
     } else {
         close_open_calls(prefix, options.now_ms)
     }
@@ -268,35 +281,45 @@ fn after_turn(source: &History, turn: &TurnRef) -> Result<u64, ForkRefusal> {
     Ok(next.map_or(source.len(), |next| next.0))
 }
 
-/// REF 2.9: the suffix from the n-th last fork position; from the first if there are fewer.
-fn last_turns(source: &History, turns: usize, options: &ForkOptions) -> ForkPlan {
-    let dropped = Dropped::of(source);
+/// REF 2.9: the n-th last fork position that still counts, the first if there are fewer; the end if
+/// there is none.
+pub(super) fn last_turns_from(source: &History, dropped: &Dropped, turns: u64) -> Seq {
     let positions = dropped.count(source, Counted::ForkTurns);
-    let first = positions.saturating_sub(turns as u64);
-    let from = match dropped.nth(source, Counted::ForkTurns, first) {
+    let first = positions.saturating_sub(turns);
+    match dropped.nth(source, Counted::ForkTurns, first) {
         Some(from) if turns > 0 => from,
         _ => source.next_seq(),
-    };
+    }
+}
+
+/// The suffix from `from` on.
+pub(super) fn last_turns(
+    source: &History,
+    dropped: &Dropped,
+    from: Seq,
+    state: &TurnState,
+    options: &ForkOptions,
+) -> ForkPlan {
     let closing = if from < source.next_seq() {
-        closing(source, &ForkPoint::Interrupted, options)
+        closing(source, state, &ForkPoint::Interrupted, options)
     } else {
         Vec::new()
     };
     let everything = KeepRules::everything();
     let rules = options.keep.as_ref().unwrap_or(&everything);
-    selected(source, from, closing, rules, options.now_ms, false)
+    selected(source, dropped, from, closing, rules, options.now_ms, false)
 }
 
 /// The records from `from` on that still count and that the rules let through.
 fn selected(
     source: &History,
+    dropped: &Dropped,
     from: Seq,
     boundary: Vec<NewRecord>,
     rules: &KeepRules,
     now_ms: u64,
     whole: bool,
 ) -> ForkPlan {
-    let dropped = Dropped::of(source);
     let kept: Vec<KeptRecord> = source
         .iter_from(from)
         .filter(|record| dropped.counts(record.seq))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coppicer_messages::ThreadId;
+use coppicer_messages::{Record, ThreadId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -88,9 +88,13 @@ impl SessionMeta {
     /// Takes over from the source of a fork what this meta does not say: the instructions that lead
     /// every request (REF 2.8), the model provider, and the directory if it is none or the root.
     #[must_use]
-    pub fn inheriting(mut self, source: &History) -> Self {
-        let theirs = source.own_meta().and_then(|record| Self::parse(&record.raw).ok());
-        if let Some(theirs) = theirs {
+    pub fn inheriting(self, source: &History) -> Self {
+        self.inheriting_of(source.own_meta())
+    }
+
+    /// The same, from the source's own meta line.
+    pub(super) fn inheriting_of(mut self, line: Option<&Record>) -> Self {
+        if let Some(theirs) = line.and_then(|record| Self::parse(&record.raw).ok()) {
             self.base_instructions = self.base_instructions.or(theirs.base_instructions);
             self.model_provider = self.model_provider.or(theirs.model_provider);
             if matches!(self.cwd.as_str(), "" | "/") {

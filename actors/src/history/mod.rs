@@ -2,12 +2,15 @@
 //!
 //! All of it is pure. [`History`] is the data structure; the files beside this one hold the
 //! decisions: [`classify`] (what a line is), `turns` (turn state, positions), `fork` (fork plans),
+//! `excerpt` and `begin` (forks planned on a piece of a history),
 //! `replay` (what a model is shown), `valid` (the check that it is valid, and what closes it),
 //! `write` (the lines that the runtime writes itself).
 
+mod begin;
 mod classify;
 mod clock;
 mod dropped;
+mod excerpt;
 mod fork;
 mod fragments;
 mod json;
@@ -33,7 +36,9 @@ use std::sync::Arc;
 
 use coppicer_messages::{NewRecord, Record, RecordClass, Seq};
 
+pub use begin::{ForkBeginning, NotBegun, begin_fork};
 pub use classify::{Classified, LINE_DEPTH_MAX, LineFlaw, classify, classify_item, record_of};
+pub use excerpt::{Excerpt, ExcerptAt, ExcerptQuery};
 pub use fork::{ForkOptions, ForkPlan, Kept, KeptRecord, plan_fork};
 pub use keep::KeepRules;
 pub use marker::MarkerKind;
@@ -43,6 +48,7 @@ pub use parting::Parting;
 pub use recorded::{RecordedTurn, recorded_turns};
 pub use replay::{ModelView, SUMMARISED_USER_BYTES_MAX, ViewItem, model_view};
 pub use rollback::{RollbackRefusal, plan_rollback, user_turns};
+pub(crate) use text::preview_in;
 pub use text::text_of;
 pub(crate) use turns::is_own;
 pub use turns::{

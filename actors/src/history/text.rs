@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use coppicer_messages::{Record, RecordClass};
+use coppicer_messages::{Record, RecordClass, ThreadPatch};
 use serde::Deserialize;
 
 use super::replay::payload_of;
@@ -56,6 +56,11 @@ pub(super) fn message_text_of(item: &[u8]) -> Option<MessageText> {
             parts: parts.len(),
         },
     })
+}
+
+/// What a list shows of a thread that begins with this message.
+pub(crate) fn preview_in(message: &Record) -> Option<String> {
+    ThreadPatch::default().with_preview(&text_of(message)?).preview.value()
 }
 
 /// The text of a record that is a message or mail: its text parts, one after the other. None for

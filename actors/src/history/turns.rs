@@ -48,7 +48,15 @@ pub(super) fn nth_user_position(history: &History, nth: usize) -> Option<Seq> {
 
 /// The last user message that still counts.
 pub(super) fn last_user_position(history: &History) -> Option<Seq> {
-    let dropped = Dropped::of(history);
+    last_position(&Dropped::of(history), history)
+}
+
+/// The same of the end of a history, from the start of some turn on; none if it stands before that.
+pub(super) fn last_position_of_end(history: &History) -> Option<Seq> {
+    last_position(&Dropped::of_end(history)?, history)
+}
+
+fn last_position(dropped: &Dropped, history: &History) -> Option<Seq> {
     let last = dropped.count(history, Counted::UserMessages).checked_sub(1)?;
     dropped.nth(history, Counted::UserMessages, last)
 }
@@ -63,12 +71,41 @@ pub fn before_nth_user_message(history: &History, nth: usize) -> u64 {
 ///
 /// Looks at the newest turn only, unless the history is of an odd kind.
 pub fn turn_state(history: &History) -> TurnState {
-    state_of_newest_turn(history).unwrap_or_else(|| state_by_reading_all(history))
+    match state_of_newest_turn(history) {
+        Newest::Plain(state) => state,
+        Newest::RolledBack => state_without_current(history),
+        Newest::Odd => state_by_reading_all(history),
+    }
 }
 
-/// Goes back to the newest start event or rollback. None if what stands behind it is not plain: no
-/// such record, or an end that names another turn.
-fn state_of_newest_turn(history: &History) -> Option<TurnState> {
+/// The same of a history of which only the end was read, from the start of some turn on; none if it
+/// depends on what stands before that.
+pub(super) fn turn_state_of_end(history: &History) -> Option<TurnState> {
+    if history.first_seq() == Seq(0) {
+        return Some(turn_state(history));
+    }
+    match state_of_newest_turn(history) {
+        Newest::Plain(state) => Some(state),
+        Newest::RolledBack => {
+            let last = last_position_of_end(history)?;
+            Some(state_behind(history, Some(last)))
+        }
+        Newest::Odd => None,
+    }
+}
+
+/// What the end of a history says of its newest turn.
+enum Newest {
+    /// This is its state.
+    Plain(TurnState),
+    /// No turn is current behind a rollback.
+    RolledBack,
+    /// What stands at the end is not plain: no start of a turn, or an end that names another one.
+    Odd,
+}
+
+/// Goes back to the newest start event or rollback.
+fn state_of_newest_turn(history: &History) -> Newest {
     let mut ends = Vec::new();
     let mut failed = false;
     for record in history.iter().rev() {
@@ -76,10 +113,10 @@ fn state_of_newest_turn(history: &History) -> Option<TurnState> {
             RecordClass::TurnStarted { turn } => {
                 let own = |end: &Option<TurnRef>| end.is_none() || end == turn;
                 if !ends.iter().all(own) {
-                    return None;
+                    return Newest::Odd;
                 }
                 if ends.is_empty() {
-                    return Some(if failed {
+                    return Newest::Plain(if failed {
                         TurnState::default()
                     } else {
                         TurnState { mid_turn: true, turn: turn.clone(), start: Some(record.seq) }
@@ -89,18 +126,17 @@ fn state_of_newest_turn(history: &History) -> Option<TurnState> {
                 let mut settled =
                     history.iter_from(record.seq).rev().take_while(|r| !is_end(&r.class));
                 let stray = settled.any(|record| record.class.is_turn_boundary());
-                return (!stray).then(TurnState::default);
+                return if stray { Newest::Odd } else { Newest::Plain(TurnState::default()) };
             }
             RecordClass::TurnCompleted { turn, .. } | RecordClass::TurnAborted { turn, .. } => {
                 ends.push(turn.clone());
             }
             RecordClass::ErrorEvent => failed = true,
-            // No turn is current behind a rollback.
-            RecordClass::RolledBack { turns: 1.. } => return Some(state_without_current(history)),
+            RecordClass::RolledBack { turns: 1.. } => return Newest::RolledBack,
             _ => {}
         }
     }
-    None
+    Newest::Odd
 }
 
 fn is_end(class: &RecordClass) -> bool {
@@ -161,8 +197,12 @@ fn state_by_reading_all(history: &History) -> TurnState {
 /// No start event says that a turn runs: the last message is unanswered, or the end of a turn
 /// follows it.
 fn state_without_current(history: &History) -> TurnState {
-    let mid_turn = last_user_position(history)
-        .is_some_and(|last| !history.iter_from(last).any(|record| is_end(&record.class)));
+    state_behind(history, last_user_position(history))
+}
+
+fn state_behind(history: &History, last_user: Option<Seq>) -> TurnState {
+    let mid_turn =
+        last_user.is_some_and(|last| !history.iter_from(last).any(|record| is_end(&record.class)));
     TurnState { mid_turn, turn: None, start: None }
 }
 
@@ -265,7 +305,8 @@ mod tests {
                 NewRecord { at_ms: 0, class: class.clone(), raw: (*b"").into() }
             });
             let history: History = records.collect();
-            if let Some(state) = state_of_newest_turn(&history) {
+            if !matches!(state_of_newest_turn(&history), Newest::Odd) {
+                let state = turn_state(&history);
                 prop_assert_eq!(state, state_by_reading_all(&history), "{:?}", classes);
             }
         }

@@ -16,7 +16,7 @@ use super::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
     StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
-use crate::history::History;
+use crate::history::{Excerpt, ExcerptQuery, History};
 
 /// The requests that faults can be put on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum StoreOp {
     Detaching,
     /// [`ThreadStore::submission`].
     Submission,
-    /// [`ThreadStore::read_range`], and so [`ThreadStore::read`].
+    /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
 }
 
@@ -55,6 +55,7 @@ struct Faults {
     waiting: VecDeque<(StoreOp, Option<ThreadId>, GoOn)>,
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
+    records_read: u64,
     watches: Vec<StoreWatch>,
 }
 
@@ -114,6 +115,15 @@ impl FaultyStore {
     /// How many such requests there were.
     pub fn calls(&self, op: StoreOp) -> usize {
         self.faults.lock().calls.iter().filter(|call| **call == op).count()
+    }
+
+    /// How many records of histories were read.
+    pub fn records_read(&self) -> u64 {
+        self.faults.lock().records_read
+    }
+
+    fn note_read(&self, records: u64) {
+        self.faults.lock().records_read += records;
     }
 
     fn through<T: Send + 'static>(
@@ -228,7 +238,24 @@ impl ThreadStore for FaultyStore {
         self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
         async move {
             answer.await?;
-            self.inner.read_range(thread, from, end).await
+            let read = self.inner.read_range(thread, from, end).await;
+            read.inspect(|history| self.note_read(history.len()))
+        }
+        .boxed()
+    }
+
+    fn excerpt(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+        query: ExcerptQuery,
+    ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            let read = self.inner.excerpt(thread, end, query).await;
+            read.inspect(|excerpt| self.note_read(excerpt.records.len()))
         }
         .boxed()
     }

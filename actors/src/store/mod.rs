@@ -10,6 +10,7 @@
 pub mod contract;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+mod health;
 mod memory;
 mod query;
 mod view_start;
@@ -19,14 +20,16 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId,
-    NewRecord, ParentClose, Raw, Seq, StoreError, StoreTrouble, SubmissionId, SubmissionState,
-    ThreadConfig, ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
+    NewRecord, ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig,
+    ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
+use crate::history::{Excerpt, ExcerptQuery, History};
 
+pub use health::{StoreHealth, StoreWatch};
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
 pub use view_start::{ViewStart, view_start};
@@ -430,6 +433,22 @@ pub trait ThreadStore: Send + Sync + 'static {
         self.read_range(thread, Seq(0), end)
     }
 
+    /// A piece of its records before `end`, so that a fork need not read all of them: that piece, or
+    /// [all of them](Excerpt::whole), as it is done unless a store knows better. What is not read is not
+    /// checked for damage, unless it was found before.
+    ///
+    /// # Errors
+    /// As [`read_range`](Self::read_range).
+    fn excerpt(
+        &self,
+        thread: ThreadId,
+        end: Option<Seq>,
+        query: ExcerptQuery,
+    ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
+        drop(query);
+        self.read(thread, end).map_ok(Excerpt::whole).boxed()
+    }
+
     /// From where on its records before `end` have to be read to know what a model is shown: see
     /// [`view_start`].
     ///
@@ -508,33 +527,6 @@ pub trait ThreadStore: Send + Sync + 'static {
     }
 }
 
-/// Where a store tells of its own state. It must not block.
-pub type StoreWatch = Arc<dyn Fn(StoreHealth) + Send + Sync>;
-
-/// What a store tells of its own state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreHealth {
-    /// It cannot write. It reads on, and tries again with each request.
-    Ailing {
-        /// What kind of trouble it is.
-        trouble: StoreTrouble,
-        /// Why.
-        reason: String,
-    },
-    /// It writes again.
-    Well,
-    /// It found a damaged record, and the thread is in quarantine.
-    Damaged {
-        /// Whose.
-        thread: ThreadId,
-        /// Which.
-        seq: Seq,
-        /// How.
-        reason: String,
-    },
-}
-
 /// How an edge changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdgeChange {
@@ -582,8 +574,7 @@ pub fn descend(
 
 /// The preview of a thread: the beginning of its first user message.
 pub fn preview_of(history: &History) -> Option<String> {
-    let text = crate::history::text_of(history.first_user_message()?)?;
-    ThreadPatch::default().with_preview(&text).preview.value()
+    crate::history::preview_in(history.first_user_message()?)
 }
 
 /// A digest of a submission's body, to tell the same body from another under the same id

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Base, ForkOptions, History, KeepRules, Kept, Line, SessionMeta, SessionSource, Slot,
-    ThreadSpawn, is_settled, plan_fork, preview_of,
+    Base, Excerpt, ExcerptQuery, ForkBeginning, ForkOptions, KeepRules, NotBegun, SessionMeta,
+    SessionSource, Slot, ThreadSpawn, begin_fork,
 };
 use coppicer_messages::{
     AgentPath, ControlError, Deadline, Flushed, ForkPoint, ForkRefusal, NewRecord, Origin, Reply,
@@ -65,56 +65,70 @@ pub(super) async fn plan(
     meta: SessionMeta,
 ) -> Result<Planned, SpawnError> {
     let refused = |reason| SpawnError::Fork { thread: from, reason };
-    let mut options = ForkOptions::at(shared.clock.now().at_ms);
-    if subagent {
-        options = options.with_keep(KeepRules::for_subagent());
-    }
+    let keep = subagent.then(KeepRules::for_subagent);
     loop {
         let changed = source.as_ref().map(|slot| slot.changed());
         let end = match &source {
             Some(slot) => flushed(slot, deadline).await?,
             None => None,
         };
-        let history =
-            sound_part(shared, from, end).await.map_err(|error| spawn_error(from, error))?;
-        let plan = match plan_fork(&history, &at, &options) {
+        let mut options = ForkOptions::at(shared.clock.now().at_ms);
+        options.keep.clone_from(&keep);
+        match begin(shared, from, end, &at, &options, &meta).await? {
             Err(ForkRefusal::NotYet { turn }) => match changed {
                 // The next boundary: wait for a change of the source, then look again.
                 Some(changed) => {
                     let waited = tokio::time::timeout_at(deadline.instant(), changed).await;
                     waited.map_err(|_| SpawnError::NoAnswer)?;
-                    continue;
                 }
                 None => return Err(refused(ForkRefusal::NotYet { turn })),
             },
-            plan => plan.map_err(refused)?,
-        };
-        let now_ms = shared.clock.now().at_ms;
-        let mut records = vec![Line::session_meta(now_ms, &meta.inheriting(&history))];
-        let base = match &plan.kept {
-            Kept::Prefix { cut: 0 } => None,
-            Kept::Prefix { cut } => Some(Base { thread: from, cut: Seq(*cut) }),
-            Kept::Selected(kept) => {
-                records.extend(kept.iter().filter_map(|record| record.in_source(&history)));
-                None
+            Err(reason) => return Err(refused(reason)),
+            Ok(ForkBeginning { cut, records, settled, preview }) => {
+                let base = (cut > 0).then_some(Base { thread: from, cut: Seq(cut) });
+                return Ok(Planned { base, records, settled, preview });
             }
-        };
-        records.extend(plan.closing);
-        let mut fork = base.map_or_else(History::new, |base| history.prefix(base.cut.0));
-        fork.extend(records.iter().cloned());
-        let (settled, preview) = (is_settled(&fork), preview_of(&fork));
-        return Ok(Planned { base, records, settled, preview });
+        }
     }
 }
 
-/// The records before `end`; of a damaged thread those before the first damaged one.
+/// Begins a fork on as much of its source as it takes.
+async fn begin(
+    shared: &Shared,
+    from: ThreadId,
+    end: Option<Seq>,
+    at: &ForkPoint,
+    options: &ForkOptions,
+    meta: &SessionMeta,
+) -> Result<Result<ForkBeginning, ForkRefusal>, SpawnError> {
+    for attempt in 0.. {
+        let query = ExcerptQuery::of_fork(at, attempt);
+        let read = sound_part(shared, from, end, query.as_ref()).await;
+        let excerpt = read.map_err(|error| spawn_error(from, error))?;
+        match begin_fork(&excerpt, at, options, meta) {
+            Err(NotBegun::NeedsMore) if query.is_some() => {}
+            Err(NotBegun::NeedsMore) => break,
+            Err(NotBegun::Refused(reason)) => return Ok(Err(reason)),
+            Ok(begun) => return Ok(Ok(begun)),
+        }
+    }
+    Ok(Err(ForkRefusal::Unsupported))
+}
+
+/// The records before `end`, or that piece of them; of a thread that is known to be damaged, before
+/// the first damaged one.
 async fn sound_part(
     shared: &Shared,
     from: ThreadId,
     mut end: Option<Seq>,
-) -> Result<History, StoreError> {
+    query: Option<&ExcerptQuery>,
+) -> Result<Excerpt, StoreError> {
     loop {
-        match shared.store.read(from, end).await {
+        let read = match query {
+            Some(query) => shared.store.excerpt(from, end, query.clone()).await,
+            None => shared.store.read(from, end).await.map(Excerpt::whole),
+        };
+        match read {
             Err(StoreError::Corrupt { seq, .. }) if end.is_none_or(|end| seq < end) => {
                 end = Some(seq);
             }

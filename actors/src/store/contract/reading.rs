@@ -10,7 +10,7 @@ use super::words::{
     append, create, id, listed, make_root, record, records, root, texts, undo_create, written,
 };
 use super::{Case, Store};
-use crate::history::History;
+use crate::history::{Excerpt, ExcerptAt, ExcerptQuery, History};
 use crate::store::{Base, Batch, Fence, NewThread};
 
 cases! {
@@ -115,6 +115,60 @@ cases! {
         assert_eq!(store.view_start(id(1), None).await, Ok(Seq(0)), "the compaction may be gone");
         let missing = StoreError::NotFound { thread: id(9) };
         assert_eq!(store.view_start(id(9), None).await, Err(missing));
+    }
+
+    async fn an_excerpt_is_a_piece_of_the_history_or_all_of_it(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let turn = |name: &str| Some(TurnRef::from(name));
+        let started = |name| RecordClass::TurnStarted { turn: turn(name) };
+        let ended = |name| RecordClass::TurnCompleted { turn: turn(name), failed: false };
+        let rolled_back = |turns| RecordClass::RolledBack { turns };
+        let write = |classes: Vec<RecordClass>| {
+            let made = |class| NewRecord { at_ms: 5, class, raw: (*b"{}").into() };
+            Batch { records: classes.into_iter().map(made).collect(), ..Batch::default() }
+        };
+        let message = || RecordClass::UserMessage;
+        let mut classes = vec![RecordClass::Meta, message()];
+        for name in ["a", "b", "c", "b", "d"] {
+            classes.extend([started(name), message(), RecordClass::Reasoning, ended(name)]);
+        }
+        classes.extend([RecordClass::TurnStarted { turn: None }, rolled_back(0)]);
+        append(&store, fence, 0, write(classes)).await.unwrap();
+        // One that shares a part, and one that shares a part of that.
+        let fork = |n, of, cut| NewThread {
+            base: Some(Base { thread: id(of), cut: Seq(cut) }),
+            ..root(n)
+        };
+        let made = create(&store, fork(2, 1, 13), Vec::new()).await.unwrap().fence;
+        let more = vec![RecordClass::Meta, started("c"), message(), ended("c")];
+        append(&store, made, 13, write(more)).await.unwrap();
+        let made = create(&store, fork(3, 2, 16), Vec::new()).await.unwrap().fence;
+        append(&store, made, 16, write(vec![rolled_back(2), started("e"), message()])).await.unwrap();
+        make_root(&store, 4).await;
+        let mut places = vec![ExcerptAt::End];
+        places.extend((0..26).map(|seq| ExcerptAt::Record(Seq(seq))));
+        places.extend((0..9).map(ExcerptAt::UserMessage));
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            places.push(ExcerptAt::Turn(name.into()));
+            places.push(ExcerptAt::AfterTurn(name.into()));
+        }
+        for n in 1..=4 {
+            for end in [None, Some(Seq(0)), Some(Seq(9)), Some(Seq(15)), Some(Seq(99))] {
+                let history = store.read(id(n), end).await.unwrap();
+                for (at, turns) in places.iter().flat_map(|at| [1, 2, 5].map(|turns| (at, turns))) {
+                    let query = ExcerptQuery { at: at.clone(), turns };
+                    let excerpt = store.excerpt(id(n), end, query.clone()).await.unwrap();
+                    if !excerpt.is_whole() {
+                        assert_eq!(excerpt, Excerpt::of(&history, &query), "{n} {end:?} {query:?}");
+                    }
+                    assert_eq!(excerpt.meta.as_ref(), history.own_meta());
+                    assert_eq!(excerpt.first_user_message.as_ref(), history.first_user_message());
+                }
+            }
+        }
+        let query = ExcerptQuery { at: ExcerptAt::End, turns: 1 };
+        let missing = store.excerpt(id(9), None, query).await.map(|_| ());
+        assert_eq!(missing, Err(StoreError::NotFound { thread: id(9) }));
     }
 
     async fn many_records_come_back_byte_for_byte(store) {

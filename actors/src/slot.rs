@@ -348,12 +348,23 @@ impl Slot {
         }
     }
 
+    /// Takes this incarnation away, if it is still the one that is tied to the slot.
+    pub(crate) fn detach_from(&self, actor: &ActorRef<Wake>) {
+        let is_another = |tied: &ActorRef<Wake>| tied.get_id() != actor.get_id();
+        if !self.lanes.lock().actor.as_ref().is_some_and(is_another) {
+            self.detach();
+        }
+    }
+
     /// Takes the incarnation away. Requests that wait stay; notices for it go, with what they carry.
     pub fn detach(&self) {
         let notices: VecDeque<ThreadMsg> = {
             let mut lanes = self.lanes.lock();
             lanes.actor = None;
             lanes.woken = false;
+            if lanes.control.capacity() == 0 {
+                return;
+            }
             let waiting = std::mem::take(&mut lanes.control);
             let (requests, notices) = waiting.into_iter().partition(ThreadMsg::is_request);
             lanes.control = requests;
@@ -390,8 +401,9 @@ impl Slot {
         self.lanes.lock().door
     }
 
-    /// What the actor takes next: control before input; input only if it wants some.
-    pub(crate) fn take(&self, want_input: bool) -> Option<ThreadMsg> {
+    /// What the actor takes next: control before input; input only if it wants some. If there is nothing,
+    /// it is woken for what comes, unless it stays awake, and looks again.
+    pub(crate) fn take(&self, want_input: bool, stays_awake: bool) -> Option<ThreadMsg> {
         let mut lanes = self.lanes.lock();
         if let Some(msg) = lanes.control.pop_front() {
             return Some(msg);
@@ -399,7 +411,7 @@ impl Slot {
         if want_input && let Some(msg) = lanes.input.pop_front() {
             return Some(msg);
         }
-        lanes.woken = false;
+        lanes.woken &= stays_awake;
         None
     }
 

@@ -4,11 +4,8 @@
 use std::sync::Arc;
 
 use coppicer_messages::{
-    ControlError, Ended, Fact, Reply, SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg,
-    ThreadTick, TurnId,
+    ControlError, Ended, Fact, Reply, SubmitError, SupervisorMsg, ThreadEvent, ThreadMsg, TurnId,
 };
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::core::ThreadCore;
 use super::effect::{Effect, Launch};
@@ -166,6 +163,7 @@ impl ThreadState {
                 if self.live_turn(&turn).is_some() {
                     self.live = None;
                 }
+                self.end_timers_of(&turn);
                 if !keep_session {
                     self.session = None;
                 }
@@ -204,27 +202,6 @@ impl ThreadState {
         let fact = Fact::Thread(event);
         let kind = fact.kind();
         self.world.turns.hub.publish(about, self.fence.epoch, turn, kind, || fact);
-    }
-
-    /// What is due already comes at once: a timer would wait for the end of its millisecond.
-    pub(super) fn arm(&self, at: Instant, tick: ThreadTick) {
-        let epoch = self.fence.epoch;
-        if at <= self.now().instant {
-            return self.slot.notice(ThreadMsg::Tick { epoch, tick });
-        }
-        drop(self.timer(at, tick));
-    }
-
-    /// Sends this incarnation a tick at a time, unless it is aborted or the slot is gone by then.
-    pub(super) fn timer(&self, at: Instant, tick: ThreadTick) -> AbortHandle {
-        let (slot, epoch) = (Arc::downgrade(&self.slot), self.fence.epoch);
-        let waiting = tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            if let Some(slot) = slot.upgrade() {
-                slot.notice(ThreadMsg::Tick { epoch, tick });
-            }
-        });
-        waiting.abort_handle()
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {

@@ -22,6 +22,7 @@ mod records;
 mod running;
 mod spending;
 mod state;
+mod times;
 mod turns;
 mod watch;
 mod writes;
@@ -231,33 +232,33 @@ pub(crate) struct ThreadActor;
 
 impl Actor for ThreadActor {
     type Msg = Wake;
-    // Boxed: ractor moves both through several futures.
-    type State = Box<ThreadState>;
+    // Boxed: ractor moves both through several futures. None once it has stopped.
+    type State = Option<Box<ThreadState>>;
     type Arguments = Box<ThreadArgs>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Wake>,
         args: Box<ThreadArgs>,
-    ) -> Result<Box<ThreadState>, ActorProcessingErr> {
-        Ok(Box::new(ThreadState::assemble(*args, myself)))
+    ) -> Result<Option<Box<ThreadState>>, ActorProcessingErr> {
+        Ok(Some(Box::new(ThreadState::assemble(*args, myself))))
     }
 
     async fn post_start(
         &self,
         _myself: ActorRef<Wake>,
-        state: &mut Box<ThreadState>,
+        state: &mut Option<Box<ThreadState>>,
     ) -> Result<(), ActorProcessingErr> {
-        state.guarded(ThreadState::begin)
+        state.as_mut().map_or(Ok(()), |state| state.guarded(ThreadState::begin))
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<Wake>,
         _wake: Wake,
-        state: &mut Box<ThreadState>,
+        state: &mut Option<Box<ThreadState>>,
     ) -> Result<(), ActorProcessingErr> {
-        state.guarded(ThreadState::drain)
+        state.as_mut().map_or(Ok(()), |state| state.guarded(ThreadState::drain))
     }
 
     /// Sub-agents that end tell the supervisor themselves; ractor's default handler would stop this
@@ -266,18 +267,21 @@ impl Actor for ThreadActor {
         &self,
         _myself: ActorRef<Wake>,
         _event: SupervisionEvent,
-        _state: &mut Box<ThreadState>,
+        _state: &mut Option<Box<ThreadState>>,
     ) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
+    /// Its end is told when nothing of it is left: ractor would hand its state to the supervisor, who
+    /// had to free those of all threads by itself.
     async fn post_stop(
         &self,
         _myself: ActorRef<Wake>,
-        state: &mut Box<ThreadState>,
+        state: &mut Option<Box<ThreadState>>,
     ) -> Result<(), ActorProcessingErr> {
-        state.release();
-        state.exit.tell();
+        if let Some(state) = state.take() {
+            state.stop();
+        }
         Ok(())
     }
 }
@@ -293,6 +297,11 @@ pub(crate) struct ExitGuard {
 }
 
 impl ExitGuard {
+    /// One that has nothing to tell.
+    const fn told(thread: ThreadId, epoch: Epoch) -> Self {
+        Self { thread, epoch, how: Ended::Killed, uplink: None, resident: None }
+    }
+
     fn tell(&mut self) {
         if let Some(uplink) = self.uplink.take() {
             self.resident = None;

@@ -34,17 +34,19 @@ impl ThreadState {
     }
 
     /// Looks again when the time may be used up that turns may run.
-    pub(super) fn watch_time(&self) {
+    pub(super) fn watch_time(&mut self) {
         let Some(live) = &self.live else { return };
         let Some(spending) = &live.link.spending else { return };
         let now = self.now().instant;
         if let Some(left) = spending.look_at_time(now) {
             let at = Deadline::after(now, left).instant();
-            self.arm(at, ThreadTick::BudgetDue(live.turn.clone()));
+            let turn = live.turn.clone();
+            self.end_budget_timer();
+            self.arm(at, ThreadTick::BudgetDue(turn));
         }
     }
 
-    pub(super) fn on_budget_due(&self, turn: &TurnId) {
+    pub(super) fn on_budget_due(&mut self, turn: &TurnId) {
         if self.live_turn(turn).is_some() {
             self.watch_time();
         }

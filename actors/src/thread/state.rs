@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::core::{Restored, ThreadCore};
 use super::effect::Effect;
 use super::running::TurnEnd;
+use super::times::Timers;
 use super::watch::Watch;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
@@ -48,6 +49,7 @@ pub(crate) struct ThreadState {
     /// its order.
     pub(super) looking_up: VecDeque<LookedUp>,
     pub(super) watch: Watch,
+    pub(super) timers: Timers,
     pub(super) over: bool,
     /// Its span, if somebody records it.
     pub(super) trace: Option<ThreadTrace>,
@@ -146,6 +148,7 @@ impl ThreadState {
             writes: Writes::starting_at(head),
             looking_up: VecDeque::new(),
             watch: Watch::default(),
+            timers: Timers::default(),
             over: false,
             trace,
             let_go,
@@ -255,7 +258,9 @@ impl ThreadState {
             if self.over {
                 return;
             }
-            if let Some(msg) = self.slot.take(self.looking_up.is_empty()) {
+            // What is written wakes this actor once it is durable, unless that is so at once.
+            let stays_awake = !self.writes.batch.is_empty();
+            if let Some(msg) = self.slot.take(self.looking_up.is_empty(), stays_awake) {
                 self.on_msg(msg);
             } else if !self.flush() {
                 return;
@@ -477,11 +482,25 @@ impl ThreadState {
         if let Some(trace) = self.trace.take() {
             trace.end(&self.exit.how);
         }
+        self.timers = Timers::default();
         self.session = None;
         self.core.turn = None; // its permit goes back
         self.core.queue.clear();
         self.core.mail.clear();
         self.give_back();
+    }
+}
+
+impl ThreadState {
+    /// Ends it, and tells of it when it holds nothing more, its slot included: so the supervisor finds
+    /// a thread that went to sleep held by nobody.
+    pub(super) fn stop(mut self: Box<Self>) {
+        let Fence { thread, epoch } = self.fence;
+        let mut exit = std::mem::replace(&mut self.exit, ExitGuard::told(thread, epoch));
+        self.release();
+        self.slot.detach_from(&self.myself);
+        drop(self);
+        exit.tell();
     }
 }
 

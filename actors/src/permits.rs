@@ -37,8 +37,10 @@ impl Permits {
 
     /// Bounds the turns of one tree that run at once; `None` lifts the bound.
     pub fn bound_tree(self: &Arc<Self>, tree: ThreadId, max: Option<usize>) {
-        self.lines.lock().queue.bound(tree, max.unwrap_or(usize::MAX));
-        self.serve();
+        let changed = self.lines.lock().queue.bound(tree, max.unwrap_or(usize::MAX));
+        if changed {
+            self.serve();
+        }
     }
 
     /// Asks for a permit, which comes as [`ThreadMsg::Permitted`]: at once if one is free and nobody

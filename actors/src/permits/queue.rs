@@ -51,9 +51,13 @@ impl<T> FairQueue<T> {
         Self { max, running: 0, trees, round, served: Vec::new(), tickets: 0 }
     }
 
-    /// At most `max` of this tree run at once.
-    pub(crate) fn bound(&mut self, tree: ThreadId, max: usize) {
-        self.change(tree, |tree| tree.max = max);
+    /// At most `max` of this tree run at once: whether that is another bound than before.
+    pub(crate) fn bound(&mut self, tree: ThreadId, max: usize) -> bool {
+        let before = self.trees.get(&tree).map_or(usize::MAX, |tree| tree.max);
+        if before != max {
+            self.change(tree, |tree| tree.max = max);
+        }
+        before != max
     }
 
     /// Takes a place for one of this tree without a line, if there is room and nobody waits for it.

@@ -248,7 +248,9 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
         }
     }
     // After the mail: a thread may take what it is sent in the same append.
-    if let Some(row) = rows.get_mut(&thread).filter(|_| !batch.mail_taken.is_empty()) {
+    if !batch.mail_taken.is_empty()
+        && let Some(row) = rows.get_mut(&thread)
+    {
         row.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
     }
     Ok(head)

@@ -1,7 +1,7 @@
 //! Handles: how hosts hold a thread. An address, not an actor: it stays valid across restarts.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use coppicer_messages::{
@@ -30,10 +30,11 @@ pub struct ThreadHandle {
     last: LastWord,
 }
 
-/// Tells the supervisor that a handle of a dormant thread was let go of: the thread may leave memory.
+/// Tells the supervisor that a thread without an actor is held by nobody any more: it may leave memory.
+/// Said after the slot was let go of: of those who do so at once, the last one sees that nobody is left.
 struct LastWord {
     world: Arc<TurnWorld>,
-    of: Option<ThreadId>,
+    of: Option<(ThreadId, Weak<Slot>)>,
 }
 
 impl Clone for LastWord {
@@ -44,7 +45,11 @@ impl Clone for LastWord {
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        if let Some(thread) = self.of {
+        // The table and the directory. An actor holds it too, and tells of its own end.
+        const HELD_BY_NOBODY: usize = 2;
+        if let Some((thread, slot)) = self.of.take()
+            && slot.strong_count() == HELD_BY_NOBODY
+        {
             self.world.uplink.send(SupervisorMsg::LetGo { thread });
         }
     }
@@ -52,12 +57,7 @@ impl Drop for LastWord {
 
 impl Drop for ThreadHandle {
     fn drop(&mut self) {
-        // The table, the directory, and this one; others would tell it themselves.
-        const HELD_BY_NOBODY_ELSE: usize = 3;
-        let last = Arc::strong_count(&self.slot) <= HELD_BY_NOBODY_ELSE;
-        if last && self.slot.door() == Door::Dormant {
-            self.last.of = Some(self.slot.thread());
-        }
+        self.last.of = Some((self.slot.thread(), Arc::downgrade(&self.slot)));
     }
 }
 

@@ -183,13 +183,15 @@ pub struct Asker {
 }
 
 /// Times that the supervisor asks to be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SupervisorTick {
     /// The report of this close is due.
     CloseDue(u64),
     /// The threads of this close are told to end, whether or not the store has said what goes on.
     TellBy(u64),
+    /// The first of the times that the supervisor waits for has come.
+    TimeDue,
     /// More threads of a close are to be told.
     TellOn,
     /// Threads whose store could not write may try again.

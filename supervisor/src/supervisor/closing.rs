@@ -1,6 +1,6 @@
 //! Carrying out closes: one thread with its subtree, or everything (P5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadMove, ThreadStore};
@@ -10,10 +10,10 @@ use coppicer_messages::{
 };
 
 use super::SupervisorState;
-use super::close::{ClosePlan, Closing, How};
+use super::close::{ClosePlan, Closing, How, Place};
 use super::resume::look_up;
 use super::spawn::{Step, Stored};
-use super::table::{Branch, Life};
+use super::table::{Branch, InCloses, Life};
 
 /// Threads that are told to end at one go.
 const TELL_MAX: usize = 256;
@@ -117,18 +117,13 @@ impl SupervisorState {
             self.stop_recovering();
             self.find_held_back();
             self.lines.freed_all();
+            // Nobody is put to sleep any more.
+            self.idle.clear();
         }
         let now = self.now().instant;
-        let rows: Vec<Closing> =
-            threads.iter().filter_map(|&thread| self.closing_row(thread)).collect();
+        let rows = self.intend(close, &threads);
         let limits = self.shared.limits.clone();
         let plan = ClosePlan::new(&rows, now, reply.deadline().instant(), drain, &limits);
-        // Intent before the signal: from here on nothing of it is restarted.
-        for &thread in &threads {
-            if let Some(entry) = self.table.get_mut(thread) {
-                entry.closing = true;
-            }
-        }
         self.publish(None, RuntimeEvent::CloseStarted { threads: threads.len() });
         self.arm(plan.deadline(), SupervisorTick::CloseDue(close));
         let mut op = CloseOp {
@@ -185,8 +180,7 @@ impl SupervisorState {
     fn begin_telling(&mut self, close: u64) {
         let Some(op) = self.closes.get_mut(&close) else { return };
         if !std::mem::replace(&mut op.tells, true) {
-            let leaves = op.plan.leaves();
-            self.to_tell.extend(leaves.into_iter().map(|thread| (close, thread)));
+            self.to_tell.extend(op.plan.leaves().map(|place| (close, place)));
         }
     }
 
@@ -199,8 +193,7 @@ impl SupervisorState {
     pub(super) fn everything(&self) -> Vec<ThreadId> {
         let mut tops: Vec<(u64, ThreadId)> = self
             .table
-            .ids()
-            .filter_map(|thread| self.table.get(thread).map(|entry| (thread, entry)))
+            .entries()
             .filter(|(_, entry)| entry.parent.is_none_or(|parent| self.table.get(parent).is_none()))
             .map(|(thread, entry)| (entry.order, thread))
             .collect();
@@ -214,9 +207,20 @@ impl SupervisorState {
         threads
     }
 
-    fn closing_row(&self, thread: ThreadId) -> Option<Closing> {
-        let entry = self.table.get(thread)?;
-        Some(Closing { thread, parent: entry.parent, busy: entry.slot.is_busy() })
+    /// Intent before the signal: from here on nothing of these threads is restarted. They get their
+    /// places in the plan of the close, parents before children.
+    fn intend(&mut self, close: u64, threads: &[ThreadId]) -> Vec<Closing> {
+        let mut rows = Vec::with_capacity(threads.len());
+        for &thread in threads {
+            let Some(entry) = self.table.get(thread) else { continue };
+            let parent = entry.parent.and_then(|parent| self.table.get(parent));
+            let parent = parent.and_then(|parent| parent.closes.place_in(close));
+            let Some(entry) = self.table.get_mut(thread) else { continue };
+            entry.closing = true;
+            entry.closes.add(close, Place::try_from(rows.len()).unwrap_or(Place::MAX));
+            rows.push(Closing { thread, parent, busy: entry.slot.is_busy() });
+        }
+        rows
     }
 
     /// Has the store write that the thread was explicitly closed, if it is a sub-agent.
@@ -274,6 +278,7 @@ impl SupervisorState {
                 Some(format!("which threads that sleep below it go on is not known: {error}"));
             Vec::new()
         });
+        let covered = if found.is_empty() { HashSet::new() } else { op.plan.threads() };
         for stored in found {
             let thread = stored.thread.id;
             // One with an entry was seen when the close began, or came up since. One that closes with
@@ -281,7 +286,7 @@ impl SupervisorState {
             let here = self.table.get(thread).is_some();
             let Some(op) = self.closes.get_mut(&close) else { return };
             let told = absent.remove(&thread);
-            if !here && !op.plan.covers(thread) && (op.going_on.threads.insert(thread) || told) {
+            if !here && !covered.contains(&thread) && (op.going_on.threads.insert(thread) || told) {
                 op.going_on.unwritten += 1;
                 self.detach_stored(close, stored, told);
             }
@@ -352,7 +357,7 @@ impl SupervisorState {
             // There is nothing that could be ended of one that cannot be read.
             Err(SpawnError::Damaged { .. }) => self.answer_close(close),
             Err(error) => {
-                if let Some(mut op) = self.closes.remove(&close) {
+                if let Some(mut op) = self.end_close(close) {
                     self.write_absent(close, std::mem::take(&mut op.going_on.absent));
                     op.reply.tell(Err(match error {
                         SpawnError::NotFound { .. } => CloseError::NotFound { thread },
@@ -374,13 +379,15 @@ impl SupervisorState {
         if self.table.get(thread).is_none() {
             self.seat(stored, Life::Dormant);
         }
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        let (place, ready) = op.plan.put_on_top(thread);
         // Intent before the signal.
         if let Some(entry) = self.table.get_mut(thread) {
             entry.closing = true;
+            entry.closes.add(close, place);
         }
-        let Some(op) = self.closes.get_mut(&close) else { return };
-        if op.plan.put_on_top(thread) && op.tells {
-            self.to_tell.push_back((close, thread));
+        if ready && op.tells {
+            self.to_tell.push_back((close, place));
         }
     }
 
@@ -388,9 +395,9 @@ impl SupervisorState {
     /// what is due even if this actor is behind with its messages.
     pub(super) fn go_on_closing(&mut self) {
         for _ in 0..TELL_MAX {
-            let Some((close, thread)) = self.to_tell.pop_front() else { break };
+            let Some((close, place)) = self.to_tell.pop_front() else { break };
             self.report_due();
-            self.tell(close, thread);
+            self.tell(close, place);
         }
         self.report_due();
         if !self.to_tell.is_empty() && !self.telling_on {
@@ -406,20 +413,29 @@ impl SupervisorState {
             return;
         }
         let now = self.now().instant;
-        let due = self.closes.iter().find(|(_, op)| now >= op.plan.deadline());
-        if let Some((&close, _)) = due {
+        if let Some(close) = self.times.next_report(now) {
             self.on_close_due(close);
         }
     }
 
+    /// A close is under way no more: neither does anything wait for its times.
+    fn end_close(&mut self, close: u64) -> Option<CloseOp> {
+        let op = self.closes.remove(&close)?;
+        self.times.forget(op.plan.deadline(), SupervisorTick::CloseDue(close));
+        self.times.forget(op.plan.ask_until(), SupervisorTick::TellBy(close));
+        Some(op)
+    }
+
     /// Tells a thread of a plan to end; its children have.
-    fn tell(&mut self, close: u64, thread: ThreadId) {
+    fn tell(&mut self, close: u64, place: Place) {
         let now = self.now().instant;
         let Some(op) = self.closes.get(&close) else { return };
-        let tell_parent = !op.all && !op.plan.covers_parent_of(thread);
-        let order = op.plan.order_for(thread, now, tell_parent);
+        let Some(thread) = op.plan.thread(place) else { return };
+        let tell_parent = !op.all && !op.plan.covers_parent_of(place);
+        let order = op.plan.order_for(place, now, tell_parent);
         let Some(entry) = self.table.get_mut(thread) else {
-            return self.close_ended(thread, Rung::Drained, How::Completed, None);
+            let gone = InCloses::One(close, place);
+            return self.close_ended(&gone, Rung::Drained, How::Completed, None);
         };
         entry.told = true;
         entry.slot.order(ThreadMsg::Close { order });
@@ -443,21 +459,18 @@ impl SupervisorState {
     /// A thread has ended: whatever closes it goes on.
     pub(super) fn close_ended(
         &mut self,
-        thread: ThreadId,
+        closes: &InCloses,
         rung: Rung,
         how: How,
         left: Option<&str>,
     ) {
+        if *closes == InCloses::None {
+            return;
+        }
         let now = self.now().instant;
-        let awaited: Vec<u64> = self
-            .closes
-            .iter()
-            .filter(|(_, op)| op.plan.awaits(thread))
-            .map(|(&close, _)| close)
-            .collect();
-        for close in awaited {
+        for (close, place) in closes.iter() {
             let Some(op) = self.closes.get_mut(&close) else { continue };
-            let next = op.plan.ended(thread, rung, how, left.map(str::to_owned), now);
+            let next = op.plan.ended(place, rung, how, left.map(str::to_owned), now);
             self.to_tell.extend(next.map(|parent| (close, parent)));
             self.answer_close(close);
         }
@@ -466,7 +479,7 @@ impl SupervisorState {
     /// The deadline: what has not ended is reported, then killed and fenced off (P5). The report
     /// goes first: killing thousands takes its time.
     pub(super) fn on_close_due(&mut self, close: u64) {
-        let Some(mut op) = self.closes.remove(&close) else { return };
+        let Some(mut op) = self.end_close(close) else { return };
         self.write_absent(close, std::mem::take(&mut op.going_on.absent));
         let unended = op.plan.unended();
         if op.looking.is_some() {
@@ -521,7 +534,7 @@ impl SupervisorState {
         if !done {
             return;
         }
-        if let Some(op) = self.closes.remove(&close) {
+        if let Some(op) = self.end_close(close) {
             let (reply, report) = self.report(op);
             self.stop_when_done();
             reply.tell(Ok(report));

@@ -2,7 +2,7 @@
 
 use coppicer_actors::{Bug, Decision, Door};
 use coppicer_messages::{
-    Deadline, Ended, Epoch, LeaseKind, Now, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
+    Deadline, Ended, Epoch, LeaseKind, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
     SupervisorTick, ThreadId, ThreadStatus,
 };
 
@@ -11,7 +11,7 @@ use ractor::ActorStatus;
 use super::SupervisorState;
 use super::close::How;
 use super::spawn::Kind;
-use super::table::{Entry, Life};
+use super::table::{Entry, InCloses, Life};
 
 impl SupervisorState {
     /// An incarnation is gone, with all that it owned. One that is not the current one changes
@@ -29,6 +29,7 @@ impl SupervisorState {
         let (slot, closing, wanted) = (entry.slot.clone(), entry.closing, entry.wanted);
         let (told, ends_only) = (entry.told, entry.ends_only);
         entry.wanted = false;
+        entry.looks = 0;
         self.unloading -= usize::from(std::mem::take(&mut entry.unloading));
         self.room_came = true;
         slot.detach();
@@ -125,7 +126,7 @@ impl SupervisorState {
 
     /// Decides what follows a crash of a thread's actor.
     pub(super) fn crashed(&mut self, thread: ThreadId, cause: &str) {
-        let (Now { instant: now, at_ms }, jitter) = (self.now(), self.shared.ids.fraction());
+        let (now, jitter) = (self.now().instant, self.shared.ids.fraction());
         let Some(entry) = self.table.get_mut(thread) else { return };
         if entry.closing {
             if entry.told {
@@ -164,8 +165,7 @@ impl SupervisorState {
                 }
                 let at = Deadline::after(now, after).instant();
                 if let Some(entry) = self.table.get_mut(thread) {
-                    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-                    entry.back_at_ms = Some(at_ms.saturating_add(after_ms));
+                    entry.back_at = Some(at);
                 }
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
                 self.take_down_siblings(thread, true);
@@ -240,16 +240,21 @@ impl SupervisorState {
     /// for its end is told.
     pub(super) fn finish(&mut self, thread: ThreadId, rung: Rung, how: How, left: Option<&str>) {
         let mut significant = None;
-        if let Some(entry) = self.table.remove(thread) {
+        let mut closes = InCloses::None;
+        if let Some(mut entry) = self.table.remove(thread) {
+            closes = std::mem::take(&mut entry.closes);
             self.settle(&entry);
             significant = entry.parent.filter(|_| entry.rules.significant && entry.ends_itself);
-            let shown = self.directory.find(thread).is_some();
-            if shown && entry.slot.phase() != Phase::Stopped {
+            if entry.slot.phase() != Phase::Stopped && self.directory.find(thread).is_some() {
                 self.show(&entry.slot, ThreadStatus::Shutdown, Phase::Stopped);
             }
             self.directory.remove(&entry.slot);
             entry.slot.end();
             self.idle.forget(thread);
+            if let Some(at) = entry.back_at {
+                let tick = SupervisorTick::RestartDue { thread, crash: entry.crashes };
+                self.times.forget(at, tick);
+            }
             self.unloading -= usize::from(entry.unloading);
             self.room_came = true;
             if how == How::TimedOut && self.world.turns().seeded().has(Bug::SlotLeak) {
@@ -260,7 +265,7 @@ impl SupervisorState {
         self.siblings_settled(thread);
         let waiting = self.waiting.remove(&thread).unwrap_or_default();
         self.refuse(waiting, &SpawnError::Closing { thread });
-        self.close_ended(thread, rung, how, left);
+        self.close_ended(&closes, rung, how, left);
         if let Some(parent) = significant {
             self.significant_ended(parent, thread);
         }

@@ -2,6 +2,7 @@
 //! about one whose turn is stuck.
 
 use coppicer_messages::{ControlError, EntryAccount, EntryStage, Epoch, Reply, ThreadId};
+use tokio::time::Instant;
 
 use super::SupervisorState;
 use super::table::Life;
@@ -25,7 +26,10 @@ impl SupervisorState {
             };
             let left = entry.tracker.left(&entry.rules.restart, now.instant);
             let mut account = EntryAccount::new(stage, left);
-            account.backoff_until_ms = entry.back_at_ms.filter(|_| stage == EntryStage::Backoff);
+            account.backoff_until_ms = entry
+                .back_at
+                .filter(|_| stage == EntryStage::Backoff)
+                .map(|at| now.at_ms.saturating_add(millis_until(at, now.instant)));
             account.closing = entry.closing;
             account.told_to_end = entry.told;
             account
@@ -38,4 +42,8 @@ impl SupervisorState {
             self.restart(thread, cause);
         }
     }
+}
+
+fn millis_until(at: Instant, now: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
 }

@@ -44,6 +44,11 @@ impl IdleQueue {
         }
     }
 
+    /// Nobody is looked at any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// When the next look is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

@@ -27,6 +27,7 @@ mod siblings;
 mod spawn;
 mod steps;
 mod table;
+mod times;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -45,6 +46,7 @@ use crate::directory::Directory;
 use crate::nicknames::Nicknames;
 use adopt::Adopting;
 use budgets::Funding;
+use close::Place;
 use closing::CloseOp;
 use comebacks::Comebacks;
 use idle::IdleQueue;
@@ -56,6 +58,7 @@ use resting::ForRoom;
 use siblings::Siblings;
 use spawn::{Spawning, Step, Waiter};
 use table::Table;
+use times::Times;
 
 pub(crate) struct SupervisorActor;
 
@@ -100,8 +103,9 @@ pub(crate) struct SupervisorState {
     /// Resumes under way, by thread: a second one joins the first.
     coming: HashMap<ThreadId, u64>,
     closes: BTreeMap<u64, CloseOp>,
+    times: Times,
     /// Threads of closes whose children have ended, to be told next.
-    to_tell: VecDeque<(u64, ThreadId)>,
+    to_tell: VecDeque<(u64, Place)>,
     /// Whether a notice to tell more of them is on its way.
     telling_on: bool,
     postponed: HashMap<ThreadId, Vec<Postponed>>,
@@ -170,6 +174,7 @@ impl Actor for SupervisorActor {
             ops: HashMap::new(),
             coming: HashMap::new(),
             closes: BTreeMap::new(),
+            times: Times::default(),
             to_tell: VecDeque::new(),
             telling_on: false,
             postponed: HashMap::new(),
@@ -229,6 +234,7 @@ impl Actor for SupervisorActor {
         }));
         if handled.is_err() {
             tracing::error!(msg = name, "the supervisor panicked, and goes on");
+            state.set_timer();
         }
         Ok(())
     }
@@ -282,6 +288,7 @@ impl SupervisorState {
                 }
             }
             SupervisorMsg::ThreadEnded { thread, epoch, how } => self.on_ended(thread, epoch, how),
+            SupervisorMsg::Tick { tick: SupervisorTick::TimeDue } => self.on_time_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
                 self.on_close_due(close);
             }
@@ -330,20 +337,6 @@ impl SupervisorState {
             let about = Some(&**slot.about());
             self.shared.hub.publish(about, slot.epoch(), None, EventKind::Status, fact);
         }
-    }
-
-    /// Sends a notice to this actor when a time has come. One that is due already comes at once: a
-    /// timer would wait for the end of its millisecond.
-    fn arm(&self, at: Instant, tick: SupervisorTick) {
-        if at <= self.now().instant {
-            self.shared.uplink.send(SupervisorMsg::Tick { tick });
-            return;
-        }
-        let uplink = self.shared.uplink.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            uplink.send(SupervisorMsg::Tick { tick });
-        });
     }
 
     /// Runs a step outside, and gets its result as a notice.

@@ -2,6 +2,7 @@
 //! leave memory. Requests that meet a full runtime wait for one that does.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use coppicer_actors::Bug;
 use coppicer_messages::{
@@ -22,6 +23,10 @@ const LOOKS_MAX: usize = 64;
 
 /// Most threads that are asked to sleep at one go, when many have been idle for long enough.
 const UNLOADS_MAX: usize = 256;
+
+/// When it is looked again whether a dormant thread may leave memory that somebody held. After each look
+/// twice as long, up to [`Limits::idle_after`](coppicer_messages::Limits::idle_after).
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What waits until a thread gives up its actor.
 pub(super) enum ForRoom {
@@ -143,8 +148,12 @@ impl SupervisorState {
                 }
                 next = left.and_then(|entry| entry.parent);
             } else {
-                // Somebody holds it: looked at again, if they do not say when they let go.
-                let after = self.shared.limits.idle_after;
+                // Somebody holds it: looked at again, ever more rarely, if they do not say when they let
+                // go. One who only reads does not.
+                let Some(entry) = self.table.get_mut(thread) else { return };
+                let after = LOOK_AGAIN.saturating_mul(1 << entry.looks.min(30));
+                let after = after.min(self.shared.limits.idle_after);
+                entry.looks = entry.looks.saturating_add(1);
                 self.idle.watch(thread, Deadline::after(self.now().instant, after).instant());
                 self.arm_idle();
             }

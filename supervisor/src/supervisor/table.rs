@@ -6,7 +6,7 @@
 
 mod reparent;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use coppicer_messages::{
 pub(crate) use reparent::{Absent, Branch, Renaming, Replaced};
 use tokio::time::Instant;
 
+use super::close::Place as ClosePlace;
 use super::rate::Rate;
 use crate::nicknames::NamesUsed;
 
@@ -77,8 +78,8 @@ pub(crate) struct Entry {
     pub(crate) fell_of: Option<String>,
     /// Whether its end is its own doing.
     pub(crate) ends_itself: bool,
-    /// When it comes back after a crash, in milliseconds since the Unix epoch.
-    pub(crate) back_at_ms: Option<u64>,
+    /// When it comes back after its last crash, if it was to pause.
+    pub(crate) back_at: Option<Instant>,
     /// Whether it is being closed: intent is recorded before the signal.
     pub(crate) closing: bool,
     /// Whether a message came while its actor was on its way out.
@@ -96,6 +97,10 @@ pub(crate) struct Entry {
     pub(crate) unloading: bool,
     /// Until when it is not asked again, because it had something to do after all.
     pub(crate) stays_until: Option<Instant>,
+    /// How often it was looked whether it may leave memory, since it fell asleep.
+    pub(crate) looks: u8,
+    /// The closes that wait for its end, and its place in each.
+    pub(crate) closes: InCloses,
     /// The spawn that makes it, until that is answered.
     pub(crate) making: Option<u64>,
     /// The move of it that the store writes.
@@ -105,6 +110,42 @@ pub(crate) struct Entry {
     /// Those above it that go on when their parents are closed, and their paths.
     pub(crate) apart: Box<[(ThreadId, Option<AgentPath>)]>,
     pub(crate) _lease: Lease,
+}
+
+/// The closes that a thread is part of, with its place in the plan of each: mostly one.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) enum InCloses {
+    #[default]
+    None,
+    One(u64, ClosePlace),
+    More(Vec<(u64, ClosePlace)>),
+}
+
+impl InCloses {
+    pub(crate) fn add(&mut self, close: u64, place: ClosePlace) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(close, place),
+            Self::One(first, at) => Self::More(vec![(first, at), (close, place)]),
+            Self::More(mut more) => {
+                more.push((close, place));
+                Self::More(more)
+            }
+        };
+    }
+
+    /// Its place in the plan of a close, if it is part of that.
+    pub(crate) fn place_in(&self, close: u64) -> Option<ClosePlace> {
+        self.iter().find(|(of, _)| *of == close).map(|(_, place)| place)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, ClosePlace)> {
+        let (one, more) = match self {
+            Self::None => (None, &[][..]),
+            &Self::One(close, place) => (Some((close, place)), &[][..]),
+            Self::More(more) => (None, &more[..]),
+        };
+        one.into_iter().chain(more.iter().copied())
+    }
 }
 
 /// How a thread is supervised, and supervises.
@@ -192,8 +233,9 @@ impl Table {
         self.entries.get_mut(&thread)
     }
 
-    pub(crate) fn ids(&self) -> impl Iterator<Item = ThreadId> {
-        self.entries.keys().copied()
+    /// All of them, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ThreadId, &Entry)> {
+        self.entries.iter().map(|(thread, entry)| (*thread, entry))
     }
 
     /// Children in start order.
@@ -419,7 +461,7 @@ impl Table {
             crash_as: None,
             fell_of: None,
             ends_itself: false,
-            back_at_ms: None,
+            back_at: None,
             closing: false,
             wanted: false,
             parking: false,
@@ -428,6 +470,8 @@ impl Table {
             adrift: false,
             unloading: false,
             stays_until: None,
+            looks: 0,
+            closes: InCloses::None,
             making: None,
             moving: None,
             unplaced: false,
@@ -440,9 +484,8 @@ impl Table {
 
     /// Removes a thread that is over, and all its claims.
     pub(crate) fn remove(&mut self, thread: ThreadId) -> Option<Entry> {
-        let entry = self.entries.get(&thread)?;
-        let (root, path) = (entry.root, entry.path.clone());
-        if let (Some(path), Some(tree)) = (path, self.trees.get_mut(&root)) {
+        let entry = self.leave(thread)?;
+        if let (Some(path), Some(tree)) = (entry.path.clone(), self.trees.get_mut(&entry.root)) {
             if tree.paths.get(&path) == Some(&thread) {
                 tree.paths.remove(&path);
             }
@@ -457,7 +500,7 @@ impl Table {
                 tree.paths.remove(&name);
             }
         }
-        self.leave(thread)
+        Some(entry)
     }
 
     /// Removes a dormant thread from memory. Its name stays its own for as long as its tree is here.
@@ -476,10 +519,10 @@ impl Table {
         if let Some(children) = self.children.get(&thread) {
             self.strays.extend(children.values());
         }
-        if let Some(tree) = self.trees.get_mut(&entry.root) {
-            tree.members.remove(&entry.order);
-            if tree.members.is_empty() {
-                self.trees.remove(&entry.root);
+        if let hash_map::Entry::Occupied(mut tree) = self.trees.entry(entry.root) {
+            tree.get_mut().members.remove(&entry.order);
+            if tree.get().members.is_empty() {
+                tree.remove();
             }
         }
         Some(entry)

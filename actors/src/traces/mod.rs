@@ -29,7 +29,7 @@ use spans::{Which, Who};
 pub const TRACED_CALLS_MAX: usize = 256;
 
 /// Ties the runtime's spans to a tracer that knows other processes, such as OpenTelemetry: the core
-/// depends on none. `tests/traces.rs` has a small one.
+/// depends on none. `examples/otlp` has one for OpenTelemetry.
 ///
 /// It is called from the runtime's own actors, for spans that somebody records and for no others, so
 /// it must not block. A panic in it is logged, and the span goes on without it.

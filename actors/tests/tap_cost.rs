@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use coppicer_actors::{About, Clock, Tap, TapFilter, TapHub, TapOptions};
 use coppicer_messages::{
-    Epoch, EventKind, Fact, LeaseBook, Limits, Phase, RuntimeEvent, SpawnOrigin, ThreadEvent,
-    ThreadId, ThreadStatus,
+    Epoch, EventKind, Fact, LeaseBook, Limits, Phase, RecordClass, RuntimeEvent, Seq, SpawnOrigin,
+    ThreadEvent, ThreadId, ThreadStatus,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
@@ -20,6 +20,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const ROW_BYTES_MAX: usize = 600;
 
 const EVENTS: usize = 6_400;
+
+/// What the portions of so many events may take: four for each 64, for all taps together.
+const PORTIONS: usize = EVENTS / 16;
 
 fn hub(limits: &Limits) -> Arc<TapHub> {
     let (clock, leases) = (Arc::new(Clock::system()), Arc::new(LeaseBook::default()));
@@ -36,6 +39,16 @@ fn deltas(hub: &TapHub, about: &About) -> Stats {
     for _ in 0..EVENTS {
         let fact = || Fact::Thread(ThreadEvent::Delta { text: "some words".to_owned() });
         hub.publish(Some(about), Epoch(1), None, EventKind::Delta, fact);
+    }
+    region.change()
+}
+
+/// What publishing so many records allocates, eight in a write.
+fn records(hub: &TapHub, about: &Arc<About>) -> Stats {
+    let region = Region::new(ALLOCATOR);
+    for at in (0..EVENTS as u64).step_by(8) {
+        let classes = std::iter::repeat_n(RecordClass::UserMessage, 8);
+        hub.publish_records(about, Epoch(1), None, Seq(at), classes);
     }
     region.change()
 }
@@ -63,10 +76,10 @@ fn publishing() {
         deltas(&hub, &about); // until the rings are full
         let change = deltas(&hub, &about);
         costs.push(change.allocations);
-        assert!(
-            change.allocations <= EVENTS * 2 + EVENTS / 32,
-            "an event and its text: {change:?}"
-        );
+        let told = records(&hub, &Arc::new(about.clone()));
+        assert!(told.allocations <= PORTIONS, "records that nobody takes are no events: {told:?}");
+        deltas(&hub, &about);
+        assert!(change.allocations <= EVENTS * 2 + PORTIONS, "an event and its text: {change:?}");
         assert_eq!(change.bytes_allocated, change.bytes_deallocated, "full rings take no more");
     }
     assert_eq!(costs[0], costs[1], "whether one listens or ten");

@@ -99,7 +99,7 @@ limits! {
     batch_records_max: usize = 4_096, "records",
         "Records in one append. Larger imports are cut into several.";
     taps_max: usize = 1_024, "taps",
-        "Subscriptions at once. Each costs its ring and a push per event.";
+        "Subscriptions at once. Each costs what waits for it.";
     tap_events_max: usize = 4_096, "events",
         "Events that wait in one tap. The oldest go first, and the gap is in the stream.";
     tap_bytes_max: usize = 8 << 20, "bytes",

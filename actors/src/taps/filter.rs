@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use coppicer_messages::{Event, EventKind, ThreadId};
 
+use super::About;
 use crate::lineage::Lineage;
 
 /// Which events a tap wants. Each condition narrows it. Evaluated where an event is published.
@@ -81,6 +82,16 @@ impl TapFilter {
                 Some(thread) => self.covers(thread, lineage),
                 None => self.scope == Scope::All,
             }
+    }
+
+    /// Whether the facts of this thread's records pass.
+    pub(super) fn passes_record(&self, about: &About) -> bool {
+        self.wanted() & EventKind::Record.bit() != 0 && self.covers(about.thread, &about.lineage)
+    }
+
+    /// Whether everything passes.
+    pub(super) fn is_all(&self) -> bool {
+        *self == Self::all()
     }
 
     /// Whether it is about this thread, whatever else it asks.

@@ -1,18 +1,22 @@
 //! The hub: numbers facts and hands them to the taps, the journal and the tree.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use coppicer_messages::{
-    Epoch, Event, EventKind, Fact, LeaseBook, LeaseKind, LimitReached, Limits, TapError, TurnId,
+    Epoch, Event, EventKind, Fact, LeaseBook, LeaseKind, LimitReached, Limits, RecordClass, Seq,
+    TapError, TurnId,
 };
 use parking_lot::Mutex;
 
 use super::filter::BULK;
+use super::follower::{Follower, Outlook};
+use super::groups::Groups;
 use super::journal::{Journal, Published};
-use super::ring::Ring;
+use super::log::{Aftermath, Bounds};
+use super::portion::{Open, Record, What};
 use super::tree::{ThreadTree, snapshot_of};
 use super::{About, Tap, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
@@ -35,27 +39,16 @@ struct HubState {
     journal: Journal,
     /// Folded from every lifecycle fact up to `seq`.
     tree: ThreadTree,
-    /// The last events, which some rings were not offered yet.
-    recent: Vec<Published>,
-    /// In order of their ids.
-    taps: Vec<Attached>,
-    /// Taps whose reader waits.
-    awaited: usize,
+    /// The last events, which no tap was offered yet. Taps are offered what is new in portions, so that
+    /// publishing does not touch them for each event; sooner if a reader asks.
+    open: Open,
+    taps: Groups,
     next_tap: u64,
     closed: bool,
 }
 
-/// Most events that a ring is offered at one go. Rings are offered what is new in portions, so that
-/// publishing does not touch each of them for each event; at once if a reader waits or asks.
-const RECENT_MAX: usize = 64;
-
-struct Attached {
-    ring: Arc<Ring>,
-    /// How many of the recent events it was offered.
-    taken: usize,
-    /// Whether its reader waits.
-    awaited: bool,
-}
+/// Fewer events than this are no portion yet for a reader who asks.
+const FEW: usize = 16;
 
 impl TapHub {
     /// A hub with the bounds of `limits`.
@@ -71,9 +64,8 @@ impl TapHub {
                 seq: 0,
                 journal: Journal::new(limits.journal_events_max, limits.journal_bytes_max),
                 tree: ThreadTree::default(),
-                recent: Vec::with_capacity(RECENT_MAX),
-                taps: Vec::new(),
-                awaited: 0,
+                open: Open::new(),
+                taps: Groups::default(),
                 next_tap: 1,
                 closed: false,
             }),
@@ -100,25 +92,54 @@ impl TapHub {
             return;
         }
         // All that can be done before the number is known is done outside of the lock.
-        let mut event = Event::new(fact());
-        event.epoch = epoch;
-        event.turn = turn.cloned();
-        if let Some(about) = about {
-            event.thread = Some(about.thread);
-            event.parent = about.parent;
-            event.path.clone_from(&about.path);
+        let Some(about) = about else {
+            let mut event = Event::new(fact());
+            (event.epoch, event.turn) = (epoch, turn.cloned());
+            return self.number(event, Lineage::default(), None);
+        };
+        self.number(about.event(fact(), epoch, turn), about.lineage.clone(), None);
+    }
+
+    /// Publishes that records are durable, of which the first is at `from`. The same as so many facts
+    /// one after the other; one becomes an event only if a tap takes it.
+    pub fn publish_records(
+        &self,
+        about: &Arc<About>,
+        epoch: Epoch,
+        turn: Option<&TurnId>,
+        from: Seq,
+        classes: impl Iterator<Item = RecordClass>,
+    ) {
+        if !self.wants(EventKind::Record) {
+            return;
         }
-        let lineage = about.map(|about| about.lineage.clone()).unwrap_or_default();
-        self.number(event, lineage, None);
+        let mut after = Aftermath::default();
+        let at_ms = self.clock.now().at_ms;
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        for (n, class) in classes.enumerate() {
+            state.seq += 1;
+            let record = Record {
+                seq: state.seq,
+                at_ms,
+                about: about.clone(),
+                epoch,
+                turn: turn.cloned(),
+                place: from.plus(n as u64),
+                class,
+                event: OnceLock::new(),
+            };
+            state.tell(What::Record(record), Record::BYTES, &mut after);
+        }
+        drop(state);
+        after.carry_out();
     }
 
     /// Publishes that a thread has another place: also to those who watch what was above it `before`.
     pub fn publish_move(&self, about: &About, before: &Lineage, epoch: Epoch, fact: Fact) {
-        let mut event = Event::new(fact);
-        event.epoch = epoch;
-        event.thread = Some(about.thread);
-        event.parent = about.parent;
-        event.path.clone_from(&about.path);
+        let event = about.event(fact, epoch, None);
         let both = before.iter().fold(about.lineage.clone(), |both, above| both.below(above));
         self.number(event, both, Some(&about.lineage));
     }
@@ -128,6 +149,7 @@ impl TapHub {
     fn number(&self, event: Event, lineage: Lineage, place: Option<&Lineage>) {
         let bytes = event.bytes();
         let mut event = Arc::new(event);
+        let mut after = Aftermath::default();
         let mut state = self.state.lock();
         if state.closed {
             return;
@@ -137,45 +159,60 @@ impl TapHub {
             event.seq = state.seq;
             event.at_ms = self.clock.now().at_ms;
         }
-        let published = Published { event, lineage, bytes };
-        if !state.taps.is_empty() {
-            state.recent.push(published.clone());
-            if state.recent.len() >= RECENT_MAX {
-                state.offer_all();
-            } else if state.awaited > 0 {
-                state.offer_awaited();
-            }
-        }
-        if published.event.fact.is_lifecycle() {
-            state.tree.apply_below(&published.event, place.unwrap_or(&published.lineage));
+        if event.fact.is_lifecycle() {
+            state.tree.apply_below(&event, place.unwrap_or(&lineage));
+            let published = Published { event: event.clone(), lineage: lineage.clone(), bytes };
             state.journal.push(published);
         }
+        state.tell(What::Event(event, lineage), bytes, &mut after);
+        drop(state);
+        after.carry_out();
     }
 
-    /// Offers a ring what is new, if nobody holds the lock.
-    pub(super) fn try_offer(&self, ring: &Ring) {
+    /// Offers the taps what is new, if nobody holds the lock.
+    pub(super) fn try_offer(&self) {
         if let Some(mut state) = self.state.try_lock() {
-            state.offer(ring);
+            let mut after = Aftermath::default();
+            state.offer(&mut after);
+            drop(state);
+            after.carry_out();
         }
     }
 
-    /// Offers a ring what is new.
-    pub(super) fn offer(&self, ring: &Ring) {
-        self.state.lock().offer(ring);
+    /// Offers the taps what is new.
+    pub(super) fn offer(&self) {
+        let mut after = Aftermath::default();
+        self.state.lock().offer(&mut after);
+        after.carry_out();
     }
 
-    /// Offers a ring what is new, and takes the next of it. If there is none, its reader is woken at
-    /// the next event.
-    pub(super) fn poll(&self, ring: &Ring, cx: &mut Context<'_>) -> Poll<Option<TapItem>> {
+    /// The next item of a tap that took all that was offered.
+    pub(super) fn next(&self, follower: &mut Follower) -> Option<TapItem> {
+        let mut after = Aftermath::default();
+        let next = self.state.lock().next(follower, &mut after);
+        after.carry_out();
+        next
+    }
+
+    /// The same; if there is nothing, its reader is woken at the next event that it wants.
+    pub(super) fn poll(&self, follower: &mut Follower, cx: &Context<'_>) -> Poll<Option<TapItem>> {
+        let mut after = Aftermath::default();
         let mut state = self.state.lock();
-        state.offer(ring);
-        let polled = ring.poll(cx);
-        if polled.is_pending()
-            && let Some(at) = state.place(ring)
-            && !std::mem::replace(&mut state.taps[at].awaited, true)
-        {
-            state.awaited += 1;
-        }
+        let polled = match state.next(follower, &mut after) {
+            Some(item) => Poll::Ready(Some(item)),
+            None => match follower.outlook(cx) {
+                Outlook::Ended => Poll::Ready(None),
+                Outlook::Something => Poll::Ready(follower.take()),
+                Outlook::Waits { already } => {
+                    if !already {
+                        state.taps.await_next(follower);
+                    }
+                    Poll::Pending
+                }
+            },
+        };
+        drop(state);
+        after.carry_out();
         polled
     }
 
@@ -202,28 +239,32 @@ impl TapHub {
                 advice: "drop a tap that is not read, or raise the limit",
             }));
         }
-        let ring = Ring::new(state.next_tap, options.filter, events_max, bytes_max);
-        let image = match options.from {
-            TapFrom::Now => None,
-            TapFrom::Snapshot => Some((state.tree.image(), state.seq)),
-            TapFrom::Cursor(cursor) => {
-                ring.fill(state.journal.after(cursor, state.seq)?);
-                None
-            }
-        };
-        let ring = Arc::new(ring);
+        let mut image = None;
+        match options.from {
+            TapFrom::Now => {}
+            TapFrom::Snapshot => image = Some((state.tree.image(), state.seq)),
+            TapFrom::Cursor(cursor) => drop(state.journal.after(cursor, state.seq)?),
+        }
+        // Others are offered what was before it.
+        let mut after = Aftermath::default();
+        state.offer(&mut after);
+        let bounds = Bounds { events: events_max as u64, bytes: bytes_max as u64 };
+        let id = state.next_tap;
         state.next_tap += 1;
-        let taken = state.recent.len();
-        state.taps.push(Attached { ring: ring.clone(), taken, awaited: false });
-        self.wanted.store(state.wanted(), Ordering::Release);
+        let mut follower = state.taps.attach(id, options.filter, bounds);
+        if let TapFrom::Cursor(cursor) = options.from {
+            follower.fill(state.journal.after(cursor, state.seq)?);
+        }
+        self.wanted.store(state.taps.wanted(), Ordering::Release);
         drop(state);
+        after.carry_out();
         // The rows are picked and sorted while others publish.
         let snapshot = image.map(|(image, seq)| {
-            let filter = ring.filter();
+            let filter = follower.log().filter();
             Arc::new(snapshot_of(&image, seq, |thread, lineage| filter.covers(thread, lineage)))
         });
         let lease = self.leases.grant(LeaseKind::Tap);
-        Ok(Tap { snapshot, ring, hub: Arc::downgrade(self), _lease: lease })
+        Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), _lease: lease })
     }
 
     /// The sequence number of the last fact.
@@ -233,7 +274,7 @@ impl TapHub {
 
     /// The names of the live taps, for the audit.
     pub fn owners(&self) -> Vec<String> {
-        self.state.lock().taps.iter().map(|tap| format!("tap {}", tap.ring.id())).collect()
+        self.state.lock().taps.ids().into_iter().map(|id| format!("tap {id}")).collect()
     }
 
     /// Whether the runtime has ended, and every tap with it.
@@ -243,26 +284,22 @@ impl TapHub {
 
     /// Ends every tap: readers get what waits, then the end.
     pub fn close(&self) {
+        let mut after = Aftermath::default();
         let mut state = self.state.lock();
         state.closed = true;
-        state.offer_all();
-        let rings: Vec<Arc<Ring>> = state.taps.iter().map(|tap| tap.ring.clone()).collect();
+        state.offer(&mut after);
+        state.taps.close(&mut after);
         drop(state);
-        for ring in rings {
-            ring.close();
-        }
+        after.carry_out();
     }
 
-    pub(super) fn forget(&self, ring: &Ring) {
+    pub(super) fn forget(&self, follower: &Follower) {
         let mut state = self.state.lock();
-        if let Some(at) = state.place(ring) {
-            let gone = state.taps.remove(at);
-            state.awaited -= usize::from(gone.awaited);
-        }
+        state.taps.detach(follower);
         if state.taps.is_empty() {
-            state.recent.clear();
+            state.open.clear();
         }
-        self.wanted.store(state.wanted(), Ordering::Release);
+        self.wanted.store(state.taps.wanted(), Ordering::Release);
     }
 }
 
@@ -274,47 +311,34 @@ impl Drop for TapHub {
 }
 
 impl HubState {
-    fn wanted(&self) -> u32 {
-        self.taps.iter().fold(0, |wanted, tap| wanted | tap.ring.filter().wanted())
-    }
-
-    fn place(&self, ring: &Ring) -> Option<usize> {
-        self.taps.binary_search_by_key(&ring.id(), |tap| tap.ring.id()).ok()
-    }
-
-    fn offer(&mut self, ring: &Ring) {
-        if let Some(at) = self.place(ring) {
-            self.offer_to(at);
+    /// Hands an event to the taps: in a portion, when that is full or somebody asks. Who waits for it is
+    /// told to ask.
+    fn tell(&mut self, what: What, bytes: usize, after: &mut Aftermath) {
+        if self.taps.is_empty() {
+            return;
+        }
+        self.taps.wake_for(&what, after);
+        self.open.push(what, bytes);
+        if self.open.is_full() {
+            self.offer(after);
         }
     }
 
-    fn offer_to(&mut self, at: usize) {
-        let Self { taps, recent, awaited, .. } = self;
-        let tap = &mut taps[at];
-        if tap.taken < recent.len() {
-            let woken = tap.ring.offer(&recent[tap.taken..]);
-            tap.taken = recent.len();
-            if woken && std::mem::take(&mut tap.awaited) {
-                *awaited -= 1;
-            }
+    /// The next item of a tap that took all that was offered. A few events are given one by one, so that
+    /// readers who keep up do not have many small portions made for all.
+    fn next(&mut self, follower: &mut Follower, after: &mut Aftermath) -> Option<TapItem> {
+        if self.open.len() < FEW && follower.may_go_ahead() {
+            return follower.take_ahead(&self.open, after).or_else(|| follower.take());
         }
+        self.offer(after);
+        follower.take()
     }
 
-    fn offer_awaited(&mut self) {
-        for at in 0..self.taps.len() {
-            if self.taps[at].awaited {
-                self.offer_to(at);
-            }
+    /// Offers the taps what is new. After this nothing is.
+    fn offer(&mut self, after: &mut Aftermath) {
+        if let Some(portion) = self.open.close() {
+            self.taps.offer(&portion, after);
         }
-    }
-
-    /// After this nothing is recent.
-    fn offer_all(&mut self) {
-        for at in 0..self.taps.len() {
-            self.offer_to(at);
-            self.taps[at].taken = 0;
-        }
-        self.recent.clear();
     }
 }
 
@@ -323,3 +347,7 @@ impl fmt::Debug for TapHub {
         f.debug_struct("TapHub").field("seq", &self.seq()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

@@ -1,22 +1,26 @@
 //! Taps: bounded subscriptions to facts (P11).
 //!
 //! For each tap, emitted = delivered + filtered + lost + still waiting, at every moment. A tap that
-//! never reads costs its ring and nothing else: publishing never waits for a reader.
+//! never reads costs what waits for it and nothing else: publishing never waits for a reader, and does not
+//! touch taps one by one. Taps with the same filter share one log, and each is a place in it.
 //!
-//! One lock numbers events, offers them to the rings, and folds them into the tree of threads and the
+//! One lock numbers events, adds them to the logs, and folds them into the tree of threads and the
 //! journal, so that a tap can begin with exactly what was before its first event.
 
 mod filter;
+mod follower;
+mod groups;
 mod hub;
 mod journal;
-mod ring;
+mod log;
+mod portion;
 mod rows;
 mod tap;
 mod tree;
 
 use std::sync::Arc;
 
-use coppicer_messages::{AgentPath, Event, ThreadId};
+use coppicer_messages::{AgentPath, Epoch, Event, Fact, ThreadId, TurnId};
 
 use crate::lineage::Lineage;
 pub use filter::TapFilter;
@@ -137,7 +141,7 @@ pub struct TapCounts {
     pub filtered: u64,
     /// Events that it lost.
     pub lost: u64,
-    /// Events that wait in its ring.
+    /// Events that wait for its reader.
     pub waiting: u64,
 }
 
@@ -160,5 +164,16 @@ impl About {
     /// A thread of which only the id is known.
     pub fn of(thread: ThreadId) -> Self {
         Self { thread, parent: None, path: None, depth: 0, lineage: Lineage::default() }
+    }
+
+    /// A fact about it that is not numbered yet.
+    fn event(&self, fact: Fact, epoch: Epoch, turn: Option<&TurnId>) -> Event {
+        let mut event = Event::new(fact);
+        event.thread = Some(self.thread);
+        event.parent = self.parent;
+        event.path.clone_from(&self.path);
+        event.epoch = epoch;
+        event.turn = turn.cloned();
+        event
     }
 }

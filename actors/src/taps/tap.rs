@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use coppicer_messages::Lease;
 use futures::Stream;
 
-use super::ring::Ring;
+use super::follower::{Follower, Outlook};
 use super::{TapCounts, TapHub, TapItem, TreeSnapshot};
 
 /// A bounded subscription: a stream of facts and gaps that ends with the runtime.
@@ -17,7 +17,7 @@ use super::{TapCounts, TapHub, TapItem, TreeSnapshot};
 /// [`next`](Self::next) loses nothing when it is dropped.
 pub struct Tap {
     pub(super) snapshot: Option<Arc<TreeSnapshot>>,
-    pub(super) ring: Arc<Ring>,
+    pub(super) follower: Follower,
     pub(super) hub: Weak<TapHub>,
     pub(super) _lease: Lease,
 }
@@ -33,31 +33,43 @@ impl Tap {
         if let Some(snapshot) = self.snapshot.take() {
             return Some(TapItem::Snapshot(snapshot));
         }
-        let hub = self.hub.upgrade();
-        if let Some(hub) = &hub {
-            hub.try_offer(&self.ring);
-        }
-        self.ring.take().or_else(|| {
-            hub?.offer(&self.ring);
-            self.ring.take()
+        self.next_offered().or_else(|| self.hub.upgrade()?.next(&mut self.follower))
+    }
+
+    /// The next item of what was offered.
+    fn next_offered(&mut self) -> Option<TapItem> {
+        self.follower.take_at_hand().or_else(|| {
+            if self.follower.is_near_full()
+                && let Some(hub) = self.hub.upgrade()
+            {
+                hub.try_offer();
+            }
+            self.follower.take()
         })
     }
 
     /// Its counts so far. They are of events: a snapshot is none.
     pub fn counts(&self) -> TapCounts {
         if let Some(hub) = self.hub.upgrade() {
-            hub.offer(&self.ring);
+            hub.offer();
         }
-        self.ring.counts()
+        self.follower.counts()
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<TapItem>> {
-        match self.try_next() {
-            Some(item) => Poll::Ready(Some(item)),
-            None => match self.hub.upgrade() {
-                Some(hub) => hub.poll(&self.ring, cx),
-                None => self.ring.poll(cx),
-            },
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<TapItem>> {
+        if let Some(snapshot) = self.snapshot.take() {
+            return Poll::Ready(Some(TapItem::Snapshot(snapshot)));
+        }
+        if let Some(item) = self.next_offered() {
+            return Poll::Ready(Some(item));
+        }
+        if let Some(hub) = self.hub.upgrade() {
+            return hub.poll(&mut self.follower, cx);
+        }
+        match self.follower.outlook(cx) {
+            Outlook::Something => Poll::Ready(self.follower.take()),
+            Outlook::Waits { .. } => Poll::Pending,
+            Outlook::Ended => Poll::Ready(None),
         }
     }
 }
@@ -73,7 +85,7 @@ impl Stream for Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.forget(&self.ring);
+            hub.forget(&self.follower);
         }
     }
 }

@@ -63,6 +63,11 @@ impl ThreadState {
                 }
                 self.publish(turn.as_ref(), event);
             }
+            Effect::TellRecords { turn, from, classes } => {
+                let (about, epoch) = (self.slot.about(), self.fence.epoch);
+                let classes = classes.into_iter();
+                self.world.turns.hub.publish_records(about, epoch, turn.as_ref(), from, classes);
+            }
             Effect::Show { status, phase, turn, waiting_for_host, ended } => {
                 self.slot.touch(self.now().instant);
                 let changed = self.slot.change_view(|view| {

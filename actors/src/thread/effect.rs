@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, Reply, Seq,
-    SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TraceContext,
+    Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, RecordClass, Reply,
+    Seq, SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TraceContext,
     TurnId, TurnItem,
 };
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub(crate) enum Effect {
     Settle { submission: SubmissionId, outcome: Outcome },
     /// Tell taps.
     Publish { turn: Option<TurnId>, event: ThreadEvent },
+    /// Tell taps of records, the first of which is at `from`.
+    TellRecords { turn: Option<TurnId>, from: Seq, classes: Vec<RecordClass> },
     /// Publish the view; `ended` if a turn ended.
     Show {
         status: ThreadStatus,
@@ -100,6 +102,7 @@ impl Effect {
             Self::Accept { .. }
             | Self::Settle { .. }
             | Self::Publish { .. }
+            | Self::TellRecords { .. }
             | Self::Show { .. }
             | Self::ShowTask { .. }
             | Self::Launch(_)

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadEvent, ThreadMsg};
+use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadMsg};
 
 use super::effect::Effect;
 use super::state::ThreadState;
@@ -84,15 +84,11 @@ impl ThreadState {
         let append = self.writes.made;
         batch.number = append;
         batch.settled = self.core.turn.is_none();
-        if self.world.turns.hub.wants(EventKind::Record) {
+        if !batch.records.is_empty() && self.world.turns.hub.wants(EventKind::Record) {
             let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
-            for (place, record) in batch.records.iter().enumerate() {
-                let seq = expected.plus(place as u64);
-                let event = ThreadEvent::RecordAppended { seq, class: record.class.clone() };
-                self.writes
-                    .parked
-                    .push_back((append, Effect::Publish { turn: turn.clone(), event }));
-            }
+            let classes = batch.records.iter().map(|record| record.class.clone()).collect();
+            let told = Effect::TellRecords { turn, from: expected, classes };
+            self.writes.parked.push_back((append, told));
         }
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
         let done =

@@ -174,7 +174,7 @@ impl Hands {
             Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
             Effect::Settle { submission, .. } => self.settled.push(submission),
             Effect::Publish { event, .. } => self.events.push(event),
-            Effect::Show { .. } | Effect::ShowTask { .. } => {}
+            Effect::TellRecords { .. } | Effect::Show { .. } | Effect::ShowTask { .. } => {}
             Effect::Launch(Launch { turn, attempt, items, .. }) => {
                 if self.decide(|core, now, out| core.launched(&turn, now, out)) {
                     self.launched.push((turn, attempt));

@@ -1,0 +1,154 @@
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
+
+use coppicer_messages::{ThreadEvent, ThreadId};
+use futures::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::taps::{TapCounts, TapFilter};
+
+fn hub() -> Arc<TapHub> {
+    let (clock, leases) = (Arc::new(Clock::system()), Arc::new(LeaseBook::default()));
+    Arc::new(TapHub::new(clock, leases, &Limits::default()))
+}
+
+fn about() -> Arc<About> {
+    Arc::new(About::of(ThreadId::from_parts(1, [0; 10])))
+}
+
+fn fenced(hub: &TapHub) {
+    let fact = || Fact::Thread(ThreadEvent::TurnFenced);
+    hub.publish(Some(&about()), Epoch(1), None, EventKind::Turn, fact);
+}
+
+fn delta(hub: &TapHub) {
+    let fact = || Fact::Thread(ThreadEvent::Delta { text: "word".to_owned() });
+    hub.publish(Some(&about()), Epoch(1), None, EventKind::Delta, fact);
+}
+
+fn records(hub: &TapHub, count: usize) {
+    let classes = std::iter::repeat_n(RecordClass::UserMessage, count);
+    hub.publish_records(&about(), Epoch(1), None, Seq(7), classes);
+}
+
+/// The numbers of the next items, at most so many.
+fn read(tap: &mut Tap, most: usize) -> Vec<u64> {
+    let items = std::iter::from_fn(|| tap.try_next()).take(most);
+    items.map(|item| item.event().expect("nothing is lost").seq).collect()
+}
+
+proptest! {
+    /// Taps with filters and paces of all kinds, of events of all kinds, see what passes and nothing
+    /// twice, however portions are cut.
+    #[test]
+    fn each_tap_reads_what_passes_its_filter_in_order(
+        steps in prop::collection::vec((0..4_usize, 1..40_usize, prop::collection::vec(0..30_usize, 6)), 1..60),
+    ) {
+        let hub = hub();
+        let third = NonZeroU32::new(3).unwrap();
+        let of = |kind| TapFilter::all().kinds([kind]);
+        let filters = [
+            TapFilter::all(),
+            TapFilter::all(),
+            TapFilter::all().lifecycle(),
+            of(EventKind::Record),
+            of(EventKind::Delta),
+            of(EventKind::Delta).sample_deltas(third),
+        ];
+        let open = |filter| hub.tap(TapOptions::matching(filter)).unwrap();
+        let mut taps: Vec<Tap> = filters.into_iter().map(open).collect();
+        let mut told = Vec::new();
+        let mut got = vec![Vec::new(); taps.len()];
+        for (what, count, reads) in steps {
+            for _ in 0..count {
+                match what {
+                    0 => fenced(&hub),
+                    1 | 2 => delta(&hub),
+                    _ => records(&hub, 1),
+                }
+                told.push(what);
+            }
+            for ((tap, got), most) in taps.iter_mut().zip(&mut got).zip(reads) {
+                got.extend(read(tap, most));
+            }
+        }
+        let numbered = || (1..).zip(&told);
+        let of = |whats: &[usize]| -> Vec<u64> {
+            numbered().filter(|(_, what)| whats.contains(what)).map(|(seq, _)| seq).collect()
+        };
+        let (all, deltas) = (of(&[0, 1, 2, 3]), of(&[1, 2]));
+        let sample = deltas.iter().copied().step_by(3).collect();
+        let expected = [all.clone(), all.clone(), of(&[0]), of(&[3]), deltas, sample];
+        for ((tap, mut got), expected) in taps.iter_mut().zip(got).zip(expected) {
+            got.extend(read(tap, usize::MAX));
+            prop_assert_eq!(&got, &expected);
+            let TapCounts { emitted, delivered, filtered, lost, waiting, .. } = tap.counts();
+            prop_assert_eq!((emitted, lost, waiting), (all.len() as u64, 0, 0));
+            prop_assert_eq!(emitted, delivered + filtered);
+        }
+    }
+}
+
+#[test]
+fn records_of_one_write_are_events_one_after_the_other_shared_by_all_taps() {
+    let hub = hub();
+    let mut taps = [(); 2].map(|()| hub.tap(TapOptions::all()).unwrap());
+    records(&hub, 3);
+    let [one, other] =
+        taps.each_mut().map(|tap| std::iter::from_fn(|| tap.try_next()).collect::<Vec<_>>());
+    let places = one.iter().map(|item| match &item.event().unwrap().fact {
+        Fact::Thread(ThreadEvent::RecordAppended { seq, .. }) => seq.0,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(places.collect::<Vec<_>>(), [7, 8, 9]);
+    for pair in one.iter().zip(&other) {
+        let (TapItem::Event(one), TapItem::Event(other)) = pair else { panic!() };
+        assert!(Arc::ptr_eq(one, other));
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_reader_that_waits_is_woken_by_the_first_event_that_it_wants_and_by_no_other() {
+    let hub = hub();
+    let third = NonZeroU32::new(3).unwrap();
+    let sampled = TapFilter::all().kinds([EventKind::Delta]).sample_deltas(third);
+    let (turns, all) = (TapFilter::all().kinds([EventKind::Turn]), TapFilter::all());
+    let wait = |tap: &mut Tap| {
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert!(tap.next().boxed().poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        move || woken.0.load(Ordering::Relaxed)
+    };
+    let [mut all, mut turns, mut sampled] =
+        [all, turns, sampled].map(|filter| hub.tap(TapOptions::matching(filter)).unwrap());
+    let woken = [wait(&mut all), wait(&mut turns), wait(&mut sampled)];
+    let counts = || woken.iter().map(|woken| woken()).collect::<Vec<_>>();
+    records(&hub, 2);
+    assert_eq!(counts(), [1, 0, 0]);
+    fenced(&hub);
+    assert_eq!(counts(), [1, 1, 0]);
+    delta(&hub);
+    assert_eq!(counts(), [1, 1, 1], "the first of a sample");
+    assert_eq!((read(&mut all, 9).len(), read(&mut turns, 9).len()), (4, 1));
+    assert_eq!(read(&mut sampled, 9), [4]);
+    let woken = wait(&mut sampled);
+    delta(&hub);
+    delta(&hub);
+    assert_eq!(woken(), 0, "two are left out");
+    delta(&hub);
+    assert_eq!(woken(), 1);
+    let woken = wait(&mut turns);
+    hub.close();
+    assert_eq!(woken(), 1, "the end is told");
+}

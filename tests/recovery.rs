@@ -242,7 +242,8 @@ async fn a_few_come_up_at_once_and_start_does_not_wait_for_them() {
     store.release(StoreOp::Acquire);
     for _ in 0..THREADS {
         let over = World::event(&mut tap, |event| {
-            matches!(event.fact, Fact::Thread(ThreadEvent::SubmissionEnded { .. }))
+            event.thread != Some(other.id())
+                && matches!(event.fact, Fact::Thread(ThreadEvent::SubmissionEnded { .. }))
         });
         over.await;
     }

@@ -7,6 +7,7 @@
 mod account;
 mod agents;
 mod bugs;
+mod caught;
 mod clock;
 mod engine;
 mod handle;

@@ -6,22 +6,20 @@
 //!   that goes down.
 //! - Dies: when it is done, panics, or is killed. A kill drops the future at its next await.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{Placement, Seq, StoreError, ThreadConfig, ThreadMsg};
-use futures::FutureExt;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
+use crate::caught::caught_in;
 use crate::engine::{
     Engine, EngineError, EngineSession, OpenContext, ProcessBook, Reads, TurnContext, TurnInput,
     TurnLink, TurnOutput,
 };
 use crate::history::debug_check;
 use crate::slot::Slot;
-use crate::thread::{TurnEnd, panic_text};
+use crate::thread::TurnEnd;
 
 /// What a turn runs on.
 pub(crate) struct TurnArgs {
@@ -74,14 +72,15 @@ async fn run(args: TurnArgs, gone: Gone) {
     let TurnArgs { cx, input, engine, session, config } = args;
     let session = match session {
         Some(session) => session,
-        None => match caught(open(&cx, &*engine, &config)).await {
+        None => match caught_in(open(&cx, &*engine, &config)).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
                 let end = end_of(Err(error));
                 cx.ended(&end);
                 return gone.with(TurnReport { end, session: None });
             }
-            Err(end) => {
+            Err(cause) => {
+                let end = TurnEnd::Panicked(cause);
                 cx.ended(&end);
                 return gone.with(TurnReport { end, session: None });
             }
@@ -98,21 +97,15 @@ async fn run(args: TurnArgs, gone: Gone) {
     }
 }
 
-/// A panic is caught next to where it happens, so that it is carried through few frames.
-async fn caught<T>(work: impl Future<Output = T>) -> Result<T, TurnEnd> {
-    let caught = AssertUnwindSafe(work).catch_unwind().await;
-    caught.map_err(|panic: Box<dyn Any + Send>| TurnEnd::Panicked(panic_text(&*panic)))
-}
-
 /// Runs the engine's future. A session that panicked is dropped.
 async fn run_turn(
     mut session: Box<dyn EngineSession>,
     cx: &TurnContext,
     input: TurnInput,
 ) -> TurnReport {
-    let report = match caught(async { session.run_turn(cx, input).await }).await {
+    let report = match caught_in(async { session.run_turn(cx, input).await }).await {
         Ok(result) => TurnReport { end: end_of(result), session: Some(session) },
-        Err(end) => TurnReport { end, session: None },
+        Err(cause) => TurnReport { end: TurnEnd::Panicked(cause), session: None },
     };
     cx.ended(&report.end);
     report
@@ -180,10 +173,12 @@ fn dedicated(cx: TurnContext, input: TurnInput, session: Box<dyn EngineSession>,
                 report = run_turn(session, &cx, input) => Some(report),
             }
         };
-        match runtime.block_on(caught(turn.instrument(span))) {
+        match runtime.block_on(caught_in(turn.instrument(span))) {
             Ok(Some(report)) => gone.with(report),
             Ok(None) => {}
-            Err(end) => gone.with(TurnReport { end, session: None }),
+            Err(cause) => {
+                gone.with(TurnReport { end: TurnEnd::Panicked(cause), session: None });
+            }
         }
     };
     let spawned = std::thread::Builder::new().name("coppicer-turn".into()).spawn(work);

@@ -1,5 +1,7 @@
 //! Crashes that are kept, and turns that are not tried again.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Seq, TurnId};
@@ -22,7 +24,7 @@ pub struct CrashRecord {
     /// place have the same.
     pub place: u64,
     /// What was said of it.
-    pub cause: String,
+    pub cause: Arc<str>,
 }
 
 /// When a turn that crashes its thread is not tried again.

@@ -124,7 +124,7 @@ impl ThreadCore {
                     let poison = |it: &Waiting| self.retrial(it.id(), *attempt) == Retrial::Over;
                     let is_poison = cause.is_some() && restored.as_ref().is_ok_and(poison);
                     poisoned |= is_poison;
-                    let cause = || cause.clone().unwrap_or_else(|| HOST_DIED.into());
+                    let cause = || cause.as_deref().unwrap_or(HOST_DIED).to_owned();
                     (is_poison || *attempt >= attempts_max)
                         .then(|| Outcome::Crashed { cause: cause() })
                 }

@@ -47,7 +47,6 @@ use crate::traces::TraceBridge;
 use core::{Restored, ThreadCore, Waiting};
 pub(crate) use running::TurnEnd;
 use state::ThreadState;
-pub(crate) use state::panic_text;
 
 /// The mailbox of a thread's actor: something waits in the slot.
 pub(crate) struct Wake;
@@ -338,14 +337,14 @@ fn restore(open: Vec<OpenSubmission>) -> Vec<(Restored, SubmissionState)> {
         .collect()
 }
 
-/// A core before its first decision.
-fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCore {
+/// A core before its first decision. Takes what it keeps out of what was acquired.
+fn new_core(world: &TurnWorld, acquired: &mut Acquired, author: Author) -> ThreadCore {
     let stored = &acquired.thread;
     ThreadCore {
         thread: stored.id,
         epoch: acquired.fence.epoch,
         parent: stored.parent.map(|(parent, _)| parent),
-        author: author.0.clone(),
+        author: author.0,
         config: stored.config.clone(),
         limits: world.limits.clone(),
         head: stored.head,
@@ -354,15 +353,15 @@ fn new_core(world: &TurnWorld, acquired: &Acquired, author: &Author) -> ThreadCo
         turn: None,
         asking: None,
         queue: VecDeque::new(),
-        mail: acquired.mail.iter().cloned().collect(),
         mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect(),
+        mail: std::mem::take(&mut acquired.mail).into(),
         mail_reading: None,
         questions: HashMap::new(),
         closing: None,
         rung: Rung::Drained,
         tracker: RestartTracker::default(),
         crashes: 0,
-        crash_log: acquired.crashes.clone(),
+        crash_log: std::mem::take(&mut acquired.crashes),
         parking: Vec::new(),
         backoff_until_ms: None,
         mail_turns: 0,

@@ -1,8 +1,6 @@
 //! The thread's hands: takes messages out of the slot, has its core decide, and carries it out.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -20,6 +18,7 @@ use super::times::Timers;
 use super::watch::Watch;
 use super::writes::Writes;
 use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
+use crate::caught::caught;
 use crate::engine::{EngineSession, TurnLink};
 use crate::permits::InLine;
 use crate::slot::{ShownClock, Slot, Uplink};
@@ -96,11 +95,21 @@ pub(super) struct LookedUp {
 
 impl ThreadState {
     pub(super) fn assemble(args: ThreadArgs, myself: ActorRef<Wake>) -> Self {
-        let ThreadArgs { world, slot, acquired, recovery, left, crash, rise, charges, told, trace } =
-            args;
+        let ThreadArgs {
+            world,
+            slot,
+            mut acquired,
+            recovery,
+            left,
+            crash,
+            rise,
+            charges,
+            told,
+            trace,
+        } = args;
         let about = slot.about();
         let author = Author::of(about.thread, about.path.as_ref());
-        let core = new_core(&world.turns, &acquired, &author);
+        let core = new_core(&world.turns, &mut acquired, author);
         let exit = ExitGuard {
             thread: about.thread,
             epoch: acquired.fence.epoch,
@@ -115,7 +124,7 @@ impl ThreadState {
             let (turn, place) = left.map_or((None, 0), |(turn, place)| (Some(turn), place));
             let epoch = Epoch(acquired.fence.epoch.0.saturating_sub(1));
             let at_ms = world.turns.clock.now().at_ms;
-            CrashRecord { at_ms, epoch, turn, seq: head, place, cause }
+            CrashRecord { at_ms, epoch, turn, seq: head, place, cause: cause.into() }
         });
         let open = restore(acquired.open);
         let epoch = acquired.fence.epoch;
@@ -160,15 +169,11 @@ impl ThreadState {
         &mut self,
         step: impl FnOnce(&mut Self),
     ) -> Result<(), ActorProcessingErr> {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| step(self))) {
-            Ok(()) => Ok(()),
-            Err(panic) => {
-                let cause = panic_text(&*panic);
-                self.exit.how = Ended::Crashed { cause: cause.clone() };
-                self.take_down();
-                Err(cause.into())
-            }
-        }
+        caught(|| step(self)).map_err(|cause| {
+            self.exit.how = Ended::Crashed { cause: cause.clone() };
+            self.take_down();
+            cause.into()
+        })
     }
 
     /// What was taken up and not accepted waits for the next incarnation. Whoever waits for a write
@@ -252,6 +257,7 @@ impl ThreadState {
     }
 
     /// Takes what waits, control before input, then writes all that came of it in one append.
+    #[inline(never)] // see `caught`
     pub(super) fn drain(&mut self) {
         let most = self.world.turns.limits.messages_per_wake_max;
         for _ in 0..most {
@@ -275,6 +281,7 @@ impl ThreadState {
         self.world.turns.clock.now()
     }
 
+    #[inline(never)] // see `caught`
     pub(super) fn on_msg(&mut self, msg: ThreadMsg) {
         let now = self.now();
         match msg {
@@ -510,13 +517,4 @@ impl Drop for ThreadState {
         self.release();
         self.let_go.asleep = self.exit.how == Ended::Dormant;
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -280,7 +280,7 @@ impl ThreadCore {
                 turn: Some(running.id.clone()),
                 seq: self.head,
                 place: running.place,
-                cause: cause.clone(),
+                cause: cause.as_str().into(),
             }),
             _ => None,
         };

@@ -343,7 +343,7 @@ impl Case {
             turn: None,
             seq: Seq(n),
             place: n,
-            cause: format!("boom {}", self.number),
+            cause: format!("boom {}", self.number).into(),
         }
     }
 

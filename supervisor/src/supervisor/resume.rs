@@ -1,12 +1,12 @@
 //! Threads of the store: resumes, activations, and those who wait for them.
 
 use coppicer_actors::{
-    Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore, close_turn, first_submission,
-    open_turn,
+    Acquired, Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore, close_turn,
+    first_submission, open_turn,
 };
 use coppicer_messages::{
     AbortReason, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError,
-    SubmitError, ThreadId, ThreadStatus,
+    SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
 };
 
 use super::budgets::AccountAbove;
@@ -153,24 +153,38 @@ impl SupervisorState {
     }
 
     pub(super) fn acquire(&self, op: u64, thread: ThreadId) {
-        let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
-        self.outside(op, async move {
-            let (done, acquired) = Done::channel();
-            store.acquire(thread, done);
-            let load = async {
-                let acquired = acquired.await?;
-                let StoredThread { settled, head, .. } = acquired.thread;
-                if settled == head {
-                    return Ok((acquired, Left::default())); // nothing is open: nothing is read
-                }
-                let open = store.read_range(thread, settled, Some(head)).await?;
-                let now_ms = clock.now().at_ms;
-                let marker = MarkerKind::ContextualUser;
-                let records = close_turn(&open, AbortReason::Interrupted, marker, now_ms);
-                Ok((acquired, Left { records, turn: open_turn(&open) }))
-            };
-            Step::Loaded(load.await.map_err(|error| spawn_error(thread, error)))
+        let uplink = self.shared.uplink.clone();
+        // It holds no store: the store itself may be the last who has it.
+        let done = Done::new(move |acquired| {
+            let step = Box::new(Step::Acquired(acquired));
+            uplink.send(SupervisorMsg::StepDone { op, step });
         });
+        self.shared.store.acquire(thread, done);
+    }
+
+    /// A stored thread was acquired: what it has left open is read, if it has.
+    pub(super) fn on_acquired(&mut self, op: u64, acquired: Result<Acquired, StoreError>) {
+        let Some(thread) = self.ops.get(&op).map(|spawning| spawning.thread) else { return };
+        match acquired {
+            Ok(acquired) if acquired.thread.settled != acquired.thread.head => {
+                let (store, clock) = (self.shared.store.clone(), self.shared.clock.clone());
+                self.outside(op, async move {
+                    let StoredThread { settled, head, .. } = acquired.thread;
+                    let open = store.read_range(thread, settled, Some(head)).await;
+                    let loaded = open.map(|open| {
+                        let (now_ms, marker) = (clock.now().at_ms, MarkerKind::ContextualUser);
+                        let records = close_turn(&open, AbortReason::Interrupted, marker, now_ms);
+                        (acquired, Left { records, turn: open_turn(&open) })
+                    });
+                    Step::Loaded(loaded.map_err(|error| spawn_error(thread, error)))
+                });
+            }
+            acquired => {
+                let loaded = acquired.map(|acquired| (acquired, Left::default()));
+                let loaded = loaded.map_err(|error| spawn_error(thread, error));
+                self.on_step(op, Step::Loaded(loaded));
+            }
+        }
     }
 
     pub(super) fn on_activate(&mut self, thread: ThreadId) {

@@ -87,7 +87,9 @@ pub(super) enum Step {
     Created(Result<Acquired, StoreError>),
     /// A stored thread, and what is above it.
     Found(Result<Stored, SpawnError>),
-    /// A stored thread was acquired, and what closes its unfinished turn.
+    /// A stored thread was acquired.
+    Acquired(Result<Acquired, StoreError>),
+    /// The same, and what closes its unfinished turn.
     Loaded(Result<(Acquired, Left), SpawnError>),
     /// The first submission was accepted or refused.
     FirstDone(Result<Accepted, SubmitError>),

@@ -21,6 +21,7 @@ impl SupervisorState {
         match step {
             Step::CloseTarget(result) => return self.on_close_target(op, result),
             Step::FirstDone(result) => return self.on_first_done(op, result),
+            Step::Acquired(result) => return self.on_acquired(op, result),
             Step::Unfinished(result) => return self.on_unfinished(result),
             Step::Slept { thread, asleep } => return self.on_slept(thread, asleep),
             Step::LastSignificant { parent, last } => {
@@ -98,6 +99,7 @@ impl SupervisorState {
             }
             Step::Created(Err(error)) => self.undo(spawning, &spawn_error(thread, error)),
             Step::FirstDone(_)
+            | Step::Acquired(_)
             | Step::CloseTarget(_)
             | Step::Unfinished(_)
             | Step::Slept { .. }

@@ -44,7 +44,7 @@ fn crash(n: u64) -> CrashRecord {
         turn: None,
         seq: Seq(n),
         place: 2,
-        cause: format!("boom \u{0} {n}"),
+        cause: format!("boom \u{0} {n}").into(),
     }
 }
 

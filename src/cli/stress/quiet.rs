@@ -23,7 +23,6 @@ struct Last {
 }
 
 /// When the last panic that was ordered began.
-#[cfg(feature = "testing")]
 pub(super) fn last_ordered_panic() -> Option<Instant> {
     let last = LAST.get()?;
     Some(last.since + std::time::Duration::from_nanos(last.nanos.load(Ordering::SeqCst)))

@@ -1,20 +1,34 @@
 //! From a panic to the first reply of the new incarnation, one at a time, beside the floor.
+//!
+//! What each does from the moment of its panic on:
+//! - raw ractor: the actor's panic is caught, its supervisor hears of it and spawns another, linked; the
+//!   caller is told of that, and has a call answered by it. Nothing comes back and nothing is written.
+//! - an engine's panic: the turn's panic is caught and its thread hears of it; the end of the turn and the
+//!   crash are written; the next input, which waits in the inbox, is taken up, and that is written too;
+//!   a session is opened from the history, and its turn replies to the caller.
+//! - an actor's panic: the supervisor hears of it, shows and tells it, acquires the thread again in the
+//!   store and starts its actor; that writes the crash, and answers the request that waits in its slot.
+//!
+//! All that is sent was sent before the panic: no submission is inside of a figure. The turn that is to
+//! panic runs and waits for the word, as it would for its model. The caller is a task of a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use coppicer::{Outcome, Runtime, Script, ScriptedEngine, SpawnThread, ThreadConfig, ThreadHandle};
-use tokio::sync::mpsc;
+use coppicer::{
+    Engine, EngineError, EngineSession, Item, OpenContext, Outcome, Runtime, SpawnThread,
+    ThreadConfig, ThreadHandle, TurnContext, TurnInput, TurnOutput,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::super::Broken;
 use super::super::baselines::{respawn_ractor, respawn_tokio};
 use super::super::figure::median;
 use super::super::frame::Frame;
-use super::super::quiet::ORDERED;
-#[cfg(feature = "testing")]
-use super::super::quiet::last_ordered_panic;
+use super::super::quiet::{ORDERED, last_ordered_panic};
 use super::{RESPAWN, tireless};
 
 /// How long a shutdown may take.
@@ -27,11 +41,13 @@ pub(super) struct Respawns {
     pub(super) rounds: usize,
 }
 
-/// When the engine panicked last, in nanoseconds since the beginning; and how it replies to its host.
+/// What the engine and its host tell each other.
+#[derive(Clone)]
 struct Wire {
-    beginning: Instant,
-    panicked: AtomicU64,
+    /// Its turn replies, or says that it waits for the word to panic.
     replies: mpsc::Sender<()>,
+    /// That word.
+    panic: Arc<Notify>,
 }
 
 /// Microseconds of each crash, by kind.
@@ -85,16 +101,14 @@ async fn one_round(each: usize, mut took: Took) -> Result<Took, Broken> {
     }
 
     let (replies, mut replied) = mpsc::channel(1);
-    let wire = Wire { beginning: Instant::now(), panicked: AtomicU64::new(0), replies };
-    let wire = Arc::new(wire);
-    let runtime = Runtime::builder().engine(engine(&wire)).start().await;
+    let wire = Wire { replies, panic: Arc::default() };
+    let runtime = Runtime::builder().engine(Streaming(wire.clone())).start().await;
     let runtime = runtime.map_err(Broken::Start)?;
     let config = ThreadConfig::default().with_restart(tireless());
     let thread = runtime.spawn(SpawnThread::new().with_config(config)).await?;
     for _ in 0..each {
-        let (reply, outcome) = panic_and_run(&thread, &mut replied).await?;
-        let panicked = Duration::from_nanos(wire.panicked.load(Ordering::SeqCst));
-        let panicked = wire.beginning + panicked;
+        let (reply, outcome) = panic_and_run(&thread, &wire, &mut replied).await?;
+        let panicked = last_ordered_panic().ok_or(Broken::NotInTime { what: "a panic" })?;
         took.engine_replies.push(micros(reply - panicked));
         took.engine_ends.push(micros(outcome - panicked));
     }
@@ -115,14 +129,18 @@ async fn one_round(each: usize, mut took: Took) -> Result<Took, Broken> {
 /// its turn had its durable outcome.
 async fn panic_and_run(
     thread: &ThreadHandle,
+    wire: &Wire,
     replied: &mut mpsc::Receiver<()>,
 ) -> Result<(Instant, Instant), Broken> {
-    let (panic, (next, outcome), (reply, at)) = tokio::join!(
-        thread.run("panic"),
-        async { (thread.run("go").await, Instant::now()) },
-        async { (replied.recv().await, Instant::now()) },
-    );
-    match (panic?, next?, reply) {
+    let (panic, next) = tokio::join!(thread.submit("panic"), thread.submit("go"));
+    let (panic, next) = (panic?.submission, next?.submission);
+    replied.recv().await; // its turn runs
+    wire.panic.notify_one();
+    let ((next, outcome), (reply, at)) =
+        tokio::join!(async { (thread.outcome(&next).await, Instant::now()) }, async {
+            (replied.recv().await, Instant::now())
+        },);
+    match (thread.outcome(&panic).await?, next?, reply) {
         (Outcome::Crashed { .. }, Outcome::Completed { .. }, Some(())) => Ok((at, outcome)),
         other => Err(Broken::Baseline(format!("not a crash and a turn behind it: {other:?}"))),
     }
@@ -130,16 +148,34 @@ async fn panic_and_run(
 
 /// As a host's engine does that streams to its client, it replies to whoever waits, without the way
 /// through the history.
-fn engine(wire: &Arc<Wire>) -> ScriptedEngine {
-    let wire = wire.clone();
-    ScriptedEngine::new(move |_, input| {
-        if input.text() == "panic" {
-            let now = wire.beginning.elapsed().as_nanos() as u64;
-            wire.panicked.store(now, Ordering::SeqCst);
-            return Script::new().panic(ORDERED);
+struct Streaming(Wire);
+
+impl Engine for Streaming {
+    fn open(&self, _: OpenContext) -> BoxFuture<'_, Result<Box<dyn EngineSession>, EngineError>> {
+        let session: Box<dyn EngineSession> = Box::new(Stream(self.0.clone()));
+        futures::future::ready(Ok(session)).boxed()
+    }
+}
+
+struct Stream(Wire);
+
+impl EngineSession for Stream {
+    fn run_turn<'a>(
+        &'a mut self,
+        cx: &'a TurnContext,
+        input: TurnInput,
+    ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
+        let Self(wire) = self;
+        async move {
+            // There is room: the last one was taken before.
+            let _room = wire.replies.try_send(());
+            if input.text() == "panic" {
+                wire.panic.notified().await;
+                panic!("{ORDERED}");
+            }
+            cx.emit(Item::answer("done")).await?;
+            Ok(TurnOutput::default())
         }
-        // There is room: the last one was taken before the next panic.
-        let _room = wire.replies.try_send(());
-        Script::new().say("done")
-    })
+        .boxed()
+    }
 }

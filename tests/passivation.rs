@@ -8,7 +8,7 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AgentPath, Change, Done, EventKind, Fact, LeaseKind, Limits, NewThread, Op, Phase,
+    AgentPath, Change, Done, EventKind, Fact, LeaseKind, Limits, NewThread, Op, Outcome, Phase,
     RestartPolicy, RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnOrigin, SpawnThread,
     Step, Submission, SubmissionId, SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadHandle,
     ThreadId, ThreadPatch, ThreadQuery, ThreadStatus, Wait,
@@ -393,6 +393,38 @@ async fn a_parent_that_sleeps_is_woken_for_a_new_child_and_a_closed_one_is_not()
         drop(handle);
         world.end().await;
     }
+}
+
+/// However many steps lie in between, and with so much to do for the supervisor that it lets others run.
+#[tokio::test(start_paused = true)]
+async fn p8_a_child_that_is_resumed_while_its_parent_goes_to_sleep_is_back() {
+    const PAIRS: usize = 240;
+    let world = world().await;
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        let parent = spawn(&world).await;
+        let child = world.spawn(SpawnThread::new().with_parent(parent.id())).await.unwrap();
+        child.hibernate().await.unwrap();
+        pairs.push((parent, child.id()));
+    }
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(slots(&world).await, PAIRS as u64, "the children are in the store alone");
+    let all = pairs.iter().enumerate().map(|(at, (parent, child))| {
+        let resuming = async {
+            world.resume(*child).await.expect("it is not back").run("here").await.unwrap()
+        };
+        let sleeping = async move {
+            for _ in 0..at % 60 {
+                tokio::task::yield_now().await;
+            }
+            drop(parent.hibernate().await);
+        };
+        futures::future::join(resuming, sleeping)
+    });
+    for (outcome, ()) in futures::future::join_all(all).await {
+        assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    }
+    world.end().await;
 }
 
 #[tokio::test(start_paused = true)]

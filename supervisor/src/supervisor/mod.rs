@@ -39,7 +39,7 @@ use coppicer_messages::{
     Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
 use tokio::time::Instant;
 
 use crate::directory::Directory;
@@ -354,6 +354,13 @@ impl SupervisorState {
             .and_then(|parent| self.table.get(parent))
             .and_then(|entry| entry.incarnation.as_ref())
             .map_or_else(|| self.myself.get_cell(), coppicer_actors::Incarnation::cell)
+    }
+
+    /// The same for one of the store that is brought up below a parent whose actor may be on its way
+    /// out: nothing is lost with that, and the next one links it.
+    fn lasting_cell_for(&self, parent: Option<ThreadId>) -> ActorCell {
+        let cell = self.cell_for(parent);
+        if cell.get_status() >= ActorStatus::Stopping { self.myself.get_cell() } else { cell }
     }
 
     fn on_end(&mut self) {

@@ -293,7 +293,10 @@ impl SupervisorState {
         // Found by whoever is told of it.
         self.directory.insert(slot);
         // Does not wait: `pre_start` only puts its state together.
-        match start(args, self.cell_for(parent)) {
+        let of_the_store = spawning.kind == Kind::Fresh && spawning.request.is_none();
+        let above =
+            if of_the_store { self.lasting_cell_for(parent) } else { self.cell_for(parent) };
+        match start(args, above) {
             Ok(incarnation) => {
                 if let Some(entry) = self.table.get_mut(thread) {
                     entry.incarnation = Some(incarnation);

@@ -8,20 +8,15 @@ pub(crate) fn write_timestamp(out: &mut Vec<u8>, at_ms: u64) {
     let at_ms = at_ms.min(253_402_300_799_999);
     let (days, in_day) = (at_ms / DAY_MS, at_ms % DAY_MS);
     let (year, month, day) = civil(days);
-    digits(out, year, 4);
-    out.push(b'-');
-    digits(out, month, 2);
-    out.push(b'-');
-    digits(out, day, 2);
-    out.push(b'T');
-    digits(out, in_day / 3_600_000, 2);
-    out.push(b':');
-    digits(out, in_day / 60_000 % 60, 2);
-    out.push(b':');
-    digits(out, in_day / 1_000 % 60, 2);
-    out.push(b'.');
-    digits(out, in_day % 1_000, 3);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    digits(&mut text[0..4], year);
+    digits(&mut text[5..7], month);
+    digits(&mut text[8..10], day);
+    digits(&mut text[11..13], in_day / 3_600_000);
+    digits(&mut text[14..16], in_day / 60_000 % 60);
+    digits(&mut text[17..19], in_day / 1_000 % 60);
+    digits(&mut text[20..23], in_day % 1_000);
+    out.extend_from_slice(&text);
 }
 
 /// The same as text.
@@ -74,9 +69,11 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<u64> {
     (days(year, month, day) * DAY_MS + in_day).checked_add_signed(-ahead_ms)
 }
 
-fn digits(out: &mut Vec<u8>, number: u64, count: u32) {
-    for place in (0..count).rev() {
-        out.push(b'0' + (number / 10u64.pow(place) % 10) as u8);
+fn digits(out: &mut [u8], number: u64) {
+    let mut left = number;
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
     }
 }
 

@@ -36,7 +36,8 @@ const ELEMENTS: [&str; 6] = [
     "goal_context",
 ];
 
-fn is_fragment(text: &str) -> bool {
+/// Whether a text is one of the host's fragments.
+pub(super) fn is_fragment(text: &str) -> bool {
     let text = text.trim();
     match text.as_bytes().first() {
         Some(b'#') => wraps(text, "# AGENTS.md instructions for ", "</INSTRUCTIONS>"),
@@ -109,6 +110,8 @@ fn is_old_warning(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -152,6 +155,25 @@ mod tests {
             "<>",
         ] {
             assert!(!is_fragment(no), "{no}");
+        }
+    }
+
+    proptest! {
+        /// What we write of a text has the class that a reader of the line finds.
+        #[test]
+        fn a_text_is_one_for_who_writes_it_as_for_who_reads_it(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    " ", "\n", "\u{b}", "\u{3000}", "\\", "\"", "x", "<", ">", "<skill>", "</skill>",
+                    "<goal_context>", "</GOAL_CONTEXT>", "# AGENTS.md instructions for ",
+                    "</INSTRUCTIONS>", "Warning: ", "unified exec process", "<external_a>",
+                    "</external_a>", "<x_internal_context source=\"a\">", "</x_internal_context>",
+                ]),
+                0..5,
+            ),
+        ) {
+            let record = crate::history::Line::user_item(1, &pieces.concat());
+            prop_assert_eq!(record.class, crate::history::classify(&record.raw).class);
         }
     }
 

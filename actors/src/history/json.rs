@@ -28,7 +28,14 @@ impl Object<'_> {
 
     pub(super) fn text(&mut self, key: &str, text: &str) {
         self.key(key);
-        serde_json::to_writer(&mut *self.out, text).expect("a vector takes every byte");
+        if is_plain(text) {
+            self.out.reserve(text.len() + 2);
+            self.out.push(b'"');
+            self.out.extend_from_slice(text.as_bytes());
+            self.out.push(b'"');
+        } else {
+            serde_json::to_writer(&mut *self.out, text).expect("a vector takes every byte");
+        }
     }
 
     pub(super) fn text_if(&mut self, key: &str, text: Option<&str>) {
@@ -46,7 +53,16 @@ impl Object<'_> {
 
     pub(super) fn number(&mut self, key: &str, number: u64) {
         self.key(key);
-        self.out.extend_from_slice(number.to_string().as_bytes());
+        let (mut digits, mut at, mut left) = ([0; 20], 20, number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
     }
 
     pub(super) fn number_if(&mut self, key: &str, number: Option<u64>) {
@@ -83,12 +99,46 @@ impl Object<'_> {
 
     /// `key` is one of ours: it needs no escape.
     fn key(&mut self, key: &str) {
+        self.out.reserve(key.len() + 4);
         if !self.empty {
             self.out.push(b',');
         }
         self.empty = false;
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.out.push(b'"');
+        self.out.push(b':');
+    }
+}
+
+/// Whether nothing in a text needs an escape, as most texts. Every byte is looked at, so that this is
+/// done many at a time.
+fn is_plain(text: &str) -> bool {
+    let needs = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    text.as_bytes().iter().filter(|byte| needs(byte)).count() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_and_numbers_are_written_as_serde_json_writes_them(text in ".*", number: u64) {
+            for text in [&*text, "", "plain", "a \"quoted\" \\ \n\u{1}\u{7f}é"] {
+                let ours = Object::bytes(|object| {
+                    object.text("text", text);
+                    object.number("number", number);
+                });
+                let theirs = format!("{{\"text\":{},\"number\":{number}}}", serde_json::json!(text));
+                prop_assert_eq!(String::from_utf8(ours).unwrap(), theirs);
+            }
+            for number in [0, 9, 10, u64::MAX] {
+                let ours = Object::bytes(|object| object.number("n", number));
+                prop_assert_eq!(String::from_utf8(ours).unwrap(), format!("{{\"n\":{number}}}"));
+            }
+        }
     }
 }

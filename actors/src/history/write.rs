@@ -12,6 +12,7 @@ use coppicer_messages::{
 
 use super::classify::{LineFlaw, classify, classify_item};
 use super::clock::write_timestamp;
+use super::fragments::is_fragment;
 use super::json::Object;
 use super::marker::{MarkerKind, marker_text};
 use super::meta::SessionMeta;
@@ -140,17 +141,12 @@ impl Line {
 
     /// A user-role item alone. A text that is one of the host's fragments (REF 2.3) is contextual.
     pub fn user_item(at_ms: u64, text: &str) -> NewRecord {
-        let mut record = message(
-            at_ms,
-            "user",
-            "input_text",
-            text,
-            MessagePhase::None,
-            RecordClass::UserMessage,
-        );
-        // Whether a text is contextual depends on all of it; the classifier knows.
-        record.class = classify(&record.raw).class;
-        record
+        let class = if is_fragment(text) {
+            RecordClass::ContextualUserMessage
+        } else {
+            RecordClass::UserMessage
+        };
+        message(at_ms, "user", "input_text", text, MessagePhase::None, class)
     }
 
     /// A developer-role item.

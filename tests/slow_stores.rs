@@ -312,3 +312,31 @@ async fn a_live_parent_hears_of_an_end_though_the_child_died_right_after_its_com
     let item = tap.try_next();
     assert!(item.is_some(), "no TurnEnded, no SubmissionEnded, no mail to the live parent");
 }
+
+// What is below a thread that could not be looked up in time is not left closing for ever.
+#[tokio::test(start_paused = true)]
+async fn a_close_whose_thread_is_not_looked_up_in_time_ends_what_is_below_it_all_the_same() {
+    let store = Custom::default();
+    let before = runtime(&store, Limits::default()).await;
+    let parent = before.spawn(SpawnThread::new()).await.unwrap().id();
+    let child = before.spawn(SpawnThread::new().with_parent(parent)).await.unwrap().id();
+    before.close_all(BUDGET).await.unwrap();
+    let rt = runtime(&store, Limits::default()).await;
+    rt.resume(child).await.unwrap().submit("hang").await.unwrap();
+    assert!(rt.get(parent).is_none(), "the child is here alone");
+    store.0.slow_thread.store(true, Ordering::SeqCst);
+    let report = rt.close(parent, Duration::from_millis(20)).await.unwrap();
+    assert_eq!(report.timed_out, [parent], "nobody knows of it: {report:?}");
+    let left = report.threads.iter().find(|row| row.thread == parent);
+    let left = left.and_then(|row| row.left.clone()).unwrap();
+    assert!(left.contains("looked up"), "{left}");
+    assert_eq!(report.completed, [child]);
+    let nobody = ThreadId::from_parts(1, [9; 10]);
+    let refusal = rt.close(nobody, Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(refusal, CloseError::NoAnswer, "there may be one");
+    store.0.slow_thread.store(false, Ordering::SeqCst);
+    let child = rt.resume(child).await.unwrap();
+    let hello = child.submit("hello").await.unwrap();
+    child.outcome_within(&hello.submission, BUDGET).await.unwrap();
+    assert!(rt.audit().await.is_clean());
+}

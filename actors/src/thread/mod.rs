@@ -197,14 +197,14 @@ impl std::fmt::Debug for ThreadArgs {
     }
 }
 
-/// Starts an actor linked under `parent`. Does not wait: `pre_start` only puts its state together.
+/// Starts an actor linked under `above`. Does not wait: `pre_start` only puts its state together.
 ///
 /// # Errors
-/// The parent is ending.
+/// That actor is ending.
 #[doc(hidden)]
-pub fn start(args: Box<ThreadArgs>, parent: ActorCell) -> Result<Incarnation, ThreadNotStarted> {
+pub fn start(args: Box<ThreadArgs>, above: ActorCell) -> Result<Incarnation, ThreadNotStarted> {
     use futures::FutureExt;
-    let spawning = ThreadActor::spawn_linked(None, ThreadActor, args, parent);
+    let spawning = ThreadActor::spawn_linked(None, ThreadActor, args, above);
     match spawning.now_or_never() {
         Some(Ok((actor, _join))) => Ok(Incarnation { actor }),
         Some(Err(error)) => Err(ThreadNotStarted { reason: describe(&error) }),

@@ -7,8 +7,8 @@ use coppicer_actors::{
     Account, AccountMove, Done, EdgeStatus, Lineage, Purse, ThreadMove, ThreadStore,
 };
 use coppicer_messages::{
-    AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Reply, SpawnError, SpawnOrigin,
-    StoreError, SupervisorMsg, ThreadId, ThreadStatus,
+    AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Reply, SpawnError, StoreError,
+    SupervisorMsg, ThreadId, ThreadStatus,
 };
 
 use super::SupervisorState;
@@ -48,6 +48,8 @@ struct Writing {
 /// What the store says of a thread that is to be moved.
 pub(super) struct Surveyed {
     stored: Stored,
+    /// What is below it; not read if its paths do not change.
+    branch: Vec<ThreadId>,
     /// Those of its branch that have a path.
     paths: Vec<(ThreadId, AgentPath)>,
     /// Paths that are taken in the tree that it goes to, by others.
@@ -82,7 +84,7 @@ impl SupervisorState {
 
     /// Asks the store what it knows of a thread that is to be moved.
     fn survey(&mut self, op: u64) {
-        let places = self.places;
+        let places = self.places.now();
         let Some(adopting) = self.moves.get_mut(&op) else { return };
         adopting.places = places;
         let (thread, to) = (adopting.thread, adopting.to);
@@ -97,8 +99,8 @@ impl SupervisorState {
         if adopting.reply.expired(self.now().instant) {
             return; // P4
         }
-        if adopting.places != self.places {
-            // What it said may be old.
+        if self.places.changed(adopting.places) {
+            // What it said may be old. Others have got on meanwhile.
             self.moves.insert(op, adopting);
             return self.survey(op);
         }
@@ -132,7 +134,7 @@ impl SupervisorState {
                 });
                 adopting.writing = Some(writing);
                 self.moves.insert(op, adopting);
-                self.places += 1;
+                self.places.wrote(to.thread);
                 self.shared.store.relocate(to, done);
             }
         }
@@ -155,6 +157,9 @@ impl SupervisorState {
         }
         self.check_target(thread, to)?;
         if self.table.get(thread).is_none() {
+            if let Some(thread) = self.between_places(thread, &stored.lineage) {
+                return Err(AdoptError::Moving { thread });
+            }
             if stored.is_closed || stored.closed_above {
                 return Err(AdoptError::Closed { thread });
             }
@@ -174,6 +179,15 @@ impl SupervisorState {
             return Err(AdoptError::Moving { thread });
         }
         self.check_settled(thread)?;
+        // The store shows some of it where they are not any more, with what is below them.
+        let here: HashSet<ThreadId> = self.table.subtree(thread).into_iter().collect();
+        let elsewhere = |id: &ThreadId| {
+            let is_here = self.table.get(*id).is_none() || here.contains(id);
+            self.table.is_between_places(*id) || !is_here
+        };
+        if let Some(&id) = surveyed.branch.iter().find(|id| elsewhere(id)) {
+            return Err(AdoptError::Moving { thread: id });
+        }
         let from = entry.parent;
         if from == to {
             self.let_go(thread);
@@ -204,14 +218,13 @@ impl SupervisorState {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.moving = Some(op);
         }
-        let known = self.table.subtree(thread).into_iter().collect();
         Ok(Some(Writing {
             from,
             renaming,
             paths,
             before,
             account,
-            known,
+            known: here,
             edge_closed: false,
             torn: false,
         }))
@@ -353,7 +366,7 @@ impl SupervisorState {
             return;
         };
         let Some(writing) = writing else { return };
-        self.places += 1;
+        self.places.wrote(thread);
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.moving == Some(op)) {
             entry.moving = None;
         }
@@ -400,13 +413,9 @@ impl SupervisorState {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.adrift = false;
         }
-        // Whoever has a sub-agent that is awake is awake.
         let awake = self.table.get(thread).is_some_and(|entry| entry.life() == Life::Live);
         if let Some(parent) = to.filter(|_| awake) {
-            let sleeps = self.table.get(parent).is_some_and(|it| it.life() == Life::Dormant);
-            if sleeps {
-                self.wake_up(parent, SpawnOrigin::Activation, Vec::new());
-            }
+            self.wake_for_child(parent);
         }
         self.let_go(thread);
         reply.tell(Ok(thread));
@@ -501,10 +510,11 @@ async fn survey(
     };
     let stored = look_up(store, thread, depth_max).await.map_err(refused)?;
     let (mut paths, mut taken) = (Vec::new(), HashSet::new());
-    let Some(to) = to else { return Ok(Surveyed { stored, paths, taken }) };
-    let mut branch = store.descendants(thread, None).await.map_err(AdoptError::Store)?;
-    branch.push(thread);
-    for &id in &branch {
+    let Some(to) = to else {
+        return Ok(Surveyed { stored, branch: Vec::new(), paths, taken });
+    };
+    let branch = store.descendants(thread, None).await.map_err(AdoptError::Store)?;
+    for id in branch.iter().copied().chain([thread]) {
         match store.thread(id).await {
             Ok(found) => paths.extend(found.path.map(|path| (id, path))),
             Err(StoreError::NotFound { .. }) => {}
@@ -512,7 +522,7 @@ async fn survey(
         }
     }
     if paths.is_empty() {
-        return Ok(Surveyed { stored, paths, taken });
+        return Ok(Surveyed { stored, branch, paths, taken });
     }
     let there = look_up(store, to, depth_max).await.map_err(|refusal| match refused(refusal) {
         AdoptError::NotFound { .. } | AdoptError::Closed { .. } => {
@@ -520,11 +530,11 @@ async fn survey(
         }
         other => other,
     })?;
-    let branch: HashSet<ThreadId> = branch.into_iter().collect();
+    let own: HashSet<ThreadId> = branch.iter().copied().chain([thread]).collect();
     let root = there.place().root;
     let mut tree = store.descendants(root, None).await.map_err(AdoptError::Store)?;
     tree.push(root);
-    for id in tree.into_iter().filter(|id| !branch.contains(id)) {
+    for id in tree.into_iter().filter(|id| !own.contains(id)) {
         match store.thread(id).await {
             // Closed threads have given up their names.
             Ok(found) if found.status == ThreadStatus::Shutdown => {}
@@ -533,5 +543,5 @@ async fn survey(
             Err(error) => return Err(AdoptError::Store(error)),
         }
     }
-    Ok(Surveyed { stored, paths, taken })
+    Ok(Surveyed { stored, branch, paths, taken })
 }

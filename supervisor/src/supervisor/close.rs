@@ -197,6 +197,11 @@ impl ClosePlan {
         self.is_ready(parent).then_some(parent)
     }
 
+    /// Whether anybody is part of it.
+    pub(crate) fn covers_any(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
     /// Whether all have ended.
     pub(crate) const fn is_done(&self) -> bool {
         self.left == 0

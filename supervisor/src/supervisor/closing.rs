@@ -1,9 +1,10 @@
 //! Carrying out closes: one thread with its subtree, or everything (P5).
 
-use std::collections::{BTreeSet, HashSet};
+mod going_on;
+
 use std::time::Duration;
 
-use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadMove, ThreadStore};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus};
 use coppicer_messages::{
     CloseError, CloseReport, CloseScope, Reply, Rung, RuntimeEvent, SpawnError, StoreError,
     SupervisorMsg, SupervisorTick, ThreadId, ThreadMsg, ThreadStatus,
@@ -14,6 +15,7 @@ use super::close::{ClosePlan, Closing, How, Place};
 use super::resume::look_up;
 use super::spawn::{Step, Stored};
 use super::table::{Branch, InCloses, Life};
+use going_on::GoingOn;
 
 /// Threads that are told to end at one go.
 const TELL_MAX: usize = 256;
@@ -30,28 +32,23 @@ pub(super) struct CloseOp {
     edge_failed: Option<(ThreadId, String)>,
     /// Whether the thread goes on to belong to its tree.
     keeps_edge: bool,
-    /// Whether the thread is being looked up in the store.
-    looking: Option<ThreadId>,
+    /// The thread is being looked up in the store.
+    looking: Option<LookUp>,
     going_on: GoingOn,
-    /// Changes of places before the store was asked what goes on, and for the thread.
+    /// Changes of places before the store was asked what goes on.
     places: u64,
-    looked_at: u64,
     /// Whether threads are told to end: once the store has said what goes on, or took too long.
     tells: bool,
 }
 
-/// What is below a thread that closes and goes on.
-#[derive(Default)]
-struct GoingOn {
-    threads: BTreeSet<ThreadId>,
-    /// Those of which the store has not written it.
-    unwritten: usize,
-    /// Whether the store is asked which ones sleep in it alone.
-    asking: bool,
-    /// What is not durable of it, or not known.
-    failed: Option<String>,
-    /// Those that were moved when the close began and sleep in the store alone: not written yet.
-    absent: BTreeSet<ThreadId>,
+/// A thread that is not here is looked up.
+#[derive(Debug, Clone, Copy)]
+struct LookUp {
+    thread: ThreadId,
+    /// Changes of places before the store was asked.
+    places: u64,
+    /// Whether it is asked again once it has written where the thread is.
+    held: bool,
 }
 
 /// What the store has yet to write of a close.
@@ -68,27 +65,6 @@ enum Edge {
 impl Edge {
     const fn of(open: bool) -> Self {
         if open { Self::Open } else { Self::Settled }
-    }
-}
-
-impl GoingOn {
-    const fn is_settled(&self) -> bool {
-        self.unwritten == 0 && !self.asking
-    }
-
-    /// What of it is not durable when the report is given.
-    fn left(&self) -> Option<String> {
-        let told = |what: &str| Some(what.to_owned());
-        match self {
-            Self { asking: true, .. } => {
-                told("whether threads that sleep below it go on was not known by the deadline")
-            }
-            Self { failed: Some(failed), .. } => told(failed),
-            Self { unwritten: 1.., .. } => {
-                told("that threads below it go on was not durable by the deadline")
-            }
-            _ => None,
-        }
     }
 }
 
@@ -137,7 +113,6 @@ impl SupervisorState {
             looking: None,
             going_on: GoingOn::default(),
             places: 0,
-            looked_at: 0,
             tells: false,
         };
         if let CloseScope::Thread(thread) | CloseScope::Branch(thread) = scope {
@@ -152,7 +127,7 @@ impl SupervisorState {
             for thread in here.into_iter().chain(absent) {
                 self.detach(close, thread);
             }
-            op.places = self.places;
+            op.places = self.places.now();
             self.ask_detaching(close, thread);
             if !op.keeps_edge {
                 self.closed_on_its_way(thread);
@@ -160,9 +135,7 @@ impl SupervisorState {
             if threads.contains(&thread) {
                 op.edge = Edge::of(!op.keeps_edge && self.close_edge(close, thread));
             } else {
-                op.looking = Some(thread);
-                op.looked_at = self.places;
-                self.look_up_target(close, thread);
+                op.looking = Some(self.look_up_target(close, thread));
             }
         }
         let waits = op.going_on.asking;
@@ -254,95 +227,34 @@ impl SupervisorState {
         self.answer_close(close);
     }
 
-    /// Asks the store which threads below one that closes go on and sleep in it alone.
-    fn ask_detaching(&self, close: u64, thread: ThreadId) {
-        let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
-        self.outside(
-            close,
-            async move { Step::Detaching(detaching(&*store, thread, depth_max).await) },
-        );
-    }
-
-    /// Those that go on and sleep in the store alone are roots from now on.
-    pub(super) fn on_detaching(&mut self, close: u64, result: Result<Vec<Stored>, SpawnError>) {
-        let Some(op) = self.closes.get_mut(&close) else { return };
-        if let Some(thread) = op.target.filter(|_| op.places != self.places) {
-            // What it said may be old.
-            op.places = self.places;
-            return self.ask_detaching(close, thread);
-        }
-        op.going_on.asking = false;
-        let mut absent = std::mem::take(&mut op.going_on.absent);
-        let found = result.unwrap_or_else(|error| {
-            op.going_on.failed =
-                Some(format!("which threads that sleep below it go on is not known: {error}"));
-            Vec::new()
-        });
-        let covered = if found.is_empty() { HashSet::new() } else { op.plan.threads() };
-        for stored in found {
-            let thread = stored.thread.id;
-            // One with an entry was seen when the close began, or came up since. One that closes with
-            // the rest, since it was being closed already, may have ended.
-            let here = self.table.get(thread).is_some();
-            let Some(op) = self.closes.get_mut(&close) else { return };
-            let told = absent.remove(&thread);
-            if !here && !covered.contains(&thread) && (op.going_on.threads.insert(thread) || told) {
-                op.going_on.unwritten += 1;
-                self.detach_stored(close, stored, told);
-            }
-        }
-        // Those came up since, or the store could not say it.
-        if let Some(op) = self.closes.get_mut(&close) {
-            op.going_on.unwritten += absent.len();
-        }
-        self.write_absent(close, absent);
-        self.begin_telling(close);
-        self.answer_close(close);
-    }
-
-    /// Has the store write that threads which sleep in it go on: they were moved when the close began,
-    /// whether or not the store has told of them by its end.
-    fn write_absent(&mut self, close: u64, absent: impl IntoIterator<Item = ThreadId>) {
-        for thread in absent {
-            let (edge, paths, charges) = (EdgeChange::Root, Vec::new(), Vec::new());
-            self.write_place(close, ThreadMove { thread, edge, paths, charges });
-        }
-    }
-
-    /// The store wrote that a thread goes on, or could not and is asked again.
-    pub(super) fn close_detached(
-        &mut self,
-        close: u64,
-        thread: ThreadId,
-        result: Result<(), StoreError>,
-    ) {
-        let Some(op) = self.closes.get_mut(&close) else { return };
-        op.going_on.unwritten = op.going_on.unwritten.saturating_sub(1);
-        if let Err(error) = result {
-            op.going_on.failed = Some(format!("that {thread} goes on is not durable yet: {error}"));
-        }
-        self.answer_close(close);
-    }
-
-    fn look_up_target(&self, close: u64, thread: ThreadId) {
+    fn look_up_target(&self, close: u64, thread: ThreadId) -> LookUp {
         let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
         self.outside(
             close,
             async move { Step::CloseTarget(look_up(&*store, thread, depth_max).await) },
         );
+        LookUp { thread, places: self.places.now(), held: false }
     }
 
     /// A thread that was not here was looked up: closing what is closed is a success, and one that
     /// is not comes up to write its end.
     pub(super) fn on_close_target(&mut self, close: u64, result: Result<Stored, SpawnError>) {
         let Some(op) = self.closes.get_mut(&close) else { return };
-        let Some(thread) = op.looking else { return };
-        if op.looked_at != self.places {
-            // What it said may be old.
-            op.looked_at = self.places;
-            return self.look_up_target(close, thread);
+        let Some(LookUp { thread, places, .. }) = op.looking else { return };
+        // What it said may be old.
+        let is_old = match &result {
+            Ok(stored) => self.places.changed_above(places, thread, &stored.lineage),
+            Err(SpawnError::Damaged { .. }) => self.places.changed(places),
+            Err(_) => false,
+        };
+        let between = |stored: &Stored| self.between_places(thread, &stored.lineage).is_some();
+        let held = !is_old && result.as_ref().is_ok_and(between);
+        let again = is_old.then(|| self.look_up_target(close, thread));
+        let Some(op) = self.closes.get_mut(&close) else { return };
+        op.looking = again.or_else(|| held.then_some(LookUp { thread, places, held }));
+        if op.looking.is_some() {
+            return;
         }
-        op.looking = None;
         let keeps_edge = op.keeps_edge;
         match result {
             Ok(stored) => {
@@ -356,6 +268,13 @@ impl SupervisorState {
             }
             // There is nothing that could be ended of one that cannot be read.
             Err(SpawnError::Damaged { .. }) => self.answer_close(close),
+            // What is below it ends all the same.
+            Err(error) if op.plan.covers_any() => {
+                if !matches!(error, SpawnError::NotFound { .. }) {
+                    op.edge_failed = Some((thread, format!("it could not be looked up: {error}")));
+                }
+                self.answer_close(close);
+            }
             Err(error) => {
                 if let Some(mut op) = self.end_close(close) {
                     self.write_absent(close, std::mem::take(&mut op.going_on.absent));
@@ -366,6 +285,19 @@ impl SupervisorState {
                     }));
                     self.stop_when_done();
                 }
+            }
+        }
+    }
+
+    /// Looks up again what could not be told from its place.
+    pub(super) fn look_up_held_targets(&mut self) {
+        let held = |op: &CloseOp| op.looking.filter(|it| it.held).map(|it| it.thread);
+        let held: Vec<(u64, ThreadId)> =
+            self.closes.iter().filter_map(|(&close, op)| Some((close, held(op)?))).collect();
+        for (close, thread) in held {
+            let looking = Some(self.look_up_target(close, thread));
+            if let Some(op) = self.closes.get_mut(&close) {
+                op.looking = looking;
             }
         }
     }
@@ -482,9 +414,14 @@ impl SupervisorState {
         let Some(mut op) = self.end_close(close) else { return };
         self.write_absent(close, std::mem::take(&mut op.going_on.absent));
         let unended = op.plan.unended();
-        if op.looking.is_some() {
-            op.reply.tell(Err(CloseError::NoAnswer));
-            return self.stop_when_done();
+        if let Some(LookUp { thread, .. }) = op.looking {
+            // Nobody knows whether there is one. What is below it has been told that it closes.
+            if !op.plan.covers_any() {
+                op.reply.tell(Err(CloseError::NoAnswer));
+                return self.stop_when_done();
+            }
+            let left = "it could not be looked up by the deadline".to_owned();
+            op.edge_failed = Some((thread, left));
         }
         let (reply, report) = self.report(op);
         reply.tell(Ok(report));
@@ -560,21 +497,4 @@ impl SupervisorState {
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });
         (op.reply, report)
     }
-}
-
-/// The threads below one that closes that go on, as the store has them.
-async fn detaching(
-    store: &dyn ThreadStore,
-    thread: ThreadId,
-    depth_max: u32,
-) -> Result<Vec<Stored>, SpawnError> {
-    let mut found = Vec::new();
-    for thread in store.detaching(thread).await.map_err(SpawnError::Store)? {
-        match look_up(store, thread, depth_max).await {
-            Ok(stored) => found.push(stored),
-            Err(SpawnError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }

@@ -18,6 +18,7 @@ mod idle;
 mod line;
 mod moving;
 mod patching;
+mod places;
 mod plan;
 mod rate;
 mod recovery;
@@ -39,7 +40,7 @@ use coppicer_messages::{
     Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
     SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use crate::directory::Directory;
@@ -52,6 +53,7 @@ use comebacks::Comebacks;
 use idle::IdleQueue;
 use line::{Lines, Owner};
 use patching::Patching;
+use places::Places;
 pub use recovery::Recover;
 use recovery::Recovery;
 use resting::ForRoom;
@@ -129,8 +131,8 @@ pub(crate) struct SupervisorState {
     room_came: bool,
     patches: HashMap<u64, Patching>,
     moves: HashMap<u64, Adopting>,
-    /// Counts changes of places: what the store said of a thread before the last one may be old.
-    places: u64,
+    /// Changes of places: what the store said of a thread before one may be old.
+    places: Places,
     /// Threads that were looked up and hang below one whose place the store does not have yet.
     held_back: Vec<ForRoom>,
     /// Places of threads that the store could not write.
@@ -190,7 +192,7 @@ impl Actor for SupervisorActor {
             room_came: false,
             patches: HashMap::new(),
             moves: HashMap::new(),
-            places: 0,
+            places: Places::default(),
             held_back: Vec::new(),
             owed: BTreeMap::new(),
             accounts: HashMap::new(),
@@ -354,13 +356,6 @@ impl SupervisorState {
             .and_then(|parent| self.table.get(parent))
             .and_then(|entry| entry.incarnation.as_ref())
             .map_or_else(|| self.myself.get_cell(), coppicer_actors::Incarnation::cell)
-    }
-
-    /// The same for one of the store that is brought up below a parent whose actor may be on its way
-    /// out: nothing is lost with that, and the next one links it.
-    fn lasting_cell_for(&self, parent: Option<ThreadId>) -> ActorCell {
-        let cell = self.cell_for(parent);
-        if cell.get_status() >= ActorStatus::Stopping { self.myself.get_cell() } else { cell }
     }
 
     fn on_end(&mut self) {

@@ -44,7 +44,9 @@ impl SupervisorState {
             || absent.as_ref().map(|absent| absent.lineage.clone()).unwrap_or_default(),
             |entry| entry.slot.about().lineage.clone(),
         );
-        self.places += 1;
+        let after = to.and_then(|to| self.table.get(to)).map(|above| above.slot.about());
+        let after = after.map(|above| above.lineage.below(above.thread)).unwrap_or_default();
+        self.places.moved(thread, before.clone(), after);
         // It waits for no sibling any more, and none for it.
         self.siblings_settled(thread);
         let replaced = self.table.reparent(thread, to, renaming);
@@ -145,8 +147,9 @@ impl SupervisorState {
         let lineage = here.or_else(|| Some(self.table.absent(thread)?.lineage));
         self.tear(thread, &lineage.unwrap_or_default());
         self.put_branch(thread, None, None, None);
-        if self.table.get(thread).is_some() {
-            self.write_detached(close, thread);
+        match self.table.get(thread) {
+            Some(_) => self.write_detached(close, thread),
+            None => self.table.is_to_be_placed(thread),
         }
     }
 
@@ -191,16 +194,14 @@ impl SupervisorState {
     /// Has the store write where a thread is, and asks it again for as long as it cannot. Until then
     /// only the entry of the thread says so.
     pub(super) fn write_place(&mut self, close: u64, mut to: ThreadMove) {
-        self.places += 1;
+        self.places.wrote(to.thread);
         if let Some(owed) = self.owed.remove(&to.thread) {
             to.charges.extend(owed.charges);
             let known = |id: &ThreadId| to.paths.iter().any(|(other, _)| other == id);
             let more: Vec<_> = owed.paths.into_iter().filter(|(id, _)| !known(id)).collect();
             to.paths.extend(more);
         }
-        if let Some(entry) = self.table.get_mut(to.thread) {
-            entry.unplaced = true;
-        }
+        self.table.is_to_be_placed(to.thread);
         let (uplink, mut again) = (self.shared.uplink.clone(), Box::new(to.clone()));
         let done = Done::new(move |result: Result<(), StoreError>| {
             if matches!(result, Err(StoreError::UnknownOutcome { .. })) {
@@ -216,12 +217,15 @@ impl SupervisorState {
     /// The store wrote where a thread is, or could not.
     pub(super) fn on_placed(&mut self, close: u64, to: ThreadMove, result: Result<(), StoreError>) {
         let thread = to.thread;
+        // One that was deleted meanwhile is nowhere.
+        let result = match result {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        };
         match &result {
             Ok(()) => {
-                if let Some(entry) = self.table.get_mut(thread) {
-                    entry.unplaced = false;
-                }
-                self.places += 1;
+                self.table.is_placed(thread);
+                self.places.wrote(thread);
                 self.let_go(thread);
                 self.find_held_back();
             }
@@ -236,8 +240,15 @@ impl SupervisorState {
         self.close_detached(close, thread, result);
     }
 
-    /// Looks again for threads that hung below one between two places.
+    /// A thread without an entry, or one above it, of which the store may not say where it is.
+    pub(super) fn between_places(&self, thread: ThreadId, above: &Lineage) -> Option<ThreadId> {
+        let mut places = std::iter::once(thread).chain(above.iter());
+        places.find(|id| self.table.is_between_places(*id))
+    }
+
+    /// Looks again for threads that were, or hung below one, between two places.
     pub(super) fn find_held_back(&mut self) {
+        self.look_up_held_targets();
         for held in std::mem::take(&mut self.held_back) {
             if let ForRoom::Find { thread, origin, waiters } = held {
                 self.find_again(thread, origin, waiters);

@@ -126,7 +126,7 @@ impl SupervisorState {
     pub(super) fn find(&mut self, thread: ThreadId, origin: SpawnOrigin, waiters: Vec<Waiter>) {
         let op = self.new_op();
         let mut spawning = Spawning::new(op, thread, Kind::Fresh, origin, waiters);
-        spawning.places = self.places;
+        spawning.places = self.places.now();
         self.ops.insert(op, spawning);
         self.coming.insert(thread, op);
         let store = self.shared.store.clone();
@@ -231,6 +231,13 @@ impl SupervisorState {
             None | Some((_, Life::Coming { .. } | Life::Dormant)) => self.join(thread, waiter),
             // It has a slot by now: its inbox takes what comes, and wakes it.
             Some(_) => waiter.reply.tell(Ok(thread)),
+        }
+    }
+
+    /// Whoever has a sub-agent that is awake is awake.
+    pub(super) fn wake_for_child(&mut self, parent: ThreadId) {
+        if self.table.get(parent).is_some_and(|entry| entry.life() == Life::Dormant) {
+            self.wake_up(parent, SpawnOrigin::Activation, Vec::new());
         }
     }
 

@@ -18,7 +18,7 @@ use super::adopt::Surveyed;
 use super::budgets::{AccountAbove, NotPaid};
 use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
-use super::table::{Life, Place, Rules};
+use super::table::{Entry, Life, Place, Rules};
 use super::{Postponed, SupervisorState};
 
 /// Why a thread may not go on without its parent.
@@ -217,7 +217,9 @@ impl SupervisorState {
             }
         }
         if let Some(parent) = request.parent {
-            if !self.table.get(parent).is_some_and(|entry| entry.life() == Life::Live) {
+            // One that sleeps went to sleep right now, and is woken.
+            let is_up = |entry: &Entry| matches!(entry.life(), Life::Live | Life::Dormant);
+            if !self.table.get(parent).is_some_and(is_up) {
                 return Err(SpawnError::ParentGone { parent });
             }
             if let Some(thread) = self.table.closing_above(parent) {
@@ -277,8 +279,9 @@ impl SupervisorState {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.making = Some(op);
         }
-        if request.parent.is_some() {
+        if let Some(parent) = request.parent {
             self.table.note_spawn(root, now.instant);
+            self.wake_for_child(parent);
         }
         self.being_made += 1;
         let origin = match &request.origin {

@@ -120,11 +120,11 @@ impl SupervisorState {
     fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: &Stored) {
         let thread = spawning.thread;
         let origin = spawning.origin;
-        if spawning.places != self.places {
+        if self.places.changed_above(spawning.places, thread, &stored.lineage) {
             // What is above it may be something else by now.
             return self.find(thread, origin, spawning.waiters);
         }
-        if stored.lineage.iter().any(|above| self.table.is_between_places(above)) {
+        if self.between_places(thread, &stored.lineage).is_some() {
             let waiters = spawning.waiters;
             return self.held_back.push(ForRoom::Find { thread, origin, waiters });
         }
@@ -292,25 +292,19 @@ impl SupervisorState {
         });
         // Found by whoever is told of it.
         self.directory.insert(slot);
-        // Does not wait: `pre_start` only puts its state together.
-        let of_the_store = spawning.kind == Kind::Fresh && spawning.request.is_none();
-        let above =
-            if of_the_store { self.lasting_cell_for(parent) } else { self.cell_for(parent) };
-        match start(args, above) {
+        // Under the supervisor first: its parent may be on its way out, and may come back.
+        match start(args, self.myself.get_cell()) {
             Ok(incarnation) => {
+                if parent.is_some() {
+                    incarnation.link_under(self.cell_for(parent));
+                }
                 if let Some(entry) = self.table.get_mut(thread) {
                     entry.incarnation = Some(incarnation);
                 }
                 self.table.set_life(thread, Life::Live);
             }
-            Err(_) if spawning.kind != Kind::Fresh && !ends => {
-                self.waiting.entry(thread).or_default().extend(spawning.waiters);
-                return self.await_parent(thread);
-            }
-            Err(_) => {
-                let parent = parent.unwrap_or(thread);
-                return self.undo(spawning, &SpawnError::ParentGone { parent });
-            }
+            // This actor is on its way out.
+            Err(_) => return self.undo(spawning, &SpawnError::RuntimeEnded),
         }
         if let Some(entry) = self.table.get_mut(thread) {
             entry.ends_only |= ends;

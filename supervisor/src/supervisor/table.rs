@@ -6,7 +6,7 @@
 
 mod reparent;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -182,6 +182,8 @@ pub(crate) struct Table {
     trees: HashMap<ThreadId, Tree>,
     /// Sub-agents whose parent has no entry.
     strays: BTreeSet<ThreadId>,
+    /// Threads without an entry of which the store has not written yet where they are.
+    unplaced: HashSet<ThreadId>,
     /// Threads that have an actor, or are to have one.
     residents: usize,
     next_order: u64,

@@ -144,8 +144,24 @@ impl Table {
 
     /// Whether the store may say of a thread that it is elsewhere than it is.
     pub(crate) fn is_between_places(&self, thread: ThreadId) -> bool {
-        let entry = self.entries.get(&thread);
-        entry.is_some_and(|entry| entry.unplaced || entry.moving.is_some())
+        let moves = |entry: &Entry| entry.unplaced || entry.moving.is_some();
+        self.unplaced.contains(&thread) || self.entries.get(&thread).is_some_and(moves)
+    }
+
+    /// The store is to write where a thread is, whether or not it has an entry.
+    pub(crate) fn is_to_be_placed(&mut self, thread: ThreadId) {
+        match self.entries.get_mut(&thread) {
+            Some(entry) => entry.unplaced = true,
+            None => drop(self.unplaced.insert(thread)),
+        }
+    }
+
+    /// The store has written it.
+    pub(crate) fn is_placed(&mut self, thread: ThreadId) {
+        self.unplaced.remove(&thread);
+        if let Some(entry) = self.entries.get_mut(&thread) {
+            entry.unplaced = false;
+        }
     }
 
     /// What is known of a thread without an entry that goes on when its parent is closed.

@@ -109,6 +109,18 @@ fn records_of_one_write_are_events_one_after_the_other_shared_by_all_taps() {
     }
 }
 
+#[test]
+fn a_gap_begins_behind_what_was_read_before_it_was_offered() {
+    let hub = hub();
+    let mut tap = hub.tap(TapOptions::all().with_capacity(64)).unwrap();
+    records(&hub, 5);
+    assert_eq!(read(&mut tap, 5), [1, 2, 3, 4, 5]);
+    records(&hub, 200);
+    let gap = TapItem::Lagged { from: 6, to: 141, count: 136 };
+    assert_eq!(tap.try_next(), Some(gap));
+    assert_eq!(read(&mut tap, 99), (142..=205).collect::<Vec<_>>());
+}
+
 #[derive(Default)]
 struct Woken(AtomicUsize);
 

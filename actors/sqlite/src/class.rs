@@ -197,18 +197,20 @@ pub(crate) fn decode(kind: i64, detail: i64, reference: Option<&str>) -> Option<
 /// The checksum of a record: over its place, its class and its bytes, so that none of them can
 /// change unnoticed.
 pub(crate) fn checksum(thread: i64, seq: u64, at_ms: u64, code: &Code<'_>, raw: &[u8]) -> i64 {
-    let mut head = [0u8; 41];
+    let reference = code.reference.as_deref().unwrap_or_default().as_bytes();
+    let mut head = [0u8; 49];
     head[..8].copy_from_slice(&thread.to_le_bytes());
     head[8..16].copy_from_slice(&seq.to_le_bytes());
     head[16..24].copy_from_slice(&at_ms.to_le_bytes());
     head[24..32].copy_from_slice(&code.kind.to_le_bytes());
     head[32..40].copy_from_slice(&code.detail.to_le_bytes());
     head[40] = u8::from(code.reference.is_some());
-    let crc = crc32c::crc32c(&head);
-    let reference = code.reference.as_deref().unwrap_or_default().as_bytes();
     // Its length, so that a byte cannot move between the two.
-    let crc = crc32c::crc32c_append(crc, &(reference.len() as u64).to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, reference);
+    head[41..].copy_from_slice(&(reference.len() as u64).to_le_bytes());
+    let mut crc = crc32c::crc32c(&head);
+    if !reference.is_empty() {
+        crc = crc32c::crc32c_append(crc, reference);
+    }
     i64::from(crc32c::crc32c_append(crc, raw))
 }
 

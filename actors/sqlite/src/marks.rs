@@ -1,5 +1,4 @@
-//! Records that plans look for, found by the indexes `record_mark` and `record_start`: without a look
-//! at those in between.
+//! Records that plans look for, found by the index `record_mark`: without a look at those in between.
 
 use coppicer_actors::{Excerpt, ExcerptAt, ExcerptQuery, History};
 use coppicer_messages::{Record, Seq, StoreError, ThreadId};
@@ -99,7 +98,7 @@ impl<'a> Marks<'a> {
         Ok(None)
     }
 
-    /// The newest start of this turn.
+    /// The newest start of this turn. Looks at the starts of those after it, newest first.
     fn start_of(&self, turn: &str) -> rusqlite::Result<Option<u64>> {
         let mut look = self.connection.prepare_cached(
             "SELECT seq FROM record WHERE thread = ?1 AND kind = 12 AND ref = ?4

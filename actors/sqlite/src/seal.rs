@@ -127,28 +127,67 @@ fn seal(row: &Context<'_>) -> i64 {
 
 /// The seal of a row with these values.
 pub(crate) fn of<'a>(values: impl IntoIterator<Item = ValueRef<'a>>) -> i64 {
-    let mut crc = 0;
+    let mut seal = Seal::default();
     for value in values {
         let (kind, bytes): (u8, &[u8]) = match value {
             ValueRef::Null => (0, &[]),
             ValueRef::Integer(number) => {
-                crc = crc32c::crc32c_append(crc, &[1]);
-                crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+                seal.add(&[1]);
+                seal.add(&number.to_le_bytes());
                 continue;
             }
             ValueRef::Real(number) => {
-                crc = crc32c::crc32c_append(crc, &[2]);
-                crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
+                seal.add(&[2]);
+                seal.add(&number.to_le_bytes());
                 continue;
             }
             ValueRef::Text(text) => (3, text),
             ValueRef::Blob(blob) => (4, blob),
         };
-        crc = crc32c::crc32c_append(crc, &[kind]);
-        crc = crc32c::crc32c_append(crc, &(bytes.len() as u64).to_le_bytes());
-        crc = crc32c::crc32c_append(crc, bytes);
+        seal.add(&[kind]);
+        seal.add(&(bytes.len() as u64).to_le_bytes());
+        seal.add(bytes);
     }
-    i64::from(crc)
+    seal.end()
+}
+
+/// Bytes under one crc32c: short ones are put together first, since each call has its price.
+struct Seal {
+    crc: u32,
+    waiting: [u8; Seal::WAITING],
+    len: usize,
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self { crc: 0, waiting: [0; Self::WAITING], len: 0 }
+    }
+}
+
+impl Seal {
+    const WAITING: usize = 128;
+
+    fn add(&mut self, bytes: &[u8]) {
+        if bytes.len() > Self::WAITING - self.len {
+            self.flush();
+            if bytes.len() > Self::WAITING {
+                self.crc = crc32c::crc32c_append(self.crc, bytes);
+                return;
+            }
+        }
+        self.waiting[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn flush(&mut self) {
+        self.crc = crc32c::crc32c_append(self.crc, &self.waiting[..self.len]);
+        self.len = 0;
+    }
+
+    fn end(mut self) -> i64 {
+        self.flush();
+        i64::from(self.crc)
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +217,21 @@ mod tests {
         .collect();
         let distinct: std::collections::BTreeSet<&i64> = seals.iter().collect();
         assert_eq!(distinct.len(), seals.len(), "{seals:?}");
+    }
+
+    #[test]
+    fn a_seal_is_the_crc_of_all_bytes_in_a_row_however_long_they_are() {
+        for lengths in [[0, 0, 0], [1, 110, 1], [100, 20, 7], [128, 119, 0], [300, 3, 130]] {
+            let texts = lengths.map(|length| "x".repeat(length));
+            let mut bytes = Vec::new();
+            for text in &texts {
+                bytes.push(3);
+                bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                bytes.extend_from_slice(text.as_bytes());
+            }
+            let seal = of(texts.iter().map(|text| ValueRef::Text(text.as_bytes())));
+            assert_eq!(seal, i64::from(crc32c::crc32c(&bytes)), "{lengths:?}");
+        }
     }
 
     #[test]

@@ -81,6 +81,10 @@ pub(super) fn take_back(connection: &Connection, pk: i64) -> Result<(), Fault> {
     charge(connection, &back).map(drop)
 }
 
+pub(super) const KEEP_CRASH: &str = "INSERT INTO crash(pk, thread, body, crc)
+     SELECT n.pk, ?1, ?2, seal(n.pk, ?1, ?2)
+     FROM (SELECT coalesce((SELECT pk FROM crash ORDER BY pk DESC LIMIT 1), 0) + 1 AS pk) n";
+
 /// Keeps crashes; the oldest go when there are too many.
 pub(super) fn keep_crashes(
     connection: &Connection,
@@ -88,13 +92,7 @@ pub(super) fn keep_crashes(
     crashes: &[CrashRecord],
 ) -> Result<(), Fault> {
     for crash in crashes {
-        connection
-            .prepare_cached(
-                "INSERT INTO crash(pk, thread, body, crc)
-                 SELECT n.pk, ?1, ?2, seal(n.pk, ?1, ?2)
-                 FROM (SELECT coalesce(max(pk), 0) + 1 AS pk FROM crash) n",
-            )?
-            .execute(params![pk, json(crash)?])?;
+        connection.prepare_cached(KEEP_CRASH)?.execute(params![pk, json(crash)?])?;
     }
     if !crashes.is_empty() {
         connection

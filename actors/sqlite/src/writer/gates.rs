@@ -16,6 +16,10 @@ use crate::options::GATES_MAX;
 use crate::rows::{damaged_row, signed, unsigned};
 use crate::seal;
 
+/// The number of the newest submission. Not by `max`, for which SQLite reads all of them where it stands
+/// in an expression.
+const NEWEST_SUBMISSION: &str = "SELECT pk FROM submission ORDER BY pk DESC LIMIT 1";
+
 /// The state of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gate {
@@ -30,19 +34,23 @@ pub(super) struct Gate {
 
 /// The states that are remembered.
 #[derive(Default)]
-pub(super) struct Gates(HashMap<ThreadId, Gate>);
+pub(super) struct Gates {
+    threads: HashMap<ThreadId, Gate>,
+    /// The number of the newest submission of all threads, once one was looked for.
+    last_submission: Option<i64>,
+}
 
 impl Gates {
     /// The state of a thread.
     pub(super) fn of(&mut self, connection: &Connection, thread: ThreadId) -> Result<&Gate, Fault> {
-        if !self.0.contains_key(&thread) {
+        if !self.threads.contains_key(&thread) {
             let gate = read(connection, thread)?;
-            if self.0.len() >= GATES_MAX {
-                self.0.clear();
+            if self.threads.len() >= GATES_MAX {
+                self.threads.clear();
             }
-            self.0.insert(thread, gate);
+            self.threads.insert(thread, gate);
         }
-        self.0.get(&thread).ok_or(Fault::Refused(StoreError::NotFound { thread }))
+        self.threads.get(&thread).ok_or(Fault::Refused(StoreError::NotFound { thread }))
     }
 
     /// Changes the state of a thread from what [`of`](Self::of) told.
@@ -72,21 +80,36 @@ impl Gates {
             ])?;
         if changed != 1 {
             // Somebody else writes this file. Nobody may.
-            self.0.remove(&thread);
+            self.threads.remove(&thread);
             return Err(StoreError::Fenced { thread }.into());
         }
-        self.0.insert(thread, to);
+        self.threads.insert(thread, to);
         Ok(())
     }
 
     /// What is remembered of a thread counts no more.
     pub(super) fn forget(&mut self, thread: ThreadId) {
-        self.0.remove(&thread);
+        self.threads.remove(&thread);
     }
 
     /// Nothing that is remembered counts any more.
     pub(super) fn forget_all(&mut self) {
-        self.0.clear();
+        self.threads.clear();
+        self.last_submission = None;
+    }
+
+    /// The number that the next submission gets.
+    pub(super) fn next_submission(&mut self, connection: &Connection) -> rusqlite::Result<i64> {
+        let last = match self.last_submission {
+            Some(last) => last,
+            None => connection
+                .prepare_cached(NEWEST_SUBMISSION)?
+                .query_row([], |row| row.get(0))
+                .optional()?
+                .unwrap_or(0),
+        };
+        self.last_submission = Some(last + 1);
+        Ok(last + 1)
     }
 }
 
@@ -125,4 +148,63 @@ fn read(connection: &Connection, thread: ThreadId) -> Result<Gate, Fault> {
     });
     let found = found.optional()?.ok_or(StoreError::NotFound { thread })?;
     found.ok_or_else(|| damaged_row(thread))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::writer::accounts::KEEP_CRASH;
+    use crate::writer::records::SEND_MAIL;
+
+    #[test]
+    fn what_is_added_to_a_table_takes_no_look_at_what_is_in_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        seal::teach(&connection).unwrap();
+        crate::schema::migrate(&connection, 0).unwrap();
+        let thread =
+            "INSERT INTO thread(pk, id, head_base, depth, created_ms) VALUES (1, 'a', 0, 0, 0)";
+        connection.execute(thread, []).unwrap();
+        for (sql, values) in [(SEND_MAIL, 4), (KEEP_CRASH, 2)] {
+            let mut add = connection.prepare(sql).unwrap();
+            let (mut second, mut last) = (0, 0);
+            for number in 0..50 {
+                let thread = if sql == SEND_MAIL { "a" } else { "1" };
+                let rest = [number.to_string(), "0".into(), "{}".into()];
+                let values = std::iter::once(thread.to_owned()).chain(rest).take(values);
+                let before = add.get_status(StatementStatus::VmStep);
+                assert_eq!(add.execute(rusqlite::params_from_iter(values)).unwrap(), 1);
+                last = add.get_status(StatementStatus::VmStep) - before;
+                if number == 1 {
+                    second = last;
+                }
+            }
+            assert!(last <= second + 10, "{sql}: {second} steps, then {last}");
+        }
+        let submission =
+            "INSERT INTO submission(thread, id, digest, seq, attempt) VALUES (1, ?1, x'', 0, 0)";
+        for number in 0..50 {
+            connection.execute(submission, [number.to_string()]).unwrap();
+        }
+        let mut look = connection.prepare(NEWEST_SUBMISSION).unwrap();
+        assert_eq!(look.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 50);
+        assert!(look.get_status(StatementStatus::VmStep) < 20);
+    }
+
+    #[test]
+    fn submissions_are_numbered_on_and_anew_after_a_failure() {
+        let connection = Connection::open_in_memory().unwrap();
+        seal::teach(&connection).unwrap();
+        crate::schema::migrate(&connection, 0).unwrap();
+        let mut gates = Gates::default();
+        assert_eq!(gates.next_submission(&connection).unwrap(), 1);
+        assert_eq!(gates.next_submission(&connection).unwrap(), 2);
+        gates.forget_all();
+        assert_eq!(gates.next_submission(&connection).unwrap(), 1, "nothing of it was written");
+        let submission = "INSERT INTO submission(pk, thread, id, digest, seq, attempt) VALUES (7, 1, 'a', x'', 0, 0)";
+        connection.execute(submission, []).unwrap();
+        gates.forget_all();
+        assert_eq!(gates.next_submission(&connection).unwrap(), 8);
+    }
 }

@@ -2,7 +2,8 @@
 
 use coppicer_actors::{Batch, Fence};
 use coppicer_messages::{NewRecord, RecordClass, Seq, StoreError, SubmissionState, ThreadStatus};
-use rusqlite::{Connection, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::accounts::{charge, keep_crashes};
 use super::gates::{Gate, Gates};
@@ -11,6 +12,7 @@ use crate::class::{Code, checksum, encode};
 use crate::error::Fault;
 use crate::options::SqliteOptions;
 use crate::rows::{find_thread, signed, status_text};
+use crate::seal;
 
 pub(super) fn check_records(records: &[NewRecord], options: &SqliteOptions) -> Result<(), Fault> {
     let max = options.record_bytes_max;
@@ -57,7 +59,7 @@ pub(super) fn append(
     };
     gates.change(connection, thread, (epoch.0, head), next)?;
     insert_records(connection, pk, head, &batch.records)?;
-    submissions(connection, pk, head, batch)?;
+    submissions(connection, gates, pk, head, batch)?;
     if let Some(status) = &batch.status {
         say_status(connection, pk, status)?;
     }
@@ -70,16 +72,35 @@ pub(super) fn append(
     Ok(after)
 }
 
-fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Result<(), Fault> {
+fn submissions(
+    connection: &Connection,
+    gates: &mut Gates,
+    pk: i64,
+    head: Seq,
+    batch: &Batch,
+) -> Result<(), Fault> {
     for new in &batch.accepted {
+        let number = gates.next_submission(connection)?;
+        let row = [
+            ValueRef::Integer(number),
+            ValueRef::Integer(pk),
+            ValueRef::Text(new.id.as_str().as_bytes()),
+            ValueRef::Blob(&new.digest),
+            ValueRef::Integer(signed(head.0)),
+            ValueRef::Integer(0),
+            ValueRef::Null,
+            ValueRef::Blob(&new.body),
+        ];
         connection
             .prepare_cached(
-                "INSERT INTO submission(pk, thread, id, digest, seq, attempt, body, crc)
-                 SELECT n.pk, ?1, ?2, ?3, ?4, 0, ?5, seal(n.pk, ?1, ?2, ?3, ?4, 0, NULL, ?5)
-                 FROM (SELECT coalesce(max(pk), 0) + 1 AS pk FROM submission) n
-                 WHERE true ON CONFLICT(thread, id) DO NOTHING",
+                "INSERT INTO submission(pk, thread, id, digest, seq, attempt, outcome, body, crc)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(thread, id) DO NOTHING",
             )?
-            .execute(params![pk, new.id.as_str(), new.digest, signed(head.0), &*new.body])?;
+            .execute(params_from_iter(
+                row.into_iter()
+                    .chain([ValueRef::Integer(seal::of(row))])
+                    .map(ToSqlOutput::Borrowed),
+            ))?;
     }
     for (id, state) in &batch.states {
         match state {
@@ -108,22 +129,20 @@ fn submissions(connection: &Connection, pk: i64, head: Seq, batch: &Batch) -> Re
     Ok(())
 }
 
+pub(super) const SEND_MAIL: &str = "INSERT INTO mail(pk, reader, id, trigger, body, crc)
+     SELECT n.pk, t.pk, ?2, ?3, ?4, seal(n.pk, t.pk, ?2, ?3, ?4)
+     FROM thread t, (SELECT coalesce((SELECT pk FROM mail ORDER BY pk DESC LIMIT 1), 0) + 1 AS pk) n
+     WHERE t.id = ?1 AND t.hidden = 0
+     ON CONFLICT(reader, id) DO NOTHING";
+
 fn mail(connection: &Connection, pk: i64, batch: &Batch) -> Result<(), Fault> {
     for out in &batch.mail {
-        connection
-            .prepare_cached(
-                "INSERT INTO mail(pk, reader, id, trigger, body, crc)
-                 SELECT n.pk, t.pk, ?2, ?3, ?4, seal(n.pk, t.pk, ?2, ?3, ?4)
-                 FROM thread t, (SELECT coalesce(max(pk), 0) + 1 AS pk FROM mail) n
-                 WHERE t.id = ?1 AND t.hidden = 0
-                 ON CONFLICT(reader, id) DO NOTHING",
-            )?
-            .execute(params![
-                out.to.to_string(),
-                &*out.mail.id,
-                out.mail.trigger,
-                json(&out.mail)?
-            ])?;
+        connection.prepare_cached(SEND_MAIL)?.execute(params![
+            out.to.to_string(),
+            &*out.mail.id,
+            out.mail.trigger,
+            json(&out.mail)?
+        ])?;
     }
     // After the mail: a thread may take what it is sent in the same append.
     for id in &batch.mail_taken {

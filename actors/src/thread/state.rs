@@ -480,14 +480,14 @@ impl ThreadState {
     /// Lets go of all that an incarnation holds of its turn and its engine: before its end is told, so
     /// that the next one does not begin beside it, and so that no supervisor keeps it, to whom ractor
     /// hands this state. The turn loses every right (P1).
-    pub(super) fn release(&mut self) {
+    fn release(&mut self, how: &Ended) {
         if let Some(live) = self.live.take() {
             live.end();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
             self.settle_outside(&live.link);
         }
         if let Some(trace) = self.trace.take() {
-            trace.end(&self.exit.how);
+            trace.end(how);
         }
         self.timers = Timers::default();
         self.session = None;
@@ -504,7 +504,7 @@ impl ThreadState {
     pub(super) fn stop(mut self: Box<Self>) {
         let Fence { thread, epoch } = self.fence;
         let mut exit = std::mem::replace(&mut self.exit, ExitGuard::told(thread, epoch));
-        self.release();
+        self.release(&exit.how);
         self.slot.detach_from(&self.myself);
         drop(self);
         exit.tell();
@@ -514,7 +514,8 @@ impl ThreadState {
 impl Drop for ThreadState {
     /// However the actor dies.
     fn drop(&mut self) {
-        self.release();
-        self.let_go.asleep = self.exit.how == Ended::Dormant;
+        let how = self.exit.how.clone();
+        self.release(&how);
+        self.let_go.asleep = how == Ended::Dormant;
     }
 }

@@ -52,7 +52,11 @@ impl fmt::Display for Why {
         if let Some(error) = &self.last_error {
             writeln!(f, "  last error: {error}")?;
         }
-        let left = |left: Option<u32>| left.map_or("-".to_owned(), |left| left.to_string());
+        let left = |left: Option<u32>| match left {
+            None => "-".to_owned(),
+            Some(u32::MAX) => "unlimited".to_owned(),
+            Some(left) => left.to_string(),
+        };
         writeln!(
             f,
             "  restarts left: actor {}, engine {}, of {}; {} crashes here",

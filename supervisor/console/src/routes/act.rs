@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use coppicer_messages::{
     Budget, CloseScope, Delivery, ForkPoint, Interrupted, Op, Rung, SpawnThread, Submission,
-    ThreadConfig, ThreadId,
+    ThreadConfig, ThreadId, TraceContext,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,13 @@ use crate::body::{Answer, Posted, thread_of};
 use crate::bounds::CLOSE_WITHIN_MAX_MS;
 use crate::problem::Problem;
 use crate::server::App;
+
+/// What a request says that caused it (W3C trace context). One that cannot be read is none, as the
+/// standard has it.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let one = |name: &str| headers.get(name)?.to_str().ok();
+    TraceContext::from_headers(one("traceparent")?, one("tracestate")).ok()
+}
 
 type Done = Result<Answer<Value>, Problem>;
 
@@ -37,7 +44,11 @@ pub(super) struct Spawn {
     budget: Option<Budget>,
 }
 
-pub(super) async fn spawn(State(app): State<Arc<App>>, Posted(asked): Posted<Spawn>) -> Done {
+pub(super) async fn spawn(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Posted(asked): Posted<Spawn>,
+) -> Done {
     let mut config = ThreadConfig::default();
     config.nickname = asked.nickname;
     config.role = asked.role;
@@ -47,6 +58,7 @@ pub(super) async fn spawn(State(app): State<Arc<App>>, Posted(asked): Posted<Spa
     let mut request = SpawnThread::new().with_config(config);
     request.name = asked.name;
     request.parent = asked.parent;
+    request.trace = trace_of(&headers);
     request.first = asked.input.map(Submission::input);
     let handle = app.runtime.spawn(request).await?;
     Ok(Answer(StatusCode::CREATED, json!({ "thread": handle.id(), "path": handle.view().path })))
@@ -94,6 +106,7 @@ pub(super) struct Submit {
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Posted(asked): Posted<Submit>,
 ) -> Done {
     let thread = thread_of(&id)?;
@@ -108,6 +121,7 @@ pub(super) async fn submit(
         }
     };
     let mut submission = Submission::new(op);
+    submission.trace = trace_of(&headers);
     if let Some(id) = asked.id {
         let named = id.parse();
         submission = submission.with_id(named.map_err(|error: coppicer_messages::IdError| {

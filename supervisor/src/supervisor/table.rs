@@ -4,6 +4,7 @@
 //! changes nothing. SV-3: a child's place in its parent's row is its start order. SV-4: nothing is
 //! added below a thread that closes.
 
+mod members;
 mod reparent;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
@@ -18,6 +19,7 @@ use coppicer_messages::{
 pub(crate) use reparent::{Absent, Branch, Renaming, Replaced};
 use tokio::time::Instant;
 
+use self::members::Members;
 use super::close::Place as ClosePlace;
 use super::rate::Rate;
 use crate::nicknames::NamesUsed;
@@ -176,7 +178,8 @@ impl Entry {
 /// All threads that have a slot, and how they hang together.
 #[derive(Default)]
 pub(crate) struct Table {
-    entries: HashMap<ThreadId, Entry>,
+    /// Boxed: the map grows without moving them.
+    entries: HashMap<ThreadId, Box<Entry>>,
     /// Children by parent, in start order; also of parents that have no entry.
     children: HashMap<ThreadId, BTreeMap<u64, ThreadId>>,
     trees: HashMap<ThreadId, Tree>,
@@ -193,7 +196,7 @@ pub(crate) struct Table {
 #[derive(Default)]
 struct Tree {
     /// Threads with an entry, in start order.
-    members: BTreeMap<u64, ThreadId>,
+    members: Members,
     /// What its root allows.
     limits: TreeLimits,
     /// What was spawned of late.
@@ -228,16 +231,16 @@ fn tighter<T: Ord>(runtime: T, tree: Option<T>) -> T {
 
 impl Table {
     pub(crate) fn get(&self, thread: ThreadId) -> Option<&Entry> {
-        self.entries.get(&thread)
+        self.entries.get(&thread).map(|entry| &**entry)
     }
 
     pub(crate) fn get_mut(&mut self, thread: ThreadId) -> Option<&mut Entry> {
-        self.entries.get_mut(&thread)
+        self.entries.get_mut(&thread).map(|entry| &mut **entry)
     }
 
     /// All of them, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (ThreadId, &Entry)> {
-        self.entries.iter().map(|(thread, entry)| (*thread, entry))
+        self.entries.iter().map(|(thread, entry)| (*thread, &**entry))
     }
 
     /// Children in start order.
@@ -480,7 +483,7 @@ impl Table {
             apart: Box::default(),
             _lease: lease,
         };
-        self.entries.insert(thread, entry);
+        self.entries.insert(thread, Box::new(entry));
         order
     }
 
@@ -507,7 +510,7 @@ impl Table {
 
     /// Removes a dormant thread from memory. Its name stays its own for as long as its tree is here.
     pub(crate) fn leave(&mut self, thread: ThreadId) -> Option<Entry> {
-        let entry = self.entries.remove(&thread)?;
+        let entry = *self.entries.remove(&thread)?;
         self.residents -= usize::from(entry.life.is_resident());
         if let Some(children) = entry.parent.and_then(|parent| self.children.get_mut(&parent)) {
             children.remove(&entry.order);
@@ -522,7 +525,7 @@ impl Table {
             self.strays.extend(children.values());
         }
         if let hash_map::Entry::Occupied(mut tree) = self.trees.entry(entry.root) {
-            tree.get_mut().members.remove(&entry.order);
+            tree.get_mut().members.remove(entry.order);
             if tree.get().members.is_empty() {
                 tree.remove();
             }

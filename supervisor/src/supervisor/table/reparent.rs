@@ -145,7 +145,7 @@ impl Table {
     /// Whether the store may say of a thread that it is elsewhere than it is.
     pub(crate) fn is_between_places(&self, thread: ThreadId) -> bool {
         let moves = |entry: &Entry| entry.unplaced || entry.moving.is_some();
-        self.unplaced.contains(&thread) || self.entries.get(&thread).is_some_and(moves)
+        self.unplaced.contains(&thread) || self.get(thread).is_some_and(moves)
     }
 
     /// The store is to write where a thread is, whether or not it has an entry.
@@ -336,7 +336,7 @@ impl Table {
         let mut names = Vec::new();
         let Some(tree) = self.trees.get_mut(&root) else { return names };
         for entry in branch.iter().filter_map(|id| self.entries.get(id)) {
-            tree.members.remove(&entry.order);
+            tree.members.remove(entry.order);
             if let Some(path) = &entry.path
                 && tree.paths.get(path) == Some(&entry.slot.thread())
             {

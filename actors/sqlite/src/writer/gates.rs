@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::writer::accounts::KEEP_CRASH;
-    use crate::writer::records::SEND_MAIL;
+    use crate::writer::records::{ACCEPT, SEND_MAIL};
 
     #[test]
     fn what_is_added_to_a_table_takes_no_look_at_what_is_in_it() {
@@ -182,11 +182,22 @@ mod tests {
             }
             assert!(last <= second + 10, "{sql}: {second} steps, then {last}");
         }
-        let submission =
-            "INSERT INTO submission(thread, id, digest, seq, attempt) VALUES (1, ?1, x'', 0, 0)";
-        for number in 0..50 {
-            connection.execute(submission, [number.to_string()]).unwrap();
+        let mut accept = connection.prepare(ACCEPT).unwrap();
+        for number in 1..=50 {
+            let row = params![
+                number,
+                1,
+                number.to_string(),
+                [0u8; 16],
+                0,
+                0,
+                None::<String>,
+                [0u8; 2],
+                0
+            ];
+            assert_eq!(accept.execute(row).unwrap(), 1);
         }
+        assert_eq!(accept.get_status(StatementStatus::FullscanStep), 0);
         let mut look = connection.prepare(NEWEST_SUBMISSION).unwrap();
         assert_eq!(look.query_row([], |row| row.get::<_, i64>(0)).unwrap(), 50);
         assert!(look.get_status(StatementStatus::VmStep) < 20);

@@ -72,6 +72,10 @@ pub(super) fn append(
     Ok(after)
 }
 
+pub(super) const ACCEPT: &str =
+    "INSERT INTO submission(pk, thread, id, digest, seq, attempt, outcome, body, crc)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(thread, id) DO NOTHING";
+
 fn submissions(
     connection: &Connection,
     gates: &mut Gates,
@@ -91,16 +95,9 @@ fn submissions(
             ValueRef::Null,
             ValueRef::Blob(&new.body),
         ];
-        connection
-            .prepare_cached(
-                "INSERT INTO submission(pk, thread, id, digest, seq, attempt, outcome, body, crc)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(thread, id) DO NOTHING",
-            )?
-            .execute(params_from_iter(
-                row.into_iter()
-                    .chain([ValueRef::Integer(seal::of(row))])
-                    .map(ToSqlOutput::Borrowed),
-            ))?;
+        connection.prepare_cached(ACCEPT)?.execute(params_from_iter(
+            row.into_iter().chain([ValueRef::Integer(seal::of(row))]).map(ToSqlOutput::Borrowed),
+        ))?;
     }
     for (id, state) in &batch.states {
         match state {

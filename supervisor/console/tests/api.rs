@@ -387,7 +387,8 @@ async fn crashes_show_in_the_row_the_detail_and_the_lanes() {
         .iter()
         .map(|recent| recent["kind"].as_str().unwrap())
         .collect();
-    assert_eq!(recent, ["crash", "backoff"]);
+    assert_eq!(recent, ["crash", "backoff", "restart"]);
+    assert_eq!(row["restarts"], 1, "its engine came back");
     let lanes = served.client.get_json("/api/lanes").await;
     let outcomes: Vec<&Value> =
         lanes["spans"].as_array().unwrap().iter().map(|span| &span["outcome"]).collect();

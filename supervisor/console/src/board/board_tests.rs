@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use coppicer_messages::{Epoch, Outcome, Rung, ThreadStatus, TurnId, TurnPhase, Usage};
+use coppicer_messages::{Epoch, Outcome, Phase, Rung, ThreadStatus, TurnId, TurnPhase, Usage};
 use serde_json::json;
 
 use super::*;
@@ -238,6 +238,20 @@ fn errors_restarts_and_pauses_are_kept_with_the_thread() {
             { "at_ms": 1_030, "kind": "backoff", "n": 1, "pause_ms": 110, "text": "boom" },
         ])
     );
+    let status = |status_seq, phase| ThreadEvent::StatusChanged {
+        status_seq,
+        status: ThreadStatus::Crashed("boom".to_owned()),
+        phase,
+    };
+    teller.thread(id(1), status(7, Phase::Backoff));
+    assert_eq!(teller.row(id(1)).restarts, 0, "it is down");
+    teller.thread(id(1), status(8, Phase::Idle));
+    teller.thread(id(1), ThreadEvent::TurnStarted { attempt: 1 });
+    assert_eq!(teller.row(id(1)).restarts, 1, "its engine came back, once");
+    teller.thread(id(1), ThreadEvent::BackoffStarted { crash: 2, after });
+    teller.thread(id(1), status(9, Phase::Parked));
+    teller.thread(id(1), status(10, Phase::Idle));
+    assert_eq!(teller.row(id(1)).restarts, 1, "one that was parked did not come back by itself");
     for _ in 0..100 {
         teller.thread(id(1), ThreadEvent::BackoffStarted { crash: 1, after });
     }

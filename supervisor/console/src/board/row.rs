@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use coppicer_actors::{ThreadView, TreeRow};
 use coppicer_messages::{
-    AgentPath, Ended, Event, Fact, Outcome, RuntimeEvent, ThreadEvent, ThreadId, TurnId, Usage,
+    AgentPath, Ended, Event, Fact, Outcome, Phase, RuntimeEvent, ThreadEvent, ThreadId, TurnId,
+    Usage,
 };
 use serde::Serialize;
 
@@ -29,7 +30,7 @@ pub(crate) struct Row {
     pub(crate) status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status_text: Option<String>,
-    pub(crate) phase: coppicer_messages::Phase,
+    pub(crate) phase: Phase,
     pub(crate) since_ms: u64,
     pub(crate) epoch: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +123,9 @@ pub(super) struct Known {
     pub(super) turn_since_ms: Option<u64>,
     pub(super) last_error: Option<LastError>,
     pub(super) recent: VecDeque<Recent>,
+    /// Whether its engine is down and pauses, and how often it came back.
+    engine_down: bool,
+    engine_restarts: u64,
     /// Usage of earlier slots of the thread, that of this one as its view said, and what facts told
     /// since.
     carried: Usage,
@@ -173,12 +177,33 @@ impl Known {
             Fact::Thread(ThreadEvent::UsageReported { usage }) => self.told += *usage,
             _ => {}
         }
-        if let Some(recent) = self.recent_of(event) {
+        let recent = self.recent_of(event);
+        self.engine_restarts += u64::from(self.engine_is_back(event));
+        match &event.fact {
+            Fact::Thread(ThreadEvent::BackoffStarted { .. }) => self.engine_down = true,
+            Fact::Thread(ThreadEvent::StatusChanged { phase: Phase::Backoff, .. }) => {}
+            Fact::Thread(ThreadEvent::StatusChanged { .. } | ThreadEvent::TurnStarted { .. })
+            | Fact::Runtime(RuntimeEvent::ThreadEnded { .. }) => self.engine_down = false,
+            _ => {}
+        }
+        if let Some(recent) = recent {
             if self.recent.len() == RECENT_MAX {
                 self.recent.pop_front();
             }
             self.recent.push_back(recent);
         }
+    }
+
+    /// Whether a fact says that the engine goes on after its pause.
+    fn engine_is_back(&self, event: &Event) -> bool {
+        self.engine_down
+            && match &event.fact {
+                Fact::Thread(ThreadEvent::TurnStarted { .. }) => true,
+                Fact::Thread(ThreadEvent::StatusChanged { phase, .. }) => {
+                    matches!(phase, Phase::Idle | Phase::Running)
+                }
+                _ => false,
+            }
     }
 
     fn recent_of(&self, event: &Event) -> Option<Recent> {
@@ -210,6 +235,7 @@ impl Known {
                 Some(recent("restart", None, None, why))
             }
             Fact::Runtime(RuntimeEvent::ThreadParked) => Some(recent("parked", None, None, why)),
+            _ if self.engine_is_back(event) => Some(recent("restart", None, None, why)),
             _ => None,
         }
     }
@@ -283,7 +309,7 @@ impl Known {
             turn: turn.filter(|_| gone.is_none()),
             turns: tree.turns,
             crashes: tree.crashes,
-            restarts: tree.restarts,
+            restarts: tree.restarts + self.engine_restarts,
             inbox: view.map(|view| view.inbox),
             tokens: (usage != Usage::default()).then(|| Tokens {
                 input: usage.input_tokens,

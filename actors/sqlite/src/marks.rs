@@ -48,17 +48,11 @@ impl<'a> Marks<'a> {
     /// The newest `count` of this kind before `to`, with at least this detail, newest first.
     fn newest(&self, kind: i64, detail: i64, to: u64, count: u64) -> rusqlite::Result<Vec<u64>> {
         // The kind stands in the text, where it says which index serves.
-        let sql = if detail > 0 {
-            format!(
-                "SELECT seq FROM record WHERE thread = ?1 AND kind = {kind} AND seq >= ?2 AND seq < ?3
-                 AND detail >= {detail} ORDER BY seq DESC LIMIT ?4"
-            )
-        } else {
-            format!(
-                "SELECT seq FROM record WHERE thread = ?1 AND kind = {kind} AND seq >= ?2 AND seq < ?3
-                 ORDER BY seq DESC LIMIT ?4"
-            )
-        };
+        let detailed = if detail > 0 { format!("AND detail >= {detail}") } else { String::new() };
+        let sql = format!(
+            "SELECT seq FROM record WHERE thread = ?1 AND kind = {kind} AND seq >= ?2 AND seq < ?3
+             {detailed} ORDER BY seq DESC LIMIT ?4"
+        );
         let mut look = self.connection.prepare_cached(&sql)?;
         let mut found = Vec::new();
         for (src, lo, hi) in self.stretches(0, to).rev() {
@@ -100,10 +94,10 @@ impl<'a> Marks<'a> {
 
     /// The newest start of this turn. Looks at the starts of those after it, newest first.
     fn start_of(&self, turn: &str) -> rusqlite::Result<Option<u64>> {
-        let mut look = self.connection.prepare_cached(
-            "SELECT seq FROM record WHERE thread = ?1 AND kind = 12 AND ref = ?4
+        let mut look = self.connection.prepare_cached(&format!(
+            "SELECT seq FROM record WHERE thread = ?1 AND kind = {TURN_STARTED} AND ref = ?4
              AND seq >= ?2 AND seq < ?3 ORDER BY seq DESC LIMIT 1",
-        )?;
+        ))?;
         for (src, lo, hi) in self.stretches(0, self.end).rev() {
             let found =
                 look.query_row(params![src, lo, hi, turn], |row| unsigned(row, 0)).optional()?;

@@ -496,9 +496,7 @@ impl ThreadState {
         self.core.mail.clear();
         self.give_back();
     }
-}
 
-impl ThreadState {
     /// Ends it, and tells of it when it holds nothing more, its slot included: so the supervisor finds
     /// a thread that went to sleep held by nobody.
     pub(super) fn stop(mut self: Box<Self>) {

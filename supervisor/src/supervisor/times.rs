@@ -92,9 +92,7 @@ impl SupervisorState {
     /// The timer has ended, or there is more to tell than at one go.
     pub(super) fn on_time_due(&mut self) {
         let now = self.now().instant;
-        if let Some((at, timer)) = self.times.timer.take_if(|(at, _)| *at <= now) {
-            drop((at, timer));
-        }
+        self.times.timer.take_if(|(at, _)| *at <= now);
         for _ in 0..TELL_MAX {
             let Some(tick) = self.times.next(now) else { return self.set_timer() };
             self.take(SupervisorMsg::Tick { tick });

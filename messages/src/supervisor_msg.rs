@@ -81,8 +81,12 @@ pub enum SupervisorMsg {
         reply: Reply<CloseReport, CloseError>,
     },
 
-    /// End the runtime once every close is answered. Nothing starts from here on.
-    End,
+    /// End the runtime once every close is answered, at the reply's deadline at the latest. Nothing
+    /// starts from here on.
+    End {
+        /// Taps have been told.
+        reply: Reply<(), CloseError>,
+    },
 
     // Notices. Sent only by what the supervisor started.
     /// A step of a spawn that ran outside is done.
@@ -194,6 +198,8 @@ pub enum SupervisorTick {
     TimeDue,
     /// More threads of a close are to be told.
     TellOn,
+    /// The runtime ends now, whatever is still being closed.
+    EndDue,
     /// Threads whose store could not write may try again.
     ComebackDue,
     /// Edges that the store could not write are tried again.
@@ -229,7 +235,7 @@ impl SupervisorMsg {
             Self::StoreWell => "store_well",
             Self::StoreDamaged { .. } => "store_damaged",
             Self::Close { .. } => "close",
-            Self::End => "end",
+            Self::End { .. } => "end",
             Self::StepDone { .. } => "step_done",
             Self::ThreadEnded { .. } => "thread_ended",
             Self::TurnCrashed { .. } => "turn_crashed",

@@ -469,8 +469,16 @@ impl Runtime {
     /// Closes everything within `budget`, then ends the runtime and its taps. The second call finds
     /// nothing left and says so.
     ///
+    /// Answered when taps have [`RuntimeEnded`](coppicer_messages::RuntimeEvent::RuntimeEnded) and their
+    /// end: whoever drains one then finds both without waiting. Only where ending what had not ended by
+    /// then takes longer than [`Limits::close_slack`] past the budget, the report comes first. Closes that
+    /// others asked for are answered by the same deadline.
+    ///
     /// # Errors
     /// The runtime has ended already; the host's threads are blocked, so that nothing could answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the report; the runtime ends all the same.
     pub async fn shutdown(&self, budget: Duration) -> Result<CloseReport, CloseError> {
         let (reply, answer) = self.close_channel(budget);
         let (scope, drain) = (CloseScope::All, Duration::ZERO);
@@ -478,8 +486,12 @@ impl Runtime {
             return Err(CloseError::RuntimeEnded);
         }
         // Right behind it, so that nothing can start between the two.
-        self.send(SupervisorMsg::End);
-        answer.wait().await
+        let (reply, ended) = self.close_channel(budget);
+        self.send(SupervisorMsg::End { reply });
+        let report = answer.wait().await;
+        // The report is due by the deadline, and may be told before the last is killed.
+        let _: Result<(), CloseError> = ended.wait().await;
+        report
     }
 
     /// Subscribes to facts (P11).

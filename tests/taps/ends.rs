@@ -1,5 +1,10 @@
 //! How taps begin and end.
 
+use std::collections::BTreeSet;
+
+use coppicer::faulty::StoreOp;
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -50,4 +55,70 @@ async fn a_tap_without_room_is_refused() {
     assert_eq!(refused, Err(TapError::NoCapacity));
     assert_eq!(world.audit().await.count(LeaseKind::Tap), 0);
     world.end().await;
+}
+
+/// All that waits in a tap whose last is that the runtime has ended, and behind which it ends: without
+/// waiting.
+fn to_the_end(tap: &mut Tap) -> Vec<Arc<Event>> {
+    let events = events(tap);
+    let last = events.last().map(|event| event.fact.clone());
+    assert_eq!(last, Some(Fact::Runtime(RuntimeEvent::RuntimeEnded)), "{events:?}");
+    assert_eq!(futures::FutureExt::now_or_never(tap.next()), Some(None), "it has ended");
+    events
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_awaited_the_shutdown_finds_the_end_in_a_tap_without_waiting() {
+    for round in 0..200 {
+        let world = world().await;
+        let mut tap = matching(&world, TapFilter::all());
+        for _ in 0..round % 3 {
+            world.spawn(SpawnThread::new()).await.unwrap();
+        }
+        world.shutdown(BUDGET).await.unwrap();
+        to_the_end(&mut tap);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_the_closes_of_others_and_not_past_its_own_deadline() {
+    let world = world().await;
+    let parent = world.spawn(SpawnThread::new()).await.unwrap();
+    let child = world.spawn(SpawnThread::new().with_parent(parent.id())).await.unwrap().id();
+    // The child's end is written at once, that it was closed never.
+    world.store.hold(StoreOp::PutEdge);
+    let close = {
+        let runtime = world.runtime().clone();
+        tokio::spawn(async move { runtime.close(child, Duration::from_secs(600)).await })
+    };
+    let mut tap = matching(&world, TapFilter::all());
+    World::event(&mut tap, |event| event.fact.name() == "thread_ended").await;
+    let before = Instant::now();
+    world.shutdown(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(before.elapsed(), Duration::from_secs(2), "the other had its chance");
+    to_the_end(&mut tap);
+    let report = close.await.unwrap().unwrap();
+    assert!(report.threads.iter().any(|row| row.left.is_some()), "{report:?}");
+    world.store.release(StoreOp::PutEdge);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_fences_off_tells_that_too_before_the_end() {
+    let world = world().await;
+    let mut threads = BTreeSet::new();
+    for _ in 0..20 {
+        threads.insert(world.spawn(SpawnThread::new()).await.unwrap().id());
+    }
+    let mut tap = matching(&world, TapFilter::all());
+    world.store.hold(StoreOp::Append);
+    let report = world.shutdown(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(report.timed_out.len(), threads.len());
+    let ended = to_the_end(&mut tap).into_iter().filter(|event| {
+        let stopped = Phase::Stopped;
+        matches!(&event.fact, Fact::Thread(ThreadEvent::StatusChanged { phase, .. }) if *phase == stopped)
+    });
+    assert_eq!(ended.filter_map(|event| event.thread).collect::<BTreeSet<_>>(), threads);
+    drop(tap);
+    world.store.release(StoreOp::Append);
+    world.until(coppicer::Audit::is_empty).await;
 }

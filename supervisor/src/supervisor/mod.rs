@@ -37,8 +37,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use coppicer_actors::{About, Account, Slot, ThreadMove, ThreadWorld, Uplink};
 use coppicer_messages::{
-    Asker, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent, SpawnError,
-    SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
+    Asker, CloseError, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent,
+    SpawnError, SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -151,6 +151,8 @@ pub(crate) struct SupervisorState {
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
     ended: bool,
+    /// Those who wait for the end of the runtime.
+    ending: Vec<Reply<(), CloseError>>,
     next_op: u64,
     myself: ActorRef<SupervisorMsg>,
 }
@@ -204,6 +206,7 @@ impl Actor for SupervisorActor {
             being_made: 0,
             closing_all: 0,
             ended: false,
+            ending: Vec::new(),
             next_op: 0,
             myself,
         })
@@ -281,7 +284,7 @@ impl SupervisorState {
             SupervisorMsg::TurnCrashed { thread, epoch, spent } => {
                 self.on_turn_crashed(thread, epoch, spent.as_deref());
             }
-            SupervisorMsg::End => self.on_end(),
+            SupervisorMsg::End { reply } => self.on_end(reply),
             SupervisorMsg::StepDone { op, step } => {
                 if let Ok(step) = step.downcast::<Step>() {
                     self.on_step(op, *step);
@@ -296,6 +299,7 @@ impl SupervisorState {
             }
             SupervisorMsg::Tick { tick: SupervisorTick::TellBy(close) } => self.on_tell_by(close),
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
+            SupervisorMsg::Tick { tick: SupervisorTick::EndDue } => self.on_end_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::ComebackDue } => self.on_comeback_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::EdgesDue } => self.write_owed(),
             SupervisorMsg::Tick { tick: SupervisorTick::IdleDue } => self.on_idle_due(),
@@ -358,13 +362,23 @@ impl SupervisorState {
             .map_or_else(|| self.myself.get_cell(), coppicer_actors::Incarnation::cell)
     }
 
-    fn on_end(&mut self) {
-        if self.ended {
-            return;
-        }
+    fn on_end(&mut self, reply: Reply<(), CloseError>) {
+        let due = reply.deadline().instant();
+        self.ending.push(reply);
         // From here on nothing starts. What closes is answered first.
         self.ended = true;
         self.stop_when_done();
+        if !self.closes.is_empty() {
+            self.arm(due, SupervisorTick::EndDue);
+        }
+    }
+
+    /// Closes that others asked for may have more time than the end of the runtime has.
+    fn on_end_due(&mut self) {
+        let closes: Vec<u64> = self.closes.keys().copied().collect();
+        for close in closes {
+            self.on_close_due(close);
+        }
     }
 
     fn stop_when_done(&mut self) {
@@ -377,6 +391,9 @@ impl SupervisorState {
         }
         self.publish(None, RuntimeEvent::RuntimeEnded);
         self.shared.hub.close();
+        for reply in std::mem::take(&mut self.ending) {
+            reply.tell(Ok(()));
+        }
         self.myself.stop(None);
     }
 }

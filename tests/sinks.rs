@@ -503,3 +503,26 @@ async fn hooks_that_are_too_slow_miss_no_end() {
     let lagged = heard.1.lock().iter().any(|told| matches!(told, Attention::Lagged { .. }));
     assert!(lagged, "{counts:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn hooks_that_begin_late_are_told_what_trouble_the_store_is_in_and_of_each_kind_of_it() {
+    let world = World::new(engine()).await;
+    let health = |trouble| StoreHealth::Ailing { trouble, reason: "as asked".to_owned() };
+    let ailing = |trouble| Attention::StoreAiling { trouble, reason: "as asked".to_owned() };
+    world.store.tell(&health(StoreTrouble::ReadOnly));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let heard = Heard::default();
+    let hooks = run(&world, heard.hooks());
+    until(|| !heard.1.lock().is_empty()).await;
+    assert_eq!(*heard.1.lock(), [ailing(StoreTrouble::ReadOnly)], "it was so before they began");
+    // Another kind of trouble asks for something else to be done.
+    world.store.tell(&health(StoreTrouble::DiskFull));
+    world.store.tell(&health(StoreTrouble::DiskFull));
+    until(|| heard.1.lock().len() > 1).await;
+    assert_eq!(heard.1.lock()[1..], [ailing(StoreTrouble::DiskFull)]);
+    world.store.tell(&StoreHealth::Well);
+    until(|| heard.1.lock().len() > 2).await;
+    assert_eq!(heard.1.lock()[2..], [Attention::StoreRecovered]);
+    world.shutdown(BUDGET).await.unwrap();
+    hooks.await.unwrap();
+}

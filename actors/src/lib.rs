@@ -77,8 +77,8 @@ pub use store::{contract, faulty};
 #[doc(hidden)]
 pub use taps::About;
 pub use taps::{
-    Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions, ThreadTree, TreeChange,
-    TreeRow, TreeSnapshot,
+    AilingStore, Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions, ThreadTree,
+    TreeChange, TreeRow, TreeSnapshot,
 };
 #[doc(hidden)]
 pub use thread::{

@@ -168,7 +168,8 @@ pub enum RuntimeEvent {
         /// How many threads.
         threads: u64,
     },
-    /// The store cannot write: nothing is acknowledged until it can. What it has can be read.
+    /// The store cannot write: nothing is acknowledged until it can. What it has can be read. Told again
+    /// if it is trouble of another kind.
     #[fact(Runtime, lifecycle)]
     StoreAiling {
         /// What kind of trouble it is: `disk_full`, `read_only`, `busy` or `other`.

@@ -9,8 +9,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use coppicer::{
-    Event, EventKind, RecordError, Recording, TapItem, ThreadId, TreeRow, TreeSnapshot,
-    recording_files,
+    AilingStore, Event, EventKind, RecordError, Recording, TapItem, ThreadId, TreeRow,
+    TreeSnapshot, recording_files,
 };
 use serde::Serialize;
 
@@ -129,8 +129,17 @@ struct Picked<'a> {
 #[serde(rename_all = "snake_case")]
 enum Row<'a> {
     Event(&'a Event),
-    Snapshot { seq: u64, rows: Vec<&'a TreeRow> },
-    Lagged { from: u64, to: u64, count: u64 },
+    Snapshot {
+        seq: u64,
+        rows: Vec<&'a TreeRow>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ailing: Option<&'a AilingStore>,
+    },
+    Lagged {
+        from: u64,
+        to: u64,
+        count: u64,
+    },
 }
 
 impl<'a> Picked<'a> {
@@ -221,9 +230,14 @@ impl<'a> Picked<'a> {
         let rows = snapshot.rows.iter().map(|row| &**row);
         let rows: Vec<&TreeRow> = rows.filter(|row| self.covers(Some(row.thread))).collect();
         if self.args.json {
-            return json(&Row::Snapshot { seq: snapshot.seq, rows }, out);
+            let ailing = snapshot.ailing.as_deref();
+            return json(&Row::Snapshot { seq: snapshot.seq, rows, ailing }, out);
         }
         writeln!(out, "-- at {}: {}", snapshot.seq, text::count(rows.len(), "thread"))?;
+        if let Some(AilingStore { trouble, reason, .. }) = snapshot.ailing.as_deref() {
+            let line = format!("   the store cannot write ({trouble}): {reason}");
+            writeln!(out, "{}", text::escaped(&line))?;
+        }
         for row in rows {
             let path = row.path.as_ref().map_or("", |path| path.as_str());
             let parent = row.parent.map(|parent| format!(" below {}", short(parent)));

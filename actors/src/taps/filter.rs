@@ -80,7 +80,7 @@ impl TapFilter {
             && (!self.lifecycle_only || event.fact.is_lifecycle())
             && match event.thread {
                 Some(thread) => self.covers(thread, lineage),
-                None => self.scope == Scope::All,
+                None => self.covers_runtime(),
             }
     }
 
@@ -92,6 +92,11 @@ impl TapFilter {
     /// Whether everything passes.
     pub(super) fn is_all(&self) -> bool {
         *self == Self::all()
+    }
+
+    /// Whether it is about the runtime as a whole too, whatever else it asks.
+    pub(super) fn covers_runtime(&self) -> bool {
+        self.scope == Scope::All
     }
 
     /// Whether it is about this thread, whatever else it asks.

@@ -242,7 +242,10 @@ impl TapHub {
         let mut image = None;
         match options.from {
             TapFrom::Now => {}
-            TapFrom::Snapshot => image = Some((state.tree.image(), state.seq)),
+            TapFrom::Snapshot => {
+                let ailing = state.tree.ailing().cloned();
+                image = Some((state.tree.image(), state.seq, ailing));
+            }
             TapFrom::Cursor(cursor) => drop(state.journal.after(cursor, state.seq)?),
         }
         // Others are offered what was before it.
@@ -259,9 +262,11 @@ impl TapHub {
         drop(state);
         after.carry_out();
         // The rows are picked and sorted while others publish.
-        let snapshot = image.map(|(image, seq)| {
+        let snapshot = image.map(|(image, seq, ailing)| {
             let filter = follower.log().filter();
-            Arc::new(snapshot_of(&image, seq, |thread, lineage| filter.covers(thread, lineage)))
+            let ailing = ailing.filter(|_| filter.covers_runtime());
+            let rows = |thread, lineage: &Lineage| filter.covers(thread, lineage);
+            Arc::new(snapshot_of(&image, seq, rows).with_ailing(ailing))
         });
         let lease = self.leases.grant(LeaseKind::Tap);
         Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), _lease: lease })

@@ -26,7 +26,7 @@ use crate::lineage::Lineage;
 pub use filter::TapFilter;
 pub use hub::TapHub;
 pub use tap::Tap;
-pub use tree::{ThreadTree, TreeChange, TreeRow, TreeSnapshot};
+pub use tree::{AilingStore, ThreadTree, TreeChange, TreeRow, TreeSnapshot};
 
 /// What a subscriber wants.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub enum TapFrom {
     Now,
     /// The tree of threads at the subscription, as one [`TapItem::Snapshot`], then every event after
     /// it: without a gap, and without a repeat. Of threads that the filter leaves out there is no row;
-    /// its kinds are of events alone.
+    /// its kinds are of events alone. It also says whether the store cannot write.
     Snapshot,
     /// The lifecycle events after this sequence number, from the journal, then everything after the
     /// subscription. Goes on from the last event that was read, or from

@@ -12,8 +12,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Ended, Epoch, Event, Fact, Phase, RuntimeEvent, ThreadEvent, ThreadId, ThreadStatus,
-    TurnId,
+    AgentPath, Ended, Epoch, Event, Fact, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId,
+    ThreadStatus, TurnId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,18 @@ impl TreeRow {
     }
 }
 
+/// A store that cannot write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AilingStore {
+    /// What kind of trouble it is.
+    pub trouble: StoreTrouble,
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
 /// The tree as it was at one event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -87,13 +99,23 @@ pub struct TreeSnapshot {
     pub seq: u64,
     /// The threads, in order of their ids. Snapshots share rows that did not change in between.
     pub rows: Vec<Arc<TreeRow>>,
+    /// The trouble of the store, if it cannot write. A tap of one thread or subtree is not told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ailing: Option<Arc<AilingStore>>,
 }
 
 impl TreeSnapshot {
     /// A snapshot from its parts, such as those of a recording.
     pub fn new(seq: u64, mut rows: Vec<Arc<TreeRow>>) -> Self {
         rows.sort_unstable_by_key(|row| row.thread);
-        Self { seq, rows }
+        Self { seq, rows, ailing: None }
+    }
+
+    /// The same of a store that is in this trouble.
+    #[must_use]
+    pub fn with_ailing(mut self, ailing: Option<Arc<AilingStore>>) -> Self {
+        self.ailing = ailing;
+        self
     }
 
     /// The row of a thread.
@@ -127,12 +149,14 @@ pub struct ThreadTree {
     places: HashMap<ThreadId, u32>,
     /// Threads with a row by parent, also of parents that have none.
     children: HashMap<ThreadId, BTreeSet<ThreadId>>,
+    ailing: Option<Arc<AilingStore>>,
 }
 
 impl ThreadTree {
     /// The tree of a snapshot.
     pub fn from_snapshot(snapshot: &TreeSnapshot) -> Self {
-        let mut tree = Self { seq: snapshot.seq, ..Self::default() };
+        let (seq, ailing) = (snapshot.seq, snapshot.ailing.clone());
+        let mut tree = Self { seq, ailing, ..Self::default() };
         for row in &snapshot.rows {
             tree.insert(Entry { row: row.clone(), lineage: Lineage::default() });
         }
@@ -142,6 +166,11 @@ impl ThreadTree {
     /// The sequence number of the last event that was applied: the cursor to go on from.
     pub const fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// The trouble of the store, if it cannot write.
+    pub const fn ailing(&self) -> Option<&Arc<AilingStore>> {
+        self.ailing.as_ref()
     }
 
     /// How many threads have a row.
@@ -172,7 +201,7 @@ impl ThreadTree {
 
     /// The tree as it is.
     pub fn snapshot(&self) -> TreeSnapshot {
-        snapshot_of(&self.image(), self.seq, |_, _| true)
+        snapshot_of(&self.image(), self.seq, |_, _| true).with_ailing(self.ailing.clone())
     }
 
     /// Takes in the next event. One that it has already changes nothing.
@@ -186,6 +215,14 @@ impl ThreadTree {
             return TreeChange::Unchanged;
         }
         self.seq = event.seq;
+        match &event.fact {
+            Fact::Runtime(RuntimeEvent::StoreAiling { trouble, reason }) => {
+                let (reason, since_ms) = (reason.clone(), event.at_ms);
+                self.ailing = Some(Arc::new(AilingStore { trouble: *trouble, reason, since_ms }));
+            }
+            Fact::Runtime(RuntimeEvent::StoreRecovered) => self.ailing = None,
+            _ => {}
+        }
         let Some(thread) = event.thread else { return TreeChange::Unchanged };
         match &event.fact {
             Fact::Runtime(RuntimeEvent::ThreadSpawned { .. }) => self.rise(event, lineage, false),
@@ -325,11 +362,12 @@ impl ThreadTree {
     }
 }
 
-/// Equal if they stand at the same event and have the same rows.
+/// Equal if they stand at the same event, have the same rows, and know the same of the store.
 impl PartialEq for ThreadTree {
     fn eq(&self, other: &Self) -> bool {
         self.seq == other.seq
             && self.len() == other.len()
+            && self.ailing == other.ailing
             && self.rows().all(|row| other.get(row.thread) == Some(row))
     }
 }

@@ -297,3 +297,29 @@ proptest! {
         prop_assert_eq!(&from_there, &story.tree);
     }
 }
+
+#[test]
+fn a_snapshot_says_what_trouble_the_store_is_in_until_it_has_recovered() {
+    let mut tree = ThreadTree::default();
+    let mut event = Event::new(Fact::Runtime(RuntimeEvent::StoreAiling {
+        trouble: StoreTrouble::DiskFull,
+        reason: "full".to_owned(),
+    }));
+    (event.seq, event.at_ms) = (1, 77);
+    tree.apply(&event);
+    let wire = serde_json::to_string(&tree.snapshot()).unwrap();
+    let snapshot: TreeSnapshot = serde_json::from_str(&wire).unwrap();
+    let ailing = snapshot.ailing.as_deref().unwrap();
+    assert_eq!(
+        (ailing.trouble, &*ailing.reason, ailing.since_ms),
+        (StoreTrouble::DiskFull, "full", 77)
+    );
+    let mut from_there = ThreadTree::from_snapshot(&snapshot);
+    assert_eq!(from_there, tree);
+    let mut recovered = Event::new(Fact::Runtime(RuntimeEvent::StoreRecovered));
+    recovered.seq = 2;
+    from_there.apply(&recovered);
+    assert_eq!(from_there.snapshot(), TreeSnapshot::new(2, Vec::new()));
+    let earlier: TreeSnapshot = serde_json::from_str(r#"{"seq":1,"rows":[]}"#).unwrap();
+    assert_eq!(earlier.ailing, None, "one of a version that said nothing of it");
+}

@@ -7,6 +7,12 @@ import { count, plural, span, words } from "./text.js";
 const TONE_OF = {
   store_ailing: "bad", damaged: "bad", stuck: "warn", asked: "run", parked: "park", budget_spent: "warn", recovery_failed: "bad", near_limit: "warn",
 };
+/** What somebody has to do about a store that cannot write. */
+const REMEDY = {
+  disk_full: "Make room on its disk, or raise its largest size.",
+  read_only: "Give back the right to write the file and its folder.",
+  busy: "Somebody else holds it locked; it passes when they let go.",
+};
 const MEANING = {
   store_ailing: "Nothing is acknowledged until the store can write again.",
   damaged: "A record cannot be read. It can be forked up to there.",
@@ -80,6 +86,7 @@ export class AttentionView {
     if (item.kind === "stuck") buttons.push(button("Interrupt", () => actions.interrupt(row)), button("Close\u2026", () => actions.close(row)));
     if (item.kind === "damaged" || item.kind === "budget_spent") buttons.push(button("Fork\u2026", () => actions.fork(row)));
     const facts = [
+      REMEDY[item.trouble],
       item.phase ? `at ${words(item.phase)}` : null,
       item.quiet_ms != null ? `quiet for ${span(item.quiet_ms)}` : null,
       item.remedy ? `remedy: ${words(typeof item.remedy === "string" ? item.remedy : Object.keys(item.remedy)[0])}` : null,
@@ -88,6 +95,7 @@ export class AttentionView {
     ].filter(Boolean).join(" \u00b7 ");
     return h("li", { dataset: { item: `${item.kind}/${item.thread ?? ""}/${item.question ?? item.limit ?? ""}`, tone: TONE_OF[item.kind] ?? "off" } },
       h("div.head", {}, badge(words(item.kind), TONE_OF[item.kind]), " ",
+        item.trouble && item.trouble !== "other" ? [badge(words(item.trouble), TONE_OF[item.kind]), " "] : null,
         row ? h("a.name", { href: `#/thread/${item.thread}` }, foreign(item.path ?? nameOf(row), { line: true, max: 120 })) : h("span.name", {}, "the runtime"),
         " ", ago(item.since_ms, now)),
       h("p.what", {}, item.text ? foreign(item.text, { max: 600 }) : null),

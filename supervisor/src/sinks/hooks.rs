@@ -65,7 +65,8 @@ pub enum Attention {
         /// Its value.
         value: u64,
     },
-    /// The store cannot write, such as on a full disk: nothing is acknowledged until it can.
+    /// The store cannot write, such as on a full disk: nothing is acknowledged until it can. Also told
+    /// when the hooks begin, if it is so then.
     StoreAiling {
         /// What kind of trouble it is; a full disk is [`StoreTrouble::DiskFull`].
         trouble: StoreTrouble,
@@ -218,6 +219,8 @@ struct Watch {
     parked: BTreeSet<ThreadId>,
     resident: Gauge,
     executing: Gauge,
+    /// Whether the store was told of as ailing, and not as recovered.
+    ailing: bool,
 }
 
 /// How much of a limit is used.
@@ -256,6 +259,7 @@ impl Watch {
             parked: BTreeSet::new(),
             resident: Gauge::new("resident_max", limits.resident_max as u64),
             executing: Gauge::new("executing_max", limits.executing_max as u64),
+            ailing: false,
         }
     }
 
@@ -265,6 +269,15 @@ impl Watch {
         let gone = before.snapshot().rows.into_iter();
         let gone = gone.filter(|row| self.tree.get(row.thread).is_none());
         let mut told: Vec<Told> = gone.map(|row| Told::Terminal(Terminal { row })).collect();
+        let was_ailing = std::mem::replace(&mut self.ailing, snapshot.ailing.is_some());
+        told.extend(match &snapshot.ailing {
+            Some(store) if !was_ailing => {
+                let (trouble, reason) = (store.trouble, store.reason.clone());
+                Some(Told::Attention(Attention::StoreAiling { trouble, reason }))
+            }
+            None if was_ailing => Some(Told::Attention(Attention::StoreRecovered)),
+            _ => None,
+        });
         self.resident.used = 0;
         self.executing.used = 0;
         let was_parked = std::mem::take(&mut self.parked);
@@ -288,7 +301,11 @@ impl Watch {
         if let Some(attention) = attention_of(event) {
             told.push(Told::Attention(attention));
         }
-        let Some(thread) = event.thread else { return told };
+        let Some(thread) = event.thread else {
+            self.tree.apply(event);
+            self.ailing = self.tree.ailing().is_some();
+            return told;
+        };
         let before = self.tree.get(thread).map(|row| row.phase);
         if let TreeChange::Removed(rows) = self.tree.apply(event) {
             for row in rows {
@@ -352,5 +369,39 @@ fn attention_of(event: &Event) -> Option<Attention> {
             thread.map(|thread| Attention::Damaged { thread, what: what.clone() })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store_fact(seq: u64, fact: RuntimeEvent) -> Event {
+        let mut event = Event::new(Fact::Runtime(fact));
+        event.seq = seq;
+        event
+    }
+
+    #[test]
+    fn what_a_gap_hid_of_the_store_is_told_behind_it() {
+        let (trouble, reason) = (StoreTrouble::DiskFull, "full".to_owned());
+        let ails = RuntimeEvent::StoreAiling { trouble, reason: reason.clone() };
+        let mut tree = ThreadTree::default();
+        let well = tree.snapshot();
+        tree.apply(&store_fact(1, ails.clone()));
+        let ailing = tree.snapshot();
+        let told_ailing =
+            || vec![Told::Attention(Attention::StoreAiling { trouble, reason: reason.clone() })];
+        let told_well = || vec![Told::Attention(Attention::StoreRecovered)];
+
+        let mut watch = Watch::new(&Limits::default());
+        assert_eq!(watch.begin(&well), []);
+        assert_eq!(watch.begin(&ailing), told_ailing(), "it began in the gap");
+        assert_eq!(watch.begin(&ailing), [], "it goes on");
+        assert_eq!(watch.begin(&well), told_well(), "it was over in the gap");
+        assert_eq!(watch.event(&store_fact(2, ails)), told_ailing());
+        assert_eq!(watch.begin(&ailing), [], "told by its fact");
+        assert_eq!(watch.event(&store_fact(3, RuntimeEvent::StoreRecovered)), told_well());
+        assert_eq!(watch.begin(&well), [], "told by its fact");
     }
 }

@@ -38,7 +38,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use coppicer_actors::{About, Account, Slot, ThreadMove, ThreadWorld, Uplink};
 use coppicer_messages::{
     Asker, CloseError, EventKind, Fact, LeaseBook, Limits, Now, Phase, Reply, RuntimeEvent,
-    SpawnError, SpawnThread, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
+    SpawnError, SpawnThread, StoreTrouble, SupervisorMsg, SupervisorTick, ThreadEvent, ThreadId,
+    ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
@@ -94,7 +95,6 @@ struct Postponed {
     reply: Reply<ThreadId, SpawnError>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts of one runtime")]
 pub(crate) struct SupervisorState {
     world: ThreadWorld,
     directory: Arc<Directory>,
@@ -118,8 +118,8 @@ pub(crate) struct SupervisorState {
     /// What comes up without being asked for.
     comebacks: Comebacks,
     recovery: Recovery,
-    /// Whether the store has said that it cannot write.
-    store_ails: bool,
+    /// Why the store has said that it cannot write.
+    store_ails: Option<StoreTrouble>,
     /// Threads with an actor, by when each may have been idle for long enough.
     idle: IdleQueue,
     /// When the supervisor looks at them next.
@@ -186,7 +186,7 @@ impl Actor for SupervisorActor {
             siblings: Siblings::default(),
             comebacks,
             recovery: Recovery::new(args.recover),
-            store_ails: false,
+            store_ails: None,
             idle: IdleQueue::default(),
             idle_armed: None,
             unloading: 0,

@@ -13,13 +13,13 @@ use super::table::Life;
 
 impl SupervisorState {
     pub(super) fn on_store_ailing(&mut self, trouble: StoreTrouble, reason: String) {
-        if !std::mem::replace(&mut self.store_ails, true) {
+        if self.store_ails.replace(trouble) != Some(trouble) {
             self.publish(None, RuntimeEvent::StoreAiling { trouble, reason });
         }
     }
 
     pub(super) fn on_store_well(&mut self) {
-        if std::mem::replace(&mut self.store_ails, false) {
+        if self.store_ails.take().is_some() {
             self.publish(None, RuntimeEvent::StoreRecovered);
         }
         self.comebacks.end_pauses();

@@ -4,7 +4,7 @@ use coppicer_actors::{StoreHealth, StoreWatch};
 use coppicer_messages::StoreTrouble;
 use parking_lot::Mutex;
 
-/// Whether the store can write, told at each change.
+/// Whether the store can write, and what kind of trouble keeps it from that, told at each change.
 #[derive(Default)]
 pub(crate) struct Health {
     state: Mutex<State>,
@@ -33,7 +33,9 @@ impl Health {
     pub(crate) fn ailing(&self, trouble: StoreTrouble, reason: &str) {
         let watches = {
             let mut state = self.state.lock();
-            if state.ailing.is_some() {
+            // Of one trouble there are many errors. Another kind of it asks for something else to be done.
+            let known = state.ailing.as_ref().map(|(known, _)| *known);
+            if known.is_some_and(|known| known == trouble || trouble == StoreTrouble::Other) {
                 return;
             }
             state.ailing = Some((trouble, reason.to_owned()));
@@ -65,5 +67,37 @@ impl Health {
 fn tell(watches: &[StoreWatch], health: &StoreHealth) {
     for watch in watches {
         watch(health.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_once_and_again_only_if_it_is_of_another_kind() {
+        let health = Health::default();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let keep = told.clone();
+        health.watch(&(Arc::new(move |health| keep.lock().push(health)) as StoreWatch));
+        let all = [
+            (StoreTrouble::Other, "no folder"),
+            (StoreTrouble::DiskFull, "full"),
+            (StoreTrouble::DiskFull, "still full"),
+            (StoreTrouble::Other, "an error of the disk"),
+            (StoreTrouble::ReadOnly, "mounted anew"),
+        ];
+        for (trouble, reason) in all {
+            health.ailing(trouble, reason);
+        }
+        health.well();
+        health.well();
+        let ailing = |at: usize| {
+            let (trouble, reason) = all[at];
+            StoreHealth::Ailing { trouble, reason: reason.to_owned() }
+        };
+        assert_eq!(*told.lock(), [ailing(0), ailing(1), ailing(4), StoreHealth::Well]);
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use coppicer_actors::TreeRow;
+use coppicer_actors::{AilingStore, TreeRow};
 use coppicer_messages::{
-    Ended, Event, Fact, Limits, Phase, RuntimeEvent, ThreadEvent, ThreadId, TurnId,
+    Ended, Event, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId, TurnId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub(crate) struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<StoreTrouble>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) turn: Option<TurnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) phase: Option<&'static str>,
@@ -65,6 +67,7 @@ impl Item {
             path: None,
             since_ms,
             text: None,
+            trouble: None,
             turn: None,
             phase: None,
             quiet_ms: None,
@@ -135,8 +138,8 @@ impl Attention {
             ..Item::new(kind, thread, at_ms)
         };
         match &event.fact {
-            Fact::Runtime(RuntimeEvent::StoreAiling { reason, .. }) => {
-                self.begin("", item(Kind::StoreAiling, Some(reason)));
+            Fact::Runtime(RuntimeEvent::StoreAiling { trouble, reason }) => {
+                self.store_ails(*trouble, reason, at_ms);
             }
             Fact::Runtime(RuntimeEvent::StoreRecovered) => {
                 self.end(Kind::StoreAiling, None, "");
@@ -190,6 +193,22 @@ impl Attention {
                 self.forget(thread, of_a_turn);
             }
             _ => {}
+        }
+    }
+
+    fn store_ails(&mut self, trouble: StoreTrouble, reason: &str, since_ms: u64) {
+        let (text, trouble) = (Some(cut(reason, ROW_TEXT_MAX)), Some(trouble));
+        let item = Item { text, trouble, ..Item::new(Kind::StoreAiling, None, since_ms) };
+        self.begin("", item);
+    }
+
+    /// What a snapshot says of the store: what was told of it before may have been in a gap.
+    pub(crate) fn store(&mut self, ailing: Option<&AilingStore>) {
+        match ailing {
+            Some(AilingStore { trouble, reason, since_ms, .. }) => {
+                self.store_ails(*trouble, reason, *since_ms);
+            }
+            None => self.end(Kind::StoreAiling, None, ""),
         }
     }
 

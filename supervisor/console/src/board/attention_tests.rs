@@ -90,10 +90,7 @@ fn the_gravest_is_first() {
         &mut attention,
         13,
         None,
-        Fact::Runtime(RuntimeEvent::StoreAiling {
-            trouble: coppicer_messages::StoreTrouble::DiskFull,
-            reason,
-        }),
+        Fact::Runtime(RuntimeEvent::StoreAiling { trouble: StoreTrouble::DiskFull, reason }),
     );
     assert!(attention.is_store_ailing());
     let expected =
@@ -176,4 +173,28 @@ fn a_large_question_is_cut() {
     let asked = ThreadEvent::QuestionAsked { question: "q1".into(), body };
     told(&mut attention, 10, Some(1), Fact::Thread(asked));
     assert!(serde_json::to_string(&attention.list()).unwrap().len() < 5_000);
+}
+
+#[test]
+fn after_a_gap_the_store_is_as_the_snapshot_says() {
+    let mut tree = coppicer_actors::ThreadTree::default();
+    let mut attention = Attention::default();
+    let ails = |reason: &str| {
+        let trouble = StoreTrouble::ReadOnly;
+        Fact::Runtime(RuntimeEvent::StoreAiling { trouble, reason: reason.to_owned() })
+    };
+    let mut event = Event::new(ails("in the gap"));
+    (event.seq, event.at_ms) = (1, 5);
+    tree.apply(&event);
+    attention.store(tree.ailing().map(|store| &**store));
+    let item = attention.list().items.remove(0);
+    assert_eq!(
+        (item.kind, item.trouble, item.since_ms),
+        (Kind::StoreAiling, Some(StoreTrouble::ReadOnly), 5)
+    );
+    let version = attention.version();
+    attention.store(None);
+    assert_eq!((attention.count(), attention.version()), (0, version + 1), "it recovered in a gap");
+    told(&mut attention, 9, None, ails("told"));
+    assert!(attention.is_store_ailing());
 }

@@ -120,6 +120,7 @@ impl Board {
         }
         let tree = &self.tree;
         self.attention.begin_anew(|thread| tree.get(thread).is_some());
+        self.attention.store(snapshot.ailing.as_deref());
         self.lanes.misses_until(now_ms);
         self.lanes.only(|thread| tree.get(thread).is_some_and(|row| row.turn.is_some()), now_ms);
         (self.by_phase, self.by_status) = (Counts::default(), Counts::default());

@@ -2,6 +2,9 @@
 //!
 //! Each thread has a caller that sends the next turn when the last has its outcome, and turns take no
 //! time of their own: the workers are never idle, so whatever a crash costs is taken from the others.
+//! A turn that panics has done all that another does before: one that panics at once is over sooner, its
+//! caller is back sooner, and 100 threads that crash get 13 % of all turns, not 10 %, at the cost of the
+//! others whatever a crash costs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,7 +88,7 @@ pub(super) async fn measure(frame: &mut Frame, storm: Storm, rounds: usize) -> R
 
 async fn one_round(storm: Storm, panics: bool) -> Result<Round, Broken> {
     let engine = ScriptedEngine::new(|_, input| match input.text().as_str() {
-        "panic" => Script::new().panic(ORDERED),
+        "panic" => Script::new().say("done").panic(ORDERED),
         _ => Script::new().say("done"),
     });
     let runtime = Runtime::builder().engine(engine).start().await.map_err(Broken::Start)?;

@@ -17,10 +17,16 @@ use crate::traces::TurnTrace;
 use crate::turn::{self, TurnArgs};
 
 impl ThreadState {
+    #[inline(never)] // see `caught`
     pub(super) fn decide(&mut self, decide: impl FnOnce(&mut ThreadCore, &mut Vec<Effect>)) {
         let mut effects = kept::list();
         self.look_at_budget();
         decide(&mut self.core, &mut effects);
+        self.carry_out_all(effects);
+    }
+
+    #[inline(never)] // see `caught`
+    fn carry_out_all(&mut self, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             if effect.waits_for_writes() && self.writes.are_pending() {
                 let number = self.writes.made + u64::from(!self.writes.batch.is_empty());

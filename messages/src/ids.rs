@@ -1,6 +1,8 @@
 //! Ids of threads, turns, submissions and records.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,9 +11,26 @@ use uuid::Uuid;
 
 /// Names one thread for ever: a UUID, version 7 for the threads made here, so that ids sort by
 /// creation time. Its text is the canonical lower-case form.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ThreadId(Uuid);
+
+/// Hashes ids of threads: with a random seed of its own for each map. Ids may come from outside, and
+/// whoever makes them knows neither the seeds nor any hash; so the speed of a few multiplications is
+/// not paid for with maps that can be made slow on purpose.
+#[doc(hidden)]
+pub type ThreadHasher = foldhash::fast::RandomState;
+
+/// A map by thread.
+#[doc(hidden)]
+pub type ThreadMap<T> = HashMap<ThreadId, T, ThreadHasher>;
+
+/// In one piece.
+impl Hash for ThreadId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(*self.0.as_bytes()));
+    }
+}
 
 impl ThreadId {
     /// The id with these 128 bits.

@@ -51,6 +51,8 @@ pub use facts::{FactField, FactRow};
 pub use fork::{ForkPoint, ForkRefusal};
 pub use holdings::Holdings;
 pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
+#[doc(hidden)]
+pub use ids::{ThreadHasher, ThreadMap};
 pub use lease::{Lease, LeaseBook, LeaseKind};
 pub use limits::{LimitRow, Limits, MOVES_MAX};
 pub use op::{Delivery, InputPart, Mail, MailId, Op, Submission, UserInput};

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use coppicer_actors::Slot;
-use coppicer_messages::{Holdings, ThreadId};
+use coppicer_messages::{Holdings, ThreadHasher, ThreadId};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
 /// Where threads are found.
 #[derive(Default)]
 pub(crate) struct Directory {
-    slots: DashMap<ThreadId, Arc<Slot>>,
+    slots: DashMap<ThreadId, Arc<Slot>, ThreadHasher>,
     /// Threads that are being made: not found by anybody yet, and they hold what they hold.
-    coming: DashMap<ThreadId, Arc<Slot>>,
+    coming: DashMap<ThreadId, Arc<Slot>, ThreadHasher>,
     departed: Mutex<Departed>,
 }
 

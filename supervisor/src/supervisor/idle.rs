@@ -5,16 +5,16 @@
 //! last look. If it did something, it gets a second chance, at the time that follows from that; so a
 //! look that finds no victim is paid for by what the thread did.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use coppicer_messages::ThreadId;
+use coppicer_messages::{ThreadId, ThreadMap};
 use tokio::time::Instant;
 
 /// Threads with an actor, by when each is looked at.
 #[derive(Debug, Default)]
 pub(super) struct IdleQueue {
     due: BTreeSet<(Instant, ThreadId)>,
-    of: HashMap<ThreadId, Instant>,
+    of: ThreadMap<Instant>,
 }
 
 /// What a look at one thread found.

@@ -89,11 +89,15 @@ async fn until_grown(world: &World, root: ThreadId, threads: usize) {
 fn agrees(row: &TreeRow, view: &ThreadView) {
     assert_eq!(row.thread, view.thread);
     assert_eq!((row.parent, &row.path), (view.parent, &view.path), "{view:?}");
-    assert_eq!((&row.nickname, &row.role), (&view.nickname, &view.role), "{view:?}");
+    assert_eq!(
+        (row.nickname.as_deref(), row.role.as_deref()),
+        (view.nickname.as_deref(), view.role.as_deref()),
+        "{view:?}"
+    );
     assert_eq!((&row.status, row.phase), (&view.status, view.phase), "{row:?}\n{view:?}");
     assert_eq!((row.status_seq, row.epoch), (view.status_seq, view.epoch), "{row:?}\n{view:?}");
-    assert_eq!((&row.turn, row.turns), (&view.turn, view.turns), "{row:?}\n{view:?}");
-    assert_eq!(row.crashes, view.crashes, "{row:?}\n{view:?}");
+    assert_eq!((&row.turn, u64::from(row.turns)), (&view.turn, view.turns), "{row:?}\n{view:?}");
+    assert_eq!(u64::from(row.crashes), view.crashes, "{row:?}\n{view:?}");
 }
 
 fn all_agree(world: &World) {

@@ -13,6 +13,7 @@ mod groups;
 mod hub;
 mod journal;
 mod log;
+mod places;
 mod portion;
 mod rows;
 mod tap;

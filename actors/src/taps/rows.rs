@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use coppicer_messages::ThreadId;
+
 use super::TreeRow;
 use crate::lineage::Lineage;
 
@@ -34,6 +36,11 @@ impl Rows {
     pub(super) fn get(&self, place: u32) -> Option<&Entry> {
         let (chunk, at) = split(place);
         self.chunks.get(chunk)?.get(at)?.as_ref()
+    }
+
+    /// Whether the row at a place is that of a thread.
+    pub(super) fn is_of(&self, place: u32, thread: ThreadId) -> bool {
+        self.get(place).is_some_and(|entry| entry.row.thread == thread)
     }
 
     /// The row, to be changed. Images keep the one that they have.
@@ -97,7 +104,6 @@ const fn split(place: u32) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use coppicer_messages::ThreadId;
     use proptest::prelude::*;
 
     use super::*;
@@ -107,8 +113,8 @@ mod tests {
         Entry { row: Arc::new(row), lineage: Lineage::default() }
     }
 
-    fn turns(image: &Image) -> Vec<u64> {
-        let mut turns: Vec<u64> = image.entries().map(|entry| entry.row.turns).collect();
+    fn turns(image: &Image) -> Vec<u32> {
+        let mut turns: Vec<u32> = image.entries().map(|entry| entry.row.turns).collect();
         turns.sort_unstable();
         turns
     }
@@ -128,8 +134,8 @@ mod tests {
                         prop_assert_eq!(model.insert(place, 0), None, "a place is given once");
                     }
                     (2, Some(place)) => {
-                        rows.get_mut(place).unwrap().turns = n as u64;
-                        model.insert(place, n as u64);
+                        rows.get_mut(place).unwrap().turns = n as u32;
+                        model.insert(place, n as u32);
                     }
                     (_, Some(place)) => {
                         prop_assert_eq!(rows.remove(place).unwrap().row.turns, model.remove(&place).unwrap());
@@ -138,7 +144,7 @@ mod tests {
                     (_, None) => {}
                 }
                 if n % 7 == 0 {
-                    let mut expected: Vec<u64> = model.values().copied().collect();
+                    let mut expected: Vec<u32> = model.values().copied().collect();
                     expected.sort_unstable();
                     images.push((rows.image(), expected));
                 }

@@ -5,18 +5,19 @@
 //! and goes when its end is told. What gives up its actor, or leaves memory, stays as dormant; what
 //! is dormant below a thread that is shut down goes with it, because that closes it too.
 //!
-//! A thread costs its row, a place and an index entry, some 500 bytes with a path and a short
+//! A thread costs its row, a place and an index entry, some 250 bytes with a path and a short
 //! status; a fact costs a look-up and the change of one row.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use coppicer_messages::{
     AgentPath, Ended, Epoch, Event, Fact, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId,
-    ThreadStatus, TurnId,
+    ThreadMap, ThreadStatus, TurnId,
 };
 use serde::{Deserialize, Serialize};
 
+use super::places::Places;
 use super::rows::{Entry, Image, Rows};
 use crate::lineage::Lineage;
 
@@ -31,9 +32,9 @@ pub struct TreeRow {
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
     /// A name for people.
-    pub nickname: Option<String>,
+    pub nickname: Option<Box<str>>,
     /// Its role.
-    pub role: Option<String>,
+    pub role: Option<Box<str>>,
     /// Whether it is hidden from lists.
     pub internal: bool,
     /// Its status.
@@ -49,11 +50,11 @@ pub struct TreeRow {
     /// The running turn.
     pub turn: Option<TurnId>,
     /// Turns that ended since it has its row.
-    pub turns: u64,
+    pub turns: u32,
     /// Crashes of its engine and its actor since it has its row.
-    pub crashes: u64,
+    pub crashes: u32,
     /// Times that its actor came back after it was gone, since it has its row.
-    pub restarts: u64,
+    pub restarts: u32,
 }
 
 impl TreeRow {
@@ -146,9 +147,9 @@ pub enum TreeChange {
 pub struct ThreadTree {
     seq: u64,
     rows: Rows,
-    places: HashMap<ThreadId, u32>,
+    places: Places,
     /// Threads with a row by parent, also of parents that have none.
-    children: HashMap<ThreadId, BTreeSet<ThreadId>>,
+    children: ThreadMap<BTreeSet<ThreadId>>,
     ailing: Option<Arc<AilingStore>>,
 }
 
@@ -180,13 +181,12 @@ impl ThreadTree {
 
     /// Whether no thread has one.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
     }
 
     /// The row of a thread.
     pub fn get(&self, thread: ThreadId) -> Option<&TreeRow> {
-        let place = *self.places.get(&thread)?;
-        self.rows.get(place).map(|entry| &*entry.row)
+        self.rows.get(self.place(thread)?).map(|entry| &*entry.row)
     }
 
     /// The threads with this parent, in order of their ids.
@@ -196,7 +196,7 @@ impl ThreadTree {
 
     /// Every row, in no order.
     pub fn rows(&self) -> impl Iterator<Item = &TreeRow> {
-        self.places.values().filter_map(|&place| self.rows.get(place)).map(|entry| &*entry.row)
+        self.places.iter().filter_map(|place| self.rows.get(place)).map(|entry| &*entry.row)
     }
 
     /// The tree as it is.
@@ -245,7 +245,7 @@ impl ThreadTree {
             }
             fact => {
                 if matches!(fact, Fact::Runtime(RuntimeEvent::ThreadDescribed { .. }))
-                    && let Some(&place) = self.places.get(&thread)
+                    && let Some(place) = self.place(thread)
                 {
                     self.rows.set_lineage(place, lineage.clone());
                 }
@@ -273,7 +273,7 @@ impl ThreadTree {
             let below = lineage.below(thread);
             let children = self.children(thread).filter(|child| seen.insert(*child));
             next.extend(children.map(|child| (child, below.clone())));
-            if let Some(&place) = self.places.get(&thread) {
+            if let Some(place) = self.place(thread) {
                 self.rows.set_lineage(place, lineage);
             }
         }
@@ -296,7 +296,7 @@ impl ThreadTree {
     /// A thread has an actor. What it shows stays until that shows another.
     fn rise(&mut self, event: &Event, lineage: &Lineage, again: bool) -> TreeChange {
         let Some(thread) = event.thread else { return TreeChange::Unchanged };
-        let added = !self.places.contains_key(&thread);
+        let added = self.place(thread).is_none();
         if added {
             let mut row = TreeRow::of(thread);
             row.parent = event.parent;
@@ -307,7 +307,7 @@ impl ThreadTree {
             row.path.clone_from(&event.path);
             row.epoch = event.epoch;
             row.turn = None;
-            row.restarts += u64::from(again);
+            row.restarts += u32::from(again);
             if !again {
                 // It may have another slot than before, which counts from the beginning.
                 row.status_seq = 0;
@@ -317,7 +317,7 @@ impl ThreadTree {
     }
 
     fn change(&mut self, thread: ThreadId, change: impl FnOnce(&mut TreeRow)) -> TreeChange {
-        let place = self.places.get(&thread).copied();
+        let place = self.place(thread);
         match place.and_then(|place| self.rows.get_mut(place)) {
             Some(row) => {
                 change(row);
@@ -325,6 +325,10 @@ impl ThreadTree {
             }
             None => TreeChange::Unchanged,
         }
+    }
+
+    fn place(&self, thread: ThreadId) -> Option<u32> {
+        self.places.get(thread, |at| self.rows.is_of(at, thread))
     }
 
     fn insert(&mut self, entry: Entry) {
@@ -350,7 +354,8 @@ impl ThreadTree {
     }
 
     fn take_out(&mut self, thread: ThreadId) -> Option<Arc<TreeRow>> {
-        let place = self.places.remove(&thread)?;
+        let rows = &self.rows;
+        let place = self.places.remove(thread, |at| rows.is_of(at, thread))?;
         let row = self.rows.remove(place)?.row;
         self.forget_child(row.parent, thread);
         Some(row)
@@ -397,13 +402,13 @@ fn follow(row: &mut TreeRow, event: &Event, fact: &Fact) {
     match fact {
         Fact::Runtime(RuntimeEvent::ThreadDescribed { path, nickname, role, internal }) => {
             row.path.clone_from(path);
-            row.nickname.clone_from(nickname);
-            row.role.clone_from(role);
+            row.nickname = nickname.as_deref().map(Into::into);
+            row.role = role.as_deref().map(Into::into);
             row.internal = *internal;
         }
         Fact::Runtime(RuntimeEvent::ThreadEnded { how }) => {
             row.turn = None;
-            row.crashes += u64::from(matches!(how, Ended::Crashed { .. }));
+            row.crashes += u32::from(matches!(how, Ended::Crashed { .. }));
         }
         // Two who tell of one slot may overtake each other.
         Fact::Thread(ThreadEvent::StatusChanged { status_seq, status, phase })

@@ -96,8 +96,8 @@ fn a_row_follows_the_facts_of_its_thread() {
     story.tell(1, 3, ThreadEvent::TurnStarted { attempt: 1 });
     let expected = TreeRow {
         path: Some(AgentPath::root()),
-        nickname,
-        role,
+        nickname: nickname.as_deref().map(Into::into),
+        role: role.as_deref().map(Into::into),
         internal: true,
         status: ThreadStatus::Running,
         status_seq: 1,

@@ -10,7 +10,7 @@ fn id(number: u8) -> ThreadId {
 
 fn row(number: u8, turns: u64) -> Row {
     let mut row = TreeRow::of(id(number));
-    row.turns = turns;
+    row.turns = turns.try_into().unwrap();
     Known::default().row(&row, None)
 }
 

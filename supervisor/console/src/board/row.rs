@@ -307,9 +307,9 @@ impl Known {
             since_ms: tree.since_ms,
             epoch: tree.epoch.0,
             turn: turn.filter(|_| gone.is_none()),
-            turns: tree.turns,
-            crashes: tree.crashes,
-            restarts: tree.restarts + self.engine_restarts,
+            turns: tree.turns.into(),
+            crashes: tree.crashes.into(),
+            restarts: u64::from(tree.restarts) + self.engine_restarts,
             inbox: view.map(|view| view.inbox),
             tokens: (usage != Usage::default()).then(|| Tokens {
                 input: usage.input_tokens,

@@ -17,6 +17,7 @@ mod permits;
 mod poison;
 mod restart;
 mod rollout;
+mod seldom;
 mod slot;
 mod store;
 mod stuck;
@@ -63,9 +64,11 @@ pub use rollout::{
     RolloutLine, RolloutReader, SessionFile, SessionSet, read_session, read_session_from,
     resolve_history, session_files, write_flattened, write_history,
 };
+#[doc(hidden)]
+pub use seldom::{Blank, Seldom};
 pub use slot::ThreadView;
 #[doc(hidden)]
-pub use slot::{Door, Slot, Uplink};
+pub use slot::{Door, Slot, SlotCommon, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,

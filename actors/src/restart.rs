@@ -6,6 +6,8 @@ use std::time::Duration;
 use coppicer_messages::{OnSpent, Restart, RestartPolicy};
 use tokio::time::Instant;
 
+use crate::seldom::Blank;
+
 /// What follows a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -29,6 +31,14 @@ pub enum Decision {
 #[derive(Debug, Clone, Default)]
 pub struct RestartTracker {
     recent: VecDeque<Instant>,
+}
+
+impl Blank for RestartTracker {
+    const BLANK: &'static Self = &Self { recent: VecDeque::new() };
+
+    fn is_blank(&self) -> bool {
+        self.recent.is_empty()
+    }
 }
 
 impl RestartTracker {

@@ -33,6 +33,7 @@ use place::Places;
 pub(crate) use turn::ShownClock;
 use turn::TurnSide;
 pub use uplink::Uplink;
+pub(crate) use view::Shown;
 pub use view::ThreadView;
 
 /// Whether a thread takes submissions, and what has to happen first.
@@ -50,55 +51,49 @@ pub enum Door {
 
 /// What outlives the actor of one thread.
 pub struct Slot {
-    thread: ThreadId,
     places: Places,
-    capacity: usize,
-    control_max: usize,
-    leases: Arc<LeaseBook>,
+    common: Arc<SlotCommon>,
     /// What it, its callers and its turns hold.
     holdings: Arc<Holdings>,
-    uplink: Uplink,
     lanes: Mutex<Lanes>,
-    view: Mutex<ThreadView>,
-    /// When it last did something that keeps it awake.
-    active: Mutex<Instant>,
+    shown: Mutex<Shown>,
     changed: Notify,
     /// What the thread draws on; none if nothing limits it.
-    purse: OnceLock<Purse>,
-    turn: TurnSide,
+    purse: OnceLock<Box<Purse>>,
+    turn: Mutex<TurnSide>,
+}
+
+/// What the slots of one runtime share.
+#[derive(Debug)]
+pub struct SlotCommon {
+    /// Submissions that may wait in a thread's inbox.
+    pub inbox_max: usize,
+    /// Requests that may wait in its control lane, and callers in line for its inbox.
+    pub control_max: usize,
+    /// The books.
+    pub leases: Arc<LeaseBook>,
+    /// The way up.
+    pub uplink: Uplink,
 }
 
 impl Slot {
     /// The slot of a thread that has no actor yet.
-    pub fn new(
-        about: Arc<About>,
-        view: ThreadView,
-        capacity: usize,
-        control_max: usize,
-        leases: Arc<LeaseBook>,
-        uplink: Uplink,
-        door: Door,
-    ) -> Self {
+    pub fn new(about: Arc<About>, view: ThreadView, common: Arc<SlotCommon>, door: Door) -> Self {
         Self {
             holdings: Arc::new(Holdings::of(Some(about.thread))),
-            thread: about.thread,
             places: Places::new(about),
-            capacity,
-            control_max,
-            uplink,
+            common,
             lanes: Mutex::new(Lanes::new(door)),
-            view: Mutex::new(view),
-            active: Mutex::new(Instant::now()),
+            shown: Mutex::new(Shown::of(view, Instant::now())),
             changed: Notify::new(),
             purse: OnceLock::new(),
-            turn: TurnSide::default(),
-            leases,
+            turn: Mutex::default(),
         }
     }
 
     /// Which thread.
-    pub const fn thread(&self) -> ThreadId {
-        self.thread
+    pub fn thread(&self) -> ThreadId {
+        self.places.thread()
     }
 
     /// What the thread holds, and what is held on its behalf.
@@ -110,11 +105,14 @@ impl Slot {
     pub fn view(&self) -> ThreadView {
         let (depth, door) = {
             let lanes = self.lanes.lock();
-            (lanes.used, lanes.door)
+            (lanes.used as usize, lanes.door)
         };
-        let mut view = self.view.lock().clone();
+        let about = self.about();
+        let mut view = ThreadView::of(about.thread);
+        (view.parent, view.depth) = (about.parent, about.depth);
+        self.shown.lock().tell(&mut view);
         view.inbox = depth;
-        view.inbox_capacity = self.capacity;
+        view.inbox_capacity = self.common.inbox_max;
         view.closed = door == Door::Closed;
         if let Some(clock) = self.clock() {
             let (phase, since_ms) = clock.phase();
@@ -125,13 +123,13 @@ impl Slot {
     }
 
     /// Looks at the view without copying it.
-    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&ThreadView) -> T) -> T {
-        look(&self.view.lock())
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&Shown) -> T) -> T {
+        look(&self.shown.lock())
     }
 
     /// Changes the view and wakes those who wait for a change.
-    pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut ThreadView) -> T) -> T {
-        let result = change(&mut self.view.lock());
+    pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut Shown) -> T) -> T {
+        let result = change(&mut self.shown.lock());
         self.changed.notify_waiters();
         result
     }
@@ -174,11 +172,14 @@ impl Slot {
         mut lanes: parking_lot::MutexGuard<'_, Lanes>,
         make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
     ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        if lanes.used >= self.capacity {
-            return Err(SubmitError::Overloaded { depth: lanes.used, capacity: self.capacity });
+        if lanes.used as usize >= self.common.inbox_max {
+            return Err(SubmitError::Overloaded {
+                depth: lanes.used as usize,
+                capacity: self.common.inbox_max,
+            });
         }
         lanes.used += 1;
-        self.leases.note_granted(LeaseKind::InboxPermit);
+        self.common.leases.note_granted(LeaseKind::InboxPermit);
         Ok(self.push_input(lanes, make))
     }
 
@@ -194,13 +195,16 @@ impl Slot {
         let place = {
             let mut lanes = self.lanes.lock();
             self.check_door(&lanes)?;
-            if lanes.used < self.capacity {
+            if (lanes.used as usize) < self.common.inbox_max {
                 lanes.used += 1;
                 lanes.handed += 1;
-                self.leases.note_granted(LeaseKind::InboxPermit);
+                self.common.leases.note_granted(LeaseKind::InboxPermit);
                 None
-            } else if lanes.line.len() >= self.control_max {
-                return Err(SubmitError::Overloaded { depth: lanes.used, capacity: self.capacity });
+            } else if lanes.line.len() >= self.common.control_max {
+                return Err(SubmitError::Overloaded {
+                    depth: lanes.used as usize,
+                    capacity: self.common.inbox_max,
+                });
             } else {
                 let (to, from) = oneshot::channel();
                 lanes.line.push_back(to);
@@ -235,7 +239,7 @@ impl Slot {
     pub fn submit_first(&self, msg: ThreadMsg) {
         let mut lanes = self.lanes.lock();
         lanes.used += 1;
-        self.leases.note_granted(LeaseKind::InboxPermit);
+        self.common.leases.note_granted(LeaseKind::InboxPermit);
         lanes.input.push_back(msg);
     }
 
@@ -269,7 +273,7 @@ impl Slot {
         if lanes.door == Door::Closed {
             return Err((msg, ControlError::NotFound { thread: self.thread() }));
         }
-        if lanes.control.len() >= self.control_max {
+        if lanes.control.len() >= self.common.control_max {
             return Err((msg, ControlError::Overloaded { waiting: lanes.control.len() }));
         }
         lanes.control.push_back(msg);
@@ -309,7 +313,7 @@ impl Slot {
         if lanes.door == Door::Dormant && lanes.actor.is_none() {
             lanes.door = Door::Open;
             drop(lanes);
-            self.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
+            self.common.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
             return;
         }
         if lanes.woken {
@@ -322,7 +326,7 @@ impl Slot {
             drop(actor.cast(Wake));
         } else if lanes.door == Door::Parked {
             drop(lanes);
-            self.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
+            self.common.uplink.send(SupervisorMsg::Activate { thread: self.thread() });
         }
     }
 
@@ -330,12 +334,12 @@ impl Slot {
     /// of which takes a place in the inbox.
     pub(crate) fn attach(&self, actor: ActorRef<Wake>, queued: usize) {
         let mut lanes = self.lanes.lock();
-        let used = lanes.input.len() + lanes.handed + queued;
+        let used = lanes.input.len() as u32 + lanes.handed + queued as u32;
         for _ in lanes.used..used {
-            self.leases.note_granted(LeaseKind::InboxPermit);
+            self.common.leases.note_granted(LeaseKind::InboxPermit);
         }
         for _ in used..lanes.used {
-            self.leases.note_returned(LeaseKind::InboxPermit);
+            self.common.leases.note_returned(LeaseKind::InboxPermit);
         }
         lanes.used = used;
         if lanes.door == Door::Dormant {
@@ -362,12 +366,13 @@ impl Slot {
             let mut lanes = self.lanes.lock();
             lanes.actor = None;
             lanes.woken = false;
-            if lanes.control.capacity() == 0 {
+            let waiting = lanes.control.take();
+            if waiting.capacity() == 0 {
                 return;
             }
-            let waiting = std::mem::take(&mut lanes.control);
-            let (requests, notices) = waiting.into_iter().partition(ThreadMsg::is_request);
-            lanes.control = requests;
+            let (requests, notices) =
+                waiting.into_iter().partition::<VecDeque<_>, _>(ThreadMsg::is_request);
+            lanes.control = requests.into();
             notices
         };
         drop(notices);
@@ -428,7 +433,7 @@ impl Slot {
 
     /// Takes what waits in the inbox, to refuse it.
     pub(crate) fn take_input(&self) -> Vec<ThreadMsg> {
-        self.lanes.lock().input.drain(..).collect()
+        self.lanes.lock().input.take().into()
     }
 
     /// Frees one place of the inbox; the first in line gets it.
@@ -443,7 +448,7 @@ impl Slot {
         // None is left when the slot has ended: then it gave them all back.
         if lanes.used > 0 {
             lanes.used -= 1;
-            self.leases.note_returned(LeaseKind::InboxPermit);
+            self.common.leases.note_returned(LeaseKind::InboxPermit);
         }
         drop(lanes);
         self.changed.notify_waiters();
@@ -452,7 +457,7 @@ impl Slot {
     /// Takes one place of the inbox for work that had given its own back, also if all are taken.
     pub(crate) fn take_place(&self) {
         self.lanes.lock().used += 1;
-        self.leases.note_granted(LeaseKind::InboxPermit);
+        self.common.leases.note_granted(LeaseKind::InboxPermit);
     }
 
     /// Takes back a place that was handed to somebody who did not use it.
@@ -465,7 +470,7 @@ impl Slot {
 
     /// How many submissions wait: those in the inbox and those accepted and not yet run.
     pub fn depth(&self) -> usize {
-        self.lanes.lock().used
+        self.lanes.lock().used as usize
     }
 
     /// Waits for an outcome: answered by [`settle`](Self::settle).
@@ -505,7 +510,7 @@ impl Slot {
             lanes.actor = None;
             lanes.line.clear();
             for _ in 0..lanes.used {
-                self.leases.note_returned(LeaseKind::InboxPermit);
+                self.common.leases.note_returned(LeaseKind::InboxPermit);
             }
             lanes.used = 0;
             (

@@ -20,6 +20,14 @@ pub struct ThreadDetails {
     pub git: GitDetails,
 }
 
+impl ThreadDetails {
+    /// None of it: the default.
+    pub const fn none() -> Self {
+        let git = GitDetails { sha: None, branch: None, origin_url: None };
+        Self { name: None, title: None, preview: None, git }
+    }
+}
+
 /// The code that a thread is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

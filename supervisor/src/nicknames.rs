@@ -1,7 +1,7 @@
 //! Names for people: each sub-agent has one, unlike any other of its tree for as long as there are
 //! enough (REF 3.2). Pure: no clock, no store, no actor.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// The names that sub-agents are given, where no list is said: what grows in a coppice, and what
 /// lives there.
@@ -119,12 +119,22 @@ fn checked(
 /// that it was for is undone.
 #[derive(Debug, Default)]
 pub(crate) struct NamesUsed {
-    used: HashSet<String>,
+    used: BTreeSet<String>,
     /// How often all were used up.
     resets: u32,
 }
 
 impl NamesUsed {
+    /// None.
+    pub(crate) const fn new() -> Self {
+        Self { used: BTreeSet::new(), resets: 0 }
+    }
+
+    /// Whether none was ever used.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used.is_empty() && self.resets == 0
+    }
+
     /// Uses a name that was chosen elsewhere, whether or not it is used.
     pub(crate) fn take(&mut self, name: &str) {
         self.used.insert(name.to_owned());

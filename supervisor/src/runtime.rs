@@ -7,9 +7,10 @@ use std::time::Duration;
 #[cfg(feature = "testing")]
 use coppicer_actors::{Bug, Seeded};
 use coppicer_actors::{
-    Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, StoreHealth,
-    StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
-    TraceBridge, TurnWorld, Uplink, check_submission, is_settled, preview_of, slot_or_wake,
+    Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, SlotCommon,
+    StoreHealth, StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView,
+    ThreadWorld, TraceBridge, TurnWorld, Uplink, check_submission, is_settled, preview_of,
+    slot_or_wake,
 };
 use coppicer_messages::{
     Answer, CloseError, CloseReport, CloseScope, Deadline, ForkPoint, LeaseBook, LeaseKind, Limits,
@@ -157,7 +158,13 @@ impl RuntimeBuilder {
         #[cfg(feature = "testing")]
         let world = world.with_seeded(self.seeded);
         let turns = world.turns().clone();
-        let shared = Shared { clock, ids, limits, leases, hub, store, uplink };
+        let slots = Arc::new(SlotCommon {
+            inbox_max: limits.inbox_max,
+            control_max: limits.control_max,
+            leases: leases.clone(),
+            uplink: uplink.clone(),
+        });
+        let shared = Shared { clock, ids, limits, leases, hub, store, uplink, slots };
         let args = SupervisorArgs {
             world,
             directory: directory.clone(),

@@ -151,7 +151,7 @@ impl TurnContext {
             if let Some(spending) = &self.link.spending {
                 spending.count(usage, self.world.clock.now().instant);
             }
-            self.slot.change_view(|view| view.usage += usage);
+            self.slot.change_view(|view| view.work.usage += usage);
             let fact = || Fact::Thread(ThreadEvent::UsageReported { usage });
             let about = Some(&**self.slot.about());
             self.world.hub.publish(

@@ -7,6 +7,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::{Door, Slot};
+use crate::seldom::Seldom;
 use crate::thread::Wake;
 
 pub(super) struct Lanes {
@@ -16,15 +17,15 @@ pub(super) struct Lanes {
     pub(super) actor: Option<ActorRef<Wake>>,
     /// Whether the actor was told that something waits, and has not found the lanes empty since.
     pub(super) woken: bool,
-    pub(super) input: VecDeque<ThreadMsg>,
-    pub(super) control: VecDeque<ThreadMsg>,
+    pub(super) input: Seldom<VecDeque<ThreadMsg>>,
+    pub(super) control: Seldom<VecDeque<ThreadMsg>>,
     /// Places of the inbox in use: submissions in `input`, and those accepted and not yet run.
-    pub(super) used: usize,
+    pub(super) used: u32,
     /// Of these, places handed to a caller that has not used them yet.
-    pub(super) handed: usize,
+    pub(super) handed: u32,
     /// Those who wait for a place, first come first served.
-    pub(super) line: VecDeque<oneshot::Sender<()>>,
-    pub(super) waiters: Vec<(SubmissionId, Reply<Outcome, OutcomeError>)>,
+    pub(super) line: Seldom<VecDeque<oneshot::Sender<()>>>,
+    pub(super) waiters: Seldom<Vec<(SubmissionId, Reply<Outcome, OutcomeError>)>>,
 }
 
 impl Lanes {
@@ -34,12 +35,12 @@ impl Lanes {
             ended: false,
             actor: None,
             woken: false,
-            input: VecDeque::new(),
-            control: VecDeque::new(),
+            input: Seldom::none(),
+            control: Seldom::none(),
             used: 0,
             handed: 0,
-            line: VecDeque::new(),
-            waiters: Vec::new(),
+            line: Seldom::none(),
+            waiters: Seldom::none(),
         }
     }
 }

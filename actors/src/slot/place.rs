@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use coppicer_messages::MOVES_MAX;
+use coppicer_messages::{MOVES_MAX, ThreadId};
 
 use super::Slot;
 use crate::taps::About;
@@ -30,6 +30,10 @@ type Row = Box<[OnceLock<Arc<About>>]>;
 impl Places {
     pub(super) const fn new(first: Arc<About>) -> Self {
         Self { first, later: OnceLock::new() }
+    }
+
+    pub(super) fn thread(&self) -> ThreadId {
+        self.first.thread
     }
 
     pub(super) fn now(&self) -> &Arc<About> {
@@ -89,21 +93,15 @@ impl Slot {
     /// The thread is somewhere else from now on. False if it moved too often for this slot, which
     /// whoever moves it has to see to.
     pub fn move_to(&self, about: About) -> bool {
-        let (parent, path, depth) = (about.parent, about.path.clone(), about.depth);
+        let path = about.path.clone();
         let moved = self.places.put(Arc::new(about));
-        self.change_view(|view| {
-            view.parent = parent;
-            view.path = path;
-            view.depth = depth;
-        });
+        self.change_view(|shown| shown.path = path);
         moved
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use coppicer_messages::ThreadId;
-
     use super::*;
 
     fn about(depth: u32) -> About {

@@ -3,7 +3,7 @@
 use coppicer_messages::{Phase, ThreadMsg, ThreadPatch};
 use tokio::time::Instant;
 
-use super::{Door, Slot};
+use super::{Door, Shown, Slot};
 
 impl Slot {
     /// Gives up the actor if nothing waits: true if nothing did. Then the next message asks for one.
@@ -20,15 +20,16 @@ impl Slot {
 
     /// Notes that the thread did something that keeps it awake for a while.
     pub(crate) fn touch(&self, now: Instant) {
-        let mut active = self.active.lock();
-        *active = now.max(*active);
+        let mut shown = self.shown.lock();
+        shown.active = now.max(shown.active);
     }
 
     /// Since when nothing was asked of the thread and nothing ran in it; none while something does,
     /// while it pauses after a crash, and while it is parked.
     pub fn idle_since(&self) -> Option<Instant> {
-        let rests = self.phase() == Phase::Idle && !self.is_busy() && self.depth() == 0;
-        rests.then(|| *self.active.lock())
+        let rests = |shown: &Shown| shown.phase == Phase::Idle && shown.turn.is_none();
+        let since = self.with_view(|shown| rests(shown).then_some(shown.active));
+        since.filter(|_| self.depth() == 0)
     }
 
     /// Asks its actor something, if it has one. Otherwise the request is dropped: it wakes nobody.
@@ -39,7 +40,9 @@ impl Slot {
     /// Whether it sleeps, and nothing and nobody waits in it.
     pub fn is_at_rest(&self) -> bool {
         let mut lanes = self.lanes.lock();
-        lanes.waiters.retain(|(_, waiting)| !waiting.is_closed());
+        if let Some(waiters) = lanes.waiters.there() {
+            waiters.retain(|(_, waiting)| !waiting.is_closed());
+        }
         lanes.door == Door::Dormant
             && lanes.actor.is_none()
             && lanes.used == 0
@@ -51,8 +54,8 @@ impl Slot {
     pub fn show_patch(&self, patch: &ThreadPatch) {
         self.change_view(|view| {
             let ThreadPatch { nickname, role, path, .. } = patch.clone();
-            nickname.apply(&mut view.nickname);
-            role.apply(&mut view.role);
+            nickname.apply(&mut view.names.nickname);
+            role.apply(&mut view.names.role);
             path.apply(&mut view.path);
         });
     }

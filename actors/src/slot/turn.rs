@@ -3,40 +3,41 @@
 use std::sync::Arc;
 
 use coppicer_messages::ThreadId;
-use parking_lot::Mutex;
 
 use super::Slot;
 use crate::engine::TurnClock;
+use crate::seldom::Seldom;
 
 /// The part of a slot that is about who waits for whom.
 #[derive(Default)]
 pub(super) struct TurnSide {
     /// The clock of the running turn.
-    clock: Mutex<Option<Arc<TurnClock>>>,
+    clock: Option<Arc<TurnClock>>,
     /// Threads whose turns wait for this one, once for each wait.
-    waiters: Mutex<Vec<ThreadId>>,
+    waiters: Seldom<Vec<ThreadId>>,
 }
 
 impl Slot {
     /// The clock of the turn that runs.
     pub(crate) fn clock(&self) -> Option<Arc<TurnClock>> {
-        self.turn.clock.lock().clone()
+        self.turn.lock().clock.clone()
     }
 
     /// Shows the clock of the turn that runs from now on, until it is dropped.
     pub(crate) fn show_clock(self: &Arc<Self>, clock: Arc<TurnClock>) -> ShownClock {
-        *self.turn.clock.lock() = Some(clock.clone());
+        self.turn.lock().clock = Some(clock.clone());
         ShownClock { slot: self.clone(), clock }
     }
 
     /// A thread's turn waits for this one.
     pub(crate) fn add_waiter(&self, thread: ThreadId) {
-        self.turn.waiters.lock().push(thread);
+        self.turn.lock().waiters.push(thread);
     }
 
     /// It does not any more.
     pub(crate) fn remove_waiter(&self, thread: ThreadId) {
-        let mut waiters = self.turn.waiters.lock();
+        let mut turn = self.turn.lock();
+        let Some(waiters) = turn.waiters.there() else { return };
         if let Some(place) = waiters.iter().rposition(|&waiter| waiter == thread) {
             waiters.swap_remove(place);
         }
@@ -44,7 +45,7 @@ impl Slot {
 
     /// Threads whose turns wait for this one, in order of their ids.
     pub fn waiters(&self) -> Vec<ThreadId> {
-        let mut waiters = self.turn.waiters.lock().clone();
+        let mut waiters = Vec::clone(&self.turn.lock().waiters);
         waiters.sort_unstable();
         waiters.dedup();
         waiters
@@ -64,6 +65,6 @@ pub(crate) struct ShownClock {
 
 impl Drop for ShownClock {
     fn drop(&mut self) {
-        self.slot.turn.clock.lock().take_if(|shown| Arc::ptr_eq(shown, &self.clock));
+        self.slot.turn.lock().clock.take_if(|shown| Arc::ptr_eq(shown, &self.clock));
     }
 }

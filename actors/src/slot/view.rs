@@ -5,7 +5,10 @@ use coppicer_messages::{
 };
 use serde::{Deserialize, Serialize};
 
+use tokio::time::Instant;
+
 use super::Slot;
+use crate::seldom::{Blank, Seldom};
 
 /// A snapshot of one thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,19 +94,120 @@ impl ThreadView {
             turn_phase: None,
             turn_phase_since_ms: None,
             progress_ms: None,
-            usage: Usage {
-                input_tokens: 0,
-                cached_input_tokens: 0,
-                output_tokens: 0,
-                reasoning_output_tokens: 0,
-                cost_micros: 0,
-            },
+            usage: NO_USAGE,
             last_task: None,
             last_error: None,
             inbox: 0,
             inbox_capacity: 0,
             closed: false,
         }
+    }
+}
+
+/// What a slot keeps of it: the rest follows from the slot, or is rare.
+pub(crate) struct Shown {
+    pub(crate) status: ThreadStatus,
+    pub(crate) status_seq: u64,
+    pub(crate) phase: Phase,
+    pub(crate) internal: bool,
+    pub(crate) waiting_for_host: bool,
+    pub(crate) epoch: Epoch,
+    pub(crate) turn: Option<TurnId>,
+    pub(crate) turns: u64,
+    pub(crate) crashes: u64,
+    /// A patch shows it before the thread has it.
+    pub(crate) path: Option<AgentPath>,
+    pub(crate) names: Seldom<Names>,
+    pub(crate) work: Seldom<Work>,
+    /// When the thread last did something that keeps it awake.
+    pub(crate) active: Instant,
+}
+
+/// What it is known by, beside its path, and where it comes from.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(crate) nickname: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) forked_from: Option<ThreadId>,
+    pub(crate) rollout_path: Option<String>,
+}
+
+/// What its turns leave to be shown.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) usage: Usage,
+    pub(crate) last_task: Option<String>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Blank for Names {
+    const BLANK: &'static Self =
+        &Self { nickname: None, role: None, forked_from: None, rollout_path: None };
+
+    fn is_blank(&self) -> bool {
+        let Self { nickname, role, forked_from, rollout_path } = self;
+        nickname.is_none() && role.is_none() && forked_from.is_none() && rollout_path.is_none()
+    }
+}
+
+impl Blank for Work {
+    const BLANK: &'static Self = &Self { usage: NO_USAGE, last_task: None, last_error: None };
+
+    fn is_blank(&self) -> bool {
+        self.usage == NO_USAGE && self.last_task.is_none() && self.last_error.is_none()
+    }
+}
+
+const NO_USAGE: Usage = Usage {
+    input_tokens: 0,
+    cached_input_tokens: 0,
+    output_tokens: 0,
+    reasoning_output_tokens: 0,
+    cost_micros: 0,
+};
+
+impl Shown {
+    /// What is kept of a view.
+    pub(super) fn of(view: ThreadView, active: Instant) -> Self {
+        let ThreadView { nickname, role, forked_from, rollout_path, .. } = view;
+        let work =
+            Work { usage: view.usage, last_task: view.last_task, last_error: view.last_error };
+        Self {
+            status: view.status,
+            status_seq: view.status_seq,
+            phase: view.phase,
+            internal: view.internal,
+            waiting_for_host: view.waiting_for_host,
+            epoch: view.epoch,
+            turn: view.turn,
+            turns: view.turns,
+            crashes: view.crashes,
+            path: view.path,
+            names: Names { nickname, role, forked_from, rollout_path }.into(),
+            work: work.into(),
+            active,
+        }
+    }
+
+    /// Says it in a view.
+    pub(super) fn tell(&self, view: &mut ThreadView) {
+        view.status = self.status.clone();
+        view.status_seq = self.status_seq;
+        view.phase = self.phase;
+        view.internal = self.internal;
+        view.waiting_for_host = self.waiting_for_host;
+        view.epoch = self.epoch;
+        view.turn.clone_from(&self.turn);
+        view.turns = self.turns;
+        view.crashes = self.crashes;
+        view.path.clone_from(&self.path);
+        view.nickname.clone_from(&self.names.nickname);
+        view.role.clone_from(&self.names.role);
+        view.forked_from = self.names.forked_from;
+        view.rollout_path.clone_from(&self.names.rollout_path);
+        view.usage = self.work.usage;
+        view.last_task.clone_from(&self.work.last_task);
+        view.last_error.clone_from(&self.work.last_error);
     }
 }
 
@@ -128,7 +232,7 @@ impl Slot {
     pub fn description(&self) -> Option<RuntimeEvent> {
         let path = self.about().path.as_ref();
         let told = self.with_view(|view| {
-            let known = view.nickname.is_some() || view.role.is_some() || view.internal;
+            let known = view.names.nickname.is_some() || view.names.role.is_some() || view.internal;
             known || view.path.as_ref() != path
         });
         told.then(|| self.describe())
@@ -138,8 +242,8 @@ impl Slot {
     pub fn describe(&self) -> RuntimeEvent {
         self.with_view(|view| RuntimeEvent::ThreadDescribed {
             path: view.path.clone(),
-            nickname: view.nickname.clone(),
-            role: view.role.clone(),
+            nickname: view.names.nickname.clone(),
+            role: view.names.role.clone(),
             internal: view.internal,
         })
     }
@@ -156,7 +260,7 @@ impl Slot {
 
     /// The rollout that the thread was imported from.
     pub fn rollout_path(&self) -> Option<String> {
-        self.with_view(|view| view.rollout_path.clone())
+        self.with_view(|view| view.names.rollout_path.clone())
     }
 
     /// Counts a crash of the actor.

@@ -1,11 +1,13 @@
 //! A store in memory: for tests, and for threads that need not outlive the process.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+mod row;
+
+use std::collections::HashSet;
 use std::fmt;
 
 use coppicer_messages::{
-    CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, NewRecord,
-    ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadPatch,
+    CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, NewRecord,
+    ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap, ThreadPatch,
     ThreadStatus,
 };
 use futures::FutureExt;
@@ -17,34 +19,13 @@ use super::{
     ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
+use row::{Kept, More, Row, SubmissionRow};
 
 /// Threads in memory. Answers at once, from the caller's own thread.
 #[derive(Default)]
 pub struct MemoryStore {
     /// Boxed: the map grows without moving them.
-    threads: Mutex<HashMap<ThreadId, Box<Row>>>,
-}
-
-struct Row {
-    thread: StoredThread,
-    history: History,
-    /// Appends made under the newest fence.
-    appends: u64,
-    submissions: HashMap<SubmissionId, SubmissionRow>,
-    order: u64,
-    mail: Vec<Mail>,
-    mail_had: HashSet<MailId>,
-    children: BTreeSet<ThreadId>,
-    crashes: VecDeque<CrashRecord>,
-    /// What its making changed in ledgers of others.
-    charged: Vec<Charge>,
-}
-
-struct SubmissionRow {
-    known: KnownSubmission,
-    /// Kept until it has its outcome.
-    body: Option<Raw>,
-    order: u64,
+    threads: Mutex<Rows>,
 }
 
 impl MemoryStore {
@@ -70,7 +51,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-type Rows = HashMap<ThreadId, Box<Row>>;
+type Rows = ThreadMap<Box<Row>>;
 
 fn not_found(thread: ThreadId) -> StoreError {
     StoreError::NotFound { thread }
@@ -101,7 +82,7 @@ fn create(
         history.append(record);
     }
     if let Some(parent) = new.parent.and_then(|parent| rows.get_mut(&parent)) {
-        parent.children.insert(thread);
+        parent.more.children.insert(thread);
     }
     let stored = StoredThread {
         id: thread,
@@ -121,21 +102,11 @@ fn create(
         updated_ms: new.created_ms,
         archived_ms: None,
     };
-    let row = Row {
-        thread: stored,
-        history,
-        appends: 0,
-        submissions: HashMap::new(),
-        order: 0,
-        mail: Vec::new(),
-        mail_had: HashSet::new(),
-        children: BTreeSet::new(),
-        crashes: VecDeque::new(),
-        charged: new.charges.clone(),
-    };
-    rows.insert(thread, Box::new(row));
     charge(rows, &new.charges);
-    let thread = rows[&thread].thread.clone();
+    let more = More { charged: new.charges, ..More::default() };
+    let row = Row { kept: Kept::of(stored), history, appends: 0, more: more.into() };
+    let row = rows.entry(thread).or_insert(Box::new(row));
+    let thread = row.stored(thread);
     Ok(Acquired {
         fence: Fence { thread: thread.id, epoch: Epoch(1) },
         thread,
@@ -147,9 +118,10 @@ fn create(
 
 fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
     let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
-    row.thread.epoch = row.thread.epoch.next();
+    row.kept.epoch = row.kept.epoch.next();
     row.appends = 0;
     let mut open: Vec<(u64, OpenSubmission)> = row
+        .more
         .submissions
         .iter()
         .filter_map(|(id, submission)| {
@@ -165,32 +137,33 @@ fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
         .collect();
     open.sort_by_key(|(order, _)| *order);
     Ok(Acquired {
-        fence: Fence { thread, epoch: row.thread.epoch },
-        thread: row.thread.clone(),
+        fence: Fence { thread, epoch: row.kept.epoch },
+        thread: row.stored(thread),
         open: open.into_iter().map(|(_, open)| open).collect(),
-        mail: row.mail.clone(),
-        crashes: row.crashes.iter().cloned().collect(),
+        mail: row.more.mail.clone(),
+        crashes: row.more.crashes.iter().cloned().collect(),
     })
 }
 
 /// Changes ledgers; those that there are.
 fn charge(rows: &mut Rows, charges: &[Charge]) -> Vec<Option<Ledger>> {
     for charge in charges {
-        if let Some(ledger) = rows.get_mut(&charge.to).and_then(|row| row.thread.ledger.as_mut()) {
+        let rare = rows.get_mut(&charge.to).and_then(|row| row.kept.rare.there());
+        if let Some(ledger) = rare.and_then(|rare| rare.ledger.as_mut()) {
             ledger.apply(charge);
         }
     }
-    let after = |charge: &Charge| rows.get(&charge.to).and_then(|row| row.thread.ledger);
+    let after = |charge: &Charge| rows.get(&charge.to).and_then(|row| row.kept.rare.ledger);
     charges.iter().map(after).collect()
 }
 
 fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<Seq, StoreError> {
     let Fence { thread, epoch } = fence;
     let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
-    if row.thread.epoch != epoch {
+    if row.kept.epoch != epoch {
         return Err(StoreError::Fenced { thread });
     }
-    let head = Seq(row.history.len());
+    let head = row.head();
     if head != expected {
         return Err(StoreError::HeadConflict { thread, expected, head });
     }
@@ -204,18 +177,18 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     for record in batch.records {
         row.history.append(record);
     }
-    row.thread.head = Seq(row.history.len());
     for new in batch.accepted {
-        row.order += 1;
+        let more = &mut *row.more;
+        more.order += 1;
         let submission = SubmissionRow {
             known: KnownSubmission::new(new.digest, head, SubmissionState::Accepted),
             body: Some(new.body),
-            order: row.order,
+            order: more.order,
         };
-        row.submissions.entry(new.id).or_insert(submission);
+        more.submissions.entry(new.id).or_insert(submission);
     }
     for (id, state) in batch.states {
-        if let Some(submission) = row.submissions.get_mut(&id) {
+        if let Some(submission) = row.more.submissions.get_mut(&id) {
             if matches!(submission.known.state, SubmissionState::Ended(_)) {
                 continue;
             }
@@ -226,32 +199,35 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
         }
     }
     if let Some(status) = batch.status {
-        row.thread.status = status;
+        row.kept.status = status;
     }
     if let Some(patch) = &batch.patch {
-        row.thread.apply(patch);
+        row.patch(thread, patch);
     }
-    row.thread.updated_ms = batch.updated_ms.unwrap_or(row.thread.updated_ms);
+    row.kept.updated_ms = batch.updated_ms.unwrap_or(row.kept.updated_ms);
     if batch.settled {
-        row.thread.settled = row.thread.head;
+        row.kept.settled = row.head();
     }
-    row.crashes.extend(batch.crashes);
-    let too_many = row.crashes.len().saturating_sub(CRASHES_KEPT_MAX);
-    row.crashes.drain(..too_many);
-    let head = row.thread.head;
+    if !batch.crashes.is_empty() {
+        let crashes = &mut row.more.crashes;
+        crashes.extend(batch.crashes);
+        let too_many = crashes.len().saturating_sub(CRASHES_KEPT_MAX);
+        crashes.drain(..too_many);
+    }
+    let head = row.head();
     charge(rows, &batch.charges);
     for out in batch.mail {
         if let Some(reader) = rows.get_mut(&out.to)
-            && reader.mail_had.insert(out.mail.id.clone())
+            && reader.more.mail_had.insert(out.mail.id.clone())
         {
-            reader.mail.push(out.mail);
+            reader.more.mail.push(out.mail);
         }
     }
     // After the mail: a thread may take what it is sent in the same append.
     if !batch.mail_taken.is_empty()
         && let Some(row) = rows.get_mut(&thread)
     {
-        row.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
+        row.more.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
     }
     Ok(head)
 }
@@ -260,9 +236,10 @@ fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
     let Fence { thread, epoch } = fence;
     match rows.get(&thread) {
         None => Ok(()),
-        Some(row) if row.thread.epoch != epoch => Err(StoreError::Fenced { thread }),
+        Some(row) if row.kept.epoch != epoch => Err(StoreError::Fenced { thread }),
         Some(row) => {
-            let back: Vec<Charge> = row.charged.iter().map(|charge| charge.reversed()).collect();
+            let charged = row.more.charged.iter();
+            let back: Vec<Charge> = charged.map(|charge| charge.reversed()).collect();
             charge(rows, &back);
             delete(rows, thread).map(drop)
         }
@@ -270,7 +247,7 @@ fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
 }
 
 fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), StoreError> {
-    let Some(before) = rows.get(&child).map(|row| row.thread.parent) else { return Ok(()) };
+    let Some(before) = rows.get(&child).map(|row| row.kept.parent) else { return Ok(()) };
     let after = match change {
         EdgeChange::Status(status) => before.map(|(parent, _)| (parent, status)),
         EdgeChange::Parent(parent, _) if !rows.contains_key(&parent) => {
@@ -281,13 +258,13 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
         EdgeChange::Root => None,
     };
     if let Some(row) = rows.get_mut(&child) {
-        row.thread.parent = after;
+        row.kept.parent = after;
     }
     if let Some(old) = before.and_then(|(parent, _)| rows.get_mut(&parent)) {
-        old.children.remove(&child);
+        old.more.children.remove(&child);
     }
     if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
-        new.children.insert(child);
+        new.more.children.insert(child);
     }
     Ok(())
 }
@@ -297,19 +274,19 @@ fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
     put_edge(rows, thread, edge)?;
     for (thread, path) in paths {
         if let Some(row) = rows.get_mut(&thread) {
-            row.thread.path = path;
+            row.kept.path = path;
         }
     }
     charge(rows, &charges);
     // Levels of all that went along.
-    let parent = rows.get(&thread).and_then(|row| row.thread.parent);
+    let parent = rows.get(&thread).and_then(|row| row.kept.parent);
     let above = parent.and_then(|(parent, _)| rows.get(&parent));
-    let mut level = vec![(thread, above.map_or(0, |above| above.thread.depth + 1))];
+    let mut level = vec![(thread, above.map_or(0, |above| above.kept.depth + 1))];
     let mut seen = HashSet::from([thread]);
     while let Some((id, depth)) = level.pop() {
         if let Some(row) = rows.get_mut(&id) {
-            row.thread.depth = depth;
-            let below = row.children.iter().copied();
+            row.kept.depth = depth;
+            let below = row.more.children.iter().copied();
             level.extend(below.filter(|child| seen.insert(*child)).map(|child| (child, depth + 1)));
         }
     }
@@ -318,9 +295,9 @@ fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
 
 fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
     let has_work = |row: &Row| {
-        let open = row.submissions.values().any(|submission| submission.body.is_some());
-        let at_rest = matches!(row.thread.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
-        !at_rest && (open || row.mail.iter().any(|mail| mail.trigger))
+        let open = row.more.submissions.values().any(|submission| submission.body.is_some());
+        let at_rest = matches!(row.kept.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
+        !at_rest && (open || row.more.mail.iter().any(|mail| mail.trigger))
     };
     let behind = |id: &ThreadId| after.is_none_or(|after| *id > after);
     let mut found: Vec<ThreadId> =
@@ -332,25 +309,26 @@ fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadI
 
 /// Histories share their records, so what forks need of a deleted thread stays with them.
 fn delete(rows: &mut Rows, thread: ThreadId) -> Result<u64, StoreError> {
-    let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.thread.parent;
+    let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.kept.parent;
     let mut gone = vec![thread];
     gone.extend(descend(thread, |parent| children(rows, parent, None)));
     for id in &gone {
         rows.remove(id);
     }
     if let Some(parent) = parent.and_then(|(parent, _)| rows.get_mut(&parent)) {
-        parent.children.remove(&thread);
+        parent.more.children.remove(&thread);
     }
     Ok(gone.len() as u64)
 }
 
 fn children(rows: &Rows, parent: ThreadId, filter: Option<EdgeStatus>) -> Vec<ThreadId> {
     let Some(row) = rows.get(&parent) else { return Vec::new() };
-    row.children
+    row.more
+        .children
         .iter()
         .copied()
         .filter(|child| {
-            let edge = rows.get(child).and_then(|row| row.thread.parent);
+            let edge = rows.get(child).and_then(|row| row.kept.parent);
             filter.is_none_or(|wanted| edge.is_some_and(|(_, status)| status == wanted))
         })
         .collect()
@@ -389,7 +367,7 @@ impl ThreadStore for MemoryStore {
 
     fn submission(&self, thread: ThreadId, id: &SubmissionId, done: Done<Option<KnownSubmission>>) {
         let result = match self.threads.lock().get(&thread) {
-            Some(row) => Ok(row.submissions.get(id).map(|row| row.known.clone())),
+            Some(row) => Ok(row.more.submissions.get(id).map(|row| row.known.clone())),
             None => Err(not_found(thread)),
         };
         done.tell(result);
@@ -397,7 +375,7 @@ impl ThreadStore for MemoryStore {
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
         let result = match self.threads.lock().get(&thread) {
-            Some(row) => Ok(row.mail.clone()),
+            Some(row) => Ok(row.more.mail.clone()),
             None => Err(not_found(thread)),
         };
         done.tell(result);
@@ -410,7 +388,7 @@ impl ThreadStore for MemoryStore {
 
     fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
         let found =
-            self.threads.lock().get(&thread).map(|row| row.crashes.iter().cloned().collect());
+            self.threads.lock().get(&thread).map(|row| row.more.crashes.iter().cloned().collect());
         futures::future::ready(found.ok_or_else(|| not_found(thread))).boxed()
     }
 
@@ -419,7 +397,7 @@ impl ThreadStore for MemoryStore {
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
-        let result = self.threads.lock().get(&thread).map(|row| row.thread.clone());
+        let result = self.threads.lock().get(&thread).map(|row| row.stored(thread));
         futures::future::ready(result.ok_or_else(|| not_found(thread))).boxed()
     }
 
@@ -476,7 +454,7 @@ impl ThreadStore for MemoryStore {
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         let rows = self.threads.lock();
         let detaches = |id: &ThreadId| {
-            let config = rows.get(id).map(|row| row.thread.config.parent_close);
+            let config = rows.get(id).map(|row| row.kept.config.parent_close);
             config == Some(ParentClose::Detach)
         };
         let mut found = Vec::new();
@@ -492,7 +470,7 @@ impl ThreadStore for MemoryStore {
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
         let rows = self.threads.lock();
-        let page = query.page_of(rows.values().map(|row| row.thread.clone()));
+        let page = query.page_of(rows.iter().map(|(id, row)| row.stored(*id)));
         futures::future::ready(page).boxed()
     }
 
@@ -512,8 +490,8 @@ impl ThreadStore for MemoryStore {
             }
             (None, None) => Err(not_found(thread)),
             (None, Some(row)) => {
-                row.thread.apply(&patch);
-                Ok(row.thread.clone())
+                row.patch(thread, &patch);
+                Ok(row.stored(thread))
             }
         };
         done.tell(result);
@@ -522,8 +500,9 @@ impl ThreadStore for MemoryStore {
     fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>) {
         let result = match self.threads.lock().get_mut(&thread) {
             Some(row) => {
-                row.thread.archived_ms = at_ms.map(|at| row.thread.archived_ms.unwrap_or(at));
-                Ok(row.thread.clone())
+                let archived_ms = at_ms.map(|at| row.kept.rare.archived_ms.unwrap_or(at));
+                row.kept.rare.archived_ms = archived_ms;
+                Ok(row.stored(thread))
             }
             None => Err(not_found(thread)),
         };

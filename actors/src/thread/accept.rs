@@ -105,7 +105,7 @@ pub(super) fn decide(
 
 /// Work that could not start is refused, not kept waiting for money.
 fn funded(core: &ThreadCore) -> Result<(), SubmitError> {
-    core.spent.clone().map_or(Ok(()), |limit| Err(SubmitError::Limit(limit)))
+    core.spent.as_deref().map_or(Ok(()), |limit| Err(SubmitError::Limit(limit.clone())))
 }
 
 /// Whether input starts or awaits a turn, or joins the running one (REF 7.6).
@@ -213,7 +213,7 @@ pub(super) fn carry(
                     id: MailId::from(id.as_str()),
                     sender: None,
                     author: from.to_string(),
-                    recipient: core.author.clone(),
+                    recipient: core.author(),
                     content,
                     trigger,
                     trace: submission.trace,

@@ -1,6 +1,5 @@
 //! The core's decisions about control: interrupts, times that have come, closing, reviving.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use coppicer_messages::{
@@ -68,7 +67,7 @@ impl ThreadCore {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let runs = |running: &&mut RunningTurn| {
+        let runs = |running: &&mut Box<RunningTurn>| {
             running.id == *turn && running.cancelled.is_none() && running.stage != Stage::Killed
         };
         let Some(running) = self.turn.as_mut().filter(runs) else { return };
@@ -83,7 +82,7 @@ impl ThreadCore {
     pub(crate) fn tick(&mut self, tick: ThreadTick, now: Now, out: &mut Vec<Effect>) {
         match tick {
             ThreadTick::DrainOver(turn) if self.runs(&turn) => {
-                let until = self.closing.map_or(now.instant, |order| order.stop_until);
+                let until = self.closing.as_ref().map_or(now.instant, |order| order.stop_until);
                 self.cancel(until.min(later(now, self.limits.interrupt_grace)), now, out);
             }
             ThreadTick::GraceOver(turn) => self.grace_over(&turn, now, out),
@@ -132,7 +131,7 @@ impl ThreadCore {
         }
         running.stage = Stage::Killed;
         let mut kill_until = later(now, self.limits.kill_wait);
-        if let Some(order) = self.closing {
+        if let Some(order) = &self.closing {
             kill_until = kill_until.min(order.kill_until);
         }
         out.push(Effect::Kill { turn: turn.clone() });
@@ -142,13 +141,13 @@ impl ThreadCore {
     /// Ends the thread. A second order may only be stricter.
     pub(crate) fn close(&mut self, order: CloseOrder, now: Now, out: &mut Vec<Effect>) {
         let first = self.closing.is_none();
-        let order = self.closing.map_or(order, |before| CloseOrder {
+        let order = self.closing.as_ref().map_or(order, |before| CloseOrder {
             drain_until: order.drain_until.min(before.drain_until),
             stop_until: order.stop_until.min(before.stop_until),
             kill_until: order.kill_until.min(before.kill_until),
             tell_parent: order.tell_parent || before.tell_parent,
         });
-        self.closing = Some(order);
+        self.closing = Some(Box::new(order));
         if first {
             let came_to_end = self.phase == Phase::Stopping;
             self.phase = Phase::Stopping;
@@ -178,12 +177,12 @@ impl ThreadCore {
     pub(super) fn finish_close(&mut self, out: &mut Vec<Effect>) {
         let mut batch = Batch { status: Some(ThreadStatus::Shutdown), ..Batch::default() };
         let returned: Vec<SubmissionId> =
-            self.queue.drain(..).map(|waiting| waiting.id().clone()).collect();
+            self.queue.take().into_iter().map(|waiting| waiting.id().clone()).collect();
         for id in &returned {
             batch.states.push((id.clone(), SubmissionState::Ended(Outcome::Returned)));
         }
         self.status = ThreadStatus::Shutdown;
-        let tell = self.closing.is_some_and(|order| order.tell_parent);
+        let tell = self.closing.as_ref().is_some_and(|order| order.tell_parent);
         let told = tell.then(|| self.tell_parent(&mut batch, &ThreadStatus::Shutdown)).flatten();
         out.push(Effect::Refund);
         out.push(self.write(batch));
@@ -222,7 +221,7 @@ impl ThreadCore {
         out.push(self.write(Batch { status, ..Batch::default() }));
         out.push(Effect::Park);
         out.push(self.show());
-        out.extend(self.parking.drain(..).map(|reply| Effect::Confirm { reply }));
+        out.extend(self.parking.take().into_iter().map(|reply| Effect::Confirm { reply }));
     }
 
     /// Lets a parked thread run again.
@@ -235,7 +234,7 @@ impl ThreadCore {
         if self.phase != Phase::Parked {
             return reply.tell(Err(self.wrong_phase("not parked")));
         }
-        self.tracker.reset();
+        self.tracker.clear();
         self.phase = Phase::Idle;
         self.status = ThreadStatus::PendingInit;
         let status = Some(self.status.clone());
@@ -269,7 +268,7 @@ impl ThreadCore {
     /// There may be mail that nobody told of: the mailbox is read once all takes are written.
     pub(crate) fn look_for_mail(&mut self, out: &mut Vec<Effect>) {
         if self.mail_reading.is_none() {
-            self.mail_reading = Some(HashSet::new());
+            self.mail_reading = Some(Box::default());
             out.push(Effect::ReadMail);
         }
     }
@@ -292,7 +291,7 @@ impl ThreadCore {
 
     /// Mail that is durable in this thread's mailbox.
     pub(crate) fn receive(&mut self, mail: Mail, now: Now, out: &mut Vec<Effect>) {
-        if self.mail_had.remove(&mail.id) {
+        if self.mail_had.there().is_some_and(|had| had.remove(&mail.id)) {
             return; // the store had told of it when this incarnation began
         }
         out.push(self.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));

@@ -5,12 +5,12 @@
 //! turn, or ended. TH-4: once stopping, nothing is accepted and no turn starts. TH-5: a call that a
 //! turn left open gets an output in the same write as the turn's end.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, AfterPoison, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord, Epoch,
-    LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId,
+    Accepted, AfterPoison, AgentPath, CRASHES_KEPT_MAX, CloseOrder, ControlError, CrashRecord,
+    Epoch, LimitReached, Limits, Mail, MailId, NewRecord, Now, OnCrash, Outcome, Phase, QuestionId,
     QueuedSubmission, Reply, Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError,
     ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, TraceContext, TurnId, UserInput,
 };
@@ -22,6 +22,7 @@ use super::{HOST_DIED, accept, records};
 use crate::bugs::{Bug, Seeded};
 use crate::poison::{self, Retrial};
 use crate::restart::RestartTracker;
+use crate::seldom::Seldom;
 use crate::store::{Batch, MailTo};
 
 /// Work that waits for its turn.
@@ -57,32 +58,34 @@ pub(crate) struct ThreadCore {
     pub(crate) thread: ThreadId,
     pub(crate) epoch: Epoch,
     pub(crate) parent: Option<ThreadId>,
-    pub(crate) author: String,
+    /// The path that its mail is signed with; without one it is signed with its id.
+    pub(crate) path: Option<AgentPath>,
     pub(crate) config: Arc<ThreadConfig>,
     pub(crate) limits: Arc<Limits>,
     /// The head once all that was decided is written.
     pub(crate) head: Seq,
     pub(crate) phase: Phase,
     pub(crate) status: ThreadStatus,
-    pub(crate) turn: Option<RunningTurn>,
+    pub(crate) turn: Option<Box<RunningTurn>>,
     /// A turn that waits for its permit.
     pub(crate) asking: Option<TurnId>,
-    pub(crate) queue: VecDeque<Waiting>,
-    pub(crate) mail: VecDeque<Mail>,
+    pub(crate) queue: Seldom<VecDeque<Waiting>>,
+    pub(crate) mail: Seldom<VecDeque<Mail>>,
     /// Mail that was read from the store and may be told of too: told again, it is old.
-    pub(crate) mail_had: HashSet<MailId>,
+    pub(crate) mail_had: Seldom<BTreeSet<MailId>>,
     /// While the mailbox is being read: what was taken meanwhile.
-    pub(crate) mail_reading: Option<HashSet<MailId>>,
-    pub(crate) questions: HashMap<QuestionId, Reply<serde_json::Value, ControlError>>,
-    pub(crate) closing: Option<CloseOrder>,
+    #[expect(clippy::box_collection, reason = "nearly always nothing is read: a pointer then")]
+    pub(crate) mail_reading: Option<Box<BTreeSet<MailId>>>,
+    pub(crate) questions: Seldom<BTreeMap<QuestionId, Reply<serde_json::Value, ControlError>>>,
+    pub(crate) closing: Option<Box<CloseOrder>>,
     /// The furthest rung that a stop in this close had to go.
     pub(crate) rung: Rung,
-    pub(crate) tracker: RestartTracker,
+    pub(crate) tracker: Seldom<RestartTracker>,
     pub(crate) crashes: u64,
     /// Crashes that are kept, oldest first.
-    pub(crate) crash_log: Vec<CrashRecord>,
+    pub(crate) crash_log: Seldom<Vec<CrashRecord>>,
     /// Those who wait until it is parked.
-    pub(crate) parking: Vec<Reply<(), ControlError>>,
+    pub(crate) parking: Seldom<Vec<Reply<(), ControlError>>>,
     /// Until when no turn starts after a crash, in milliseconds since the Unix epoch.
     pub(crate) backoff_until_ms: Option<u64>,
     /// Turns that mail started, to name them.
@@ -90,7 +93,7 @@ pub(crate) struct ThreadCore {
     /// Whether the thread has a preview already.
     pub(crate) has_preview: bool,
     /// What is used up of the budget that it draws on: no turn starts until there is more.
-    pub(crate) spent: Option<LimitReached>,
+    pub(crate) spent: Option<Box<LimitReached>>,
     pub(crate) seeded: Seeded,
 }
 
@@ -229,7 +232,7 @@ impl ThreadCore {
         answer: serde_json::Value,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(reply) = self.questions.remove(question) {
+        if let Some(reply) = self.questions.there().and_then(|asked| asked.remove(question)) {
             out.push(Effect::TellAnswer { reply, answer });
             out.push(self.publish(ThreadEvent::QuestionAnswered { question: question.clone() }));
             out.push(self.show());
@@ -246,7 +249,9 @@ impl ThreadCore {
         out: &mut Vec<Effect>,
     ) {
         // Those that nobody waits for any more, their time being over, hold no place.
-        self.questions.retain(|_, reply| !reply.is_closed());
+        if let Some(questions) = self.questions.there() {
+            questions.retain(|_, reply| !reply.is_closed());
+        }
         if !self.runs(turn) || self.questions.len() >= self.limits.questions_max {
             let waiting = self.questions.len();
             return reply.tell(Err(ControlError::Overloaded { waiting }));
@@ -322,14 +327,19 @@ impl ThreadCore {
         let mail = Mail {
             id: MailId::from(format!("{}:{}:{place}:{}", self.thread, self.epoch, status.name())),
             sender: Some(self.thread),
-            author: self.author.clone(),
+            author: self.author(),
             recipient: parent.to_string(),
-            content: records::notification(&self.author, status),
+            content: records::notification(&self.author(), status),
             trigger: false,
             trace: None,
         };
         batch.mail.push(MailTo { to: parent, mail: mail.clone() });
         Some(Effect::Deliver { to: parent, mail })
+    }
+
+    /// How it signs its mail.
+    pub(crate) fn author(&self) -> String {
+        self.path.as_ref().map_or_else(|| self.thread.to_string(), ToString::to_string)
     }
 
     pub(crate) fn wrong_phase(&self, phase: &'static str) -> ControlError {

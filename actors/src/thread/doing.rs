@@ -79,7 +79,9 @@ impl ThreadState {
                 let changed = self.slot.change_view(|view| {
                     if let Some(last) = ended {
                         view.turns += 1;
-                        view.last_error = last.error;
+                        if last.error.is_some() || view.work.last_error.is_some() {
+                            view.work.last_error = last.error;
+                        }
                     }
                     view.turn = turn;
                     view.waiting_for_host = waiting_for_host;
@@ -96,7 +98,7 @@ impl ThreadState {
                 }
             }
             Effect::ShowTask { task } => {
-                self.slot.change_view(|view| view.last_task = Some(task));
+                self.slot.change_view(|view| view.work.last_task = Some(task));
             }
             Effect::Launch(launch) => self.launch(launch),
             Effect::GiveItems { reply, items } => reply.tell(Ok(items)),
@@ -205,7 +207,7 @@ impl ThreadState {
     }
 
     pub(super) fn live_turn(&self, turn: &TurnId) -> Option<&LiveTurn> {
-        self.live.as_ref().filter(|live| live.turn == *turn)
+        self.live.as_deref().filter(|live| live.turn == *turn)
     }
 
     pub(super) fn publish(&self, turn: Option<&TurnId>, event: ThreadEvent) {
@@ -216,7 +218,7 @@ impl ThreadState {
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {
-        self.in_line = self.world.permits.ask(&self.slot, turn);
+        self.in_line = self.world.permits.ask(&self.slot, turn).map(Box::new);
     }
 
     pub(super) fn launch(&mut self, launch: Launch) {
@@ -234,7 +236,7 @@ impl ThreadState {
         let link = Arc::new(TurnLink::new(turn.clone(), window, clock.clone(), spending));
         let input = TurnInput { turn: turn.clone(), attempt, kind, items, trace };
         let (epoch, config) = (self.fence.epoch, self.core.config.clone());
-        let of = self.trace.as_ref();
+        let of = self.trace.as_deref();
         let trace = TurnTrace::begin(&turns.traces, &self.slot, epoch, &config, of, &input);
         let args = TurnArgs {
             cx: TurnContext {
@@ -252,7 +254,7 @@ impl ThreadState {
             config,
         };
         let shown = self.slot.show_clock(clock);
-        self.live = Some(LiveTurn { turn, task: turn::start(args), link, _shown: shown });
+        self.live = Some(Box::new(LiveTurn { turn, task: turn::start(args), link, _shown: shown }));
         self.watch_turn(now);
         self.watch_time();
     }

@@ -27,7 +27,8 @@ mod turns;
 mod watch;
 mod writes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -40,7 +41,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, Supervisi
 use crate::bugs::Seeded;
 use crate::engine::{Engine, TurnWorld};
 use crate::permits::Permits;
-use crate::restart::RestartTracker;
+use crate::seldom::Seldom;
 use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
 use crate::traces::TraceBridge;
@@ -54,10 +55,29 @@ pub(crate) struct Wake;
 /// What a thread's actor lives on: one per runtime.
 #[doc(hidden)]
 #[derive(Clone)]
-pub struct ThreadWorld {
+pub struct ThreadWorld(Arc<WorldParts>);
+
+/// The parts of it. A thread points to them together.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct WorldParts {
     pub(crate) turns: Arc<TurnWorld>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) permits: Arc<Permits>,
+}
+
+impl std::fmt::Debug for WorldParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorldParts")
+    }
+}
+
+impl Deref for ThreadWorld {
+    type Target = WorldParts;
+
+    fn deref(&self) -> &WorldParts {
+        &self.0
+    }
 }
 
 impl ThreadWorld {
@@ -79,7 +99,7 @@ impl ThreadWorld {
         let traces = None;
         let turns =
             TurnWorld { clock, ids, limits, leases, hub, store, uplink, find, traces, seeded };
-        Self { turns: Arc::new(turns), engine, permits }
+        Self(Arc::new(WorldParts { turns: Arc::new(turns), engine, permits }))
     }
 
     /// Who may run turns.
@@ -90,17 +110,20 @@ impl ThreadWorld {
     /// The same with a bridge to the host's tracer.
     #[must_use]
     pub fn with_traces(mut self, bridge: Option<Arc<dyn TraceBridge>>) -> Self {
-        let turns = Arc::get_mut(&mut self.turns);
-        turns.expect("a world has its bridge before it is shared").traces = bridge;
+        self.turns_mut().traces = bridge;
         self
     }
 
     /// The same with a fault of ours in it.
     #[must_use]
     pub fn with_seeded(mut self, seeded: Seeded) -> Self {
-        let turns = Arc::get_mut(&mut self.turns);
-        turns.expect("a world is seeded before it is shared").seeded = seeded;
+        self.turns_mut().seeded = seeded;
         self
+    }
+
+    fn turns_mut(&mut self) -> &mut TurnWorld {
+        let turns = Arc::get_mut(&mut self.0).and_then(|parts| Arc::get_mut(&mut parts.turns));
+        turns.expect("a world is made before it is shared")
     }
 
     /// What its turns, and handles to its threads, share.
@@ -291,21 +314,26 @@ pub(crate) struct ExitGuard {
     pub(crate) thread: ThreadId,
     pub(crate) epoch: Epoch,
     pub(crate) how: Ended,
-    uplink: Option<Uplink>,
+    /// Where it is told; none once it was.
+    world: Option<Arc<TurnWorld>>,
     resident: Option<Lease>,
 }
 
 impl ExitGuard {
     /// One that has nothing to tell.
     const fn told(thread: ThreadId, epoch: Epoch) -> Self {
-        Self { thread, epoch, how: Ended::Killed, uplink: None, resident: None }
+        Self { thread, epoch, how: Ended::Killed, world: None, resident: None }
     }
 
     fn tell(&mut self) {
-        if let Some(uplink) = self.uplink.take() {
+        if let Some(world) = self.world.take() {
             self.resident = None;
             let how = self.how.clone();
-            uplink.send(SupervisorMsg::ThreadEnded { thread: self.thread, epoch: self.epoch, how });
+            world.uplink.send(SupervisorMsg::ThreadEnded {
+                thread: self.thread,
+                epoch: self.epoch,
+                how,
+            });
         }
     }
 }
@@ -338,13 +366,13 @@ fn restore(open: Vec<OpenSubmission>) -> Vec<(Restored, SubmissionState)> {
 }
 
 /// A core before its first decision. Takes what it keeps out of what was acquired.
-fn new_core(world: &TurnWorld, acquired: &mut Acquired, author: Author) -> ThreadCore {
+fn new_core(world: &TurnWorld, acquired: &mut Acquired, path: Option<AgentPath>) -> ThreadCore {
     let stored = &acquired.thread;
     ThreadCore {
         thread: stored.id,
         epoch: acquired.fence.epoch,
         parent: stored.parent.map(|(parent, _)| parent),
-        author: author.0,
+        path,
         config: stored.config.clone(),
         limits: world.limits.clone(),
         head: stored.head,
@@ -352,30 +380,21 @@ fn new_core(world: &TurnWorld, acquired: &mut Acquired, author: Author) -> Threa
         status: stored.status.clone(),
         turn: None,
         asking: None,
-        queue: VecDeque::new(),
-        mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect(),
-        mail: std::mem::take(&mut acquired.mail).into(),
+        queue: Seldom::none(),
+        mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect::<BTreeSet<_>>().into(),
+        mail: VecDeque::from(std::mem::take(&mut acquired.mail)).into(),
         mail_reading: None,
-        questions: HashMap::new(),
+        questions: Seldom::none(),
         closing: None,
         rung: Rung::Drained,
-        tracker: RestartTracker::default(),
+        tracker: Seldom::none(),
         crashes: 0,
-        crash_log: std::mem::take(&mut acquired.crashes),
-        parking: Vec::new(),
+        crash_log: std::mem::take(&mut acquired.crashes).into(),
+        parking: Seldom::none(),
         backoff_until_ms: None,
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
         spent: None,
         seeded: world.seeded,
-    }
-}
-
-/// How a thread signs its mail: its path, or its id.
-struct Author(String);
-
-impl Author {
-    fn of(thread: ThreadId, path: Option<&AgentPath>) -> Self {
-        Self(path.map_or_else(|| thread.to_string(), ToString::to_string))
     }
 }

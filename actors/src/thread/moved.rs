@@ -1,6 +1,5 @@
 //! What a thread does when it has another place in its tree, or is in another tree.
 
-use super::Author;
 use super::state::ThreadState;
 
 impl ThreadState {
@@ -8,6 +7,6 @@ impl ThreadState {
     pub(super) fn on_moved(&mut self) {
         let about = self.slot.about();
         self.core.parent = about.parent;
-        self.core.author = Author::of(about.thread, about.path.as_ref()).0;
+        self.core.path.clone_from(&about.path);
     }
 }

@@ -13,15 +13,18 @@ use crate::store::Done;
 impl ThreadState {
     /// Tells the core what is used up. If something is, the thread is told when there is more.
     pub(super) fn look_at_budget(&mut self) {
+        if self.slot.purse().is_none() {
+            return;
+        }
         let slot = self.slot.clone();
         let Some(purse) = slot.purse() else { return };
         let now = self.now().instant;
-        self.core.spent = purse.spent(now);
+        self.core.spent = purse.spent(now).map(Box::new);
         if self.core.spent.is_some() && !self.waits_for_budget {
             purse.wait(&slot);
             self.waits_for_budget = true;
             // It may have come in between.
-            self.core.spent = purse.spent(now);
+            self.core.spent = purse.spent(now).map(Box::new);
         }
     }
 
@@ -55,7 +58,10 @@ impl ThreadState {
     /// Has what a turn that is over used written with its end.
     pub(super) fn settle(&mut self, link: &Arc<TurnLink>) {
         if let Some(spending) = &link.spending {
-            self.writes.batch.charges.extend(spending.end(self.now().instant));
+            let charges = spending.end(self.now().instant);
+            if !charges.is_empty() {
+                self.writes.batch.charges.extend(charges);
+            }
         }
     }
 

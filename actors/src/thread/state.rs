@@ -17,11 +17,12 @@ use super::running::TurnEnd;
 use super::times::Timers;
 use super::watch::Watch;
 use super::writes::Writes;
-use super::{Author, ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
+use super::{ExitGuard, Rise, ThreadArgs, ThreadWorld, Wake, new_core, restore};
 use crate::caught::caught;
-use crate::engine::{EngineSession, TurnLink};
+use crate::engine::{EngineSession, TurnLink, TurnWorld};
 use crate::permits::InLine;
-use crate::slot::{ShownClock, Slot, Uplink};
+use crate::seldom::{Blank, Seldom};
+use crate::slot::{ShownClock, Slot};
 use crate::store::{Done, Fence, digest};
 use crate::traces::ThreadTrace;
 
@@ -32,41 +33,58 @@ pub(crate) struct ThreadState {
     pub(super) fence: Fence,
     pub(super) myself: ActorRef<Wake>,
     pub(super) exit: ExitGuard,
-    recovery: Vec<NewRecord>,
-    crash: Option<CrashRecord>,
     rise: Rise,
-    open: Vec<(Restored, SubmissionState)>,
-    charges: Vec<Charge>,
+    /// What it begins with; blank once it has begun.
+    beginning: Seldom<Beginning>,
     /// Where it stands in line for a turn permit.
-    pub(super) in_line: Option<InLine>,
+    pub(super) in_line: Option<Box<InLine>>,
     /// Whether it is told when there is more of its budget.
     pub(super) waits_for_budget: bool,
     pub(super) session: Option<Box<dyn EngineSession>>,
-    pub(super) live: Option<LiveTurn>,
+    pub(super) live: Option<Box<LiveTurn>>,
     pub(super) writes: Writes,
     /// Submissions whose ids are looked up, one after the other: input waits behind them, to keep
     /// its order.
-    pub(super) looking_up: VecDeque<LookedUp>,
-    pub(super) watch: Watch,
+    pub(super) looking_up: Seldom<VecDeque<LookedUp>>,
+    pub(super) watch: Seldom<Watch>,
     pub(super) timers: Timers,
     pub(super) over: bool,
     /// Its span, if somebody records it.
-    pub(super) trace: Option<ThreadTrace>,
+    pub(super) trace: Option<Box<ThreadTrace>>,
     /// The last field: dropped after all that holds the slot.
     let_go: LetGo,
+}
+
+/// What an incarnation finds of those before it.
+#[derive(Default)]
+struct Beginning {
+    recovery: Vec<NewRecord>,
+    crash: Option<CrashRecord>,
+    open: Vec<(Restored, SubmissionState)>,
+    charges: Vec<Charge>,
+}
+
+impl Blank for Beginning {
+    const BLANK: &'static Self =
+        &Self { recovery: Vec::new(), crash: None, open: Vec::new(), charges: Vec::new() };
+
+    fn is_blank(&self) -> bool {
+        let Self { recovery, crash, open, charges } = self;
+        recovery.is_empty() && crash.is_none() && open.is_empty() && charges.is_empty()
+    }
 }
 
 /// Tells the supervisor that an actor that went to sleep has let go of its slot.
 struct LetGo {
     thread: ThreadId,
-    uplink: Uplink,
+    world: Arc<TurnWorld>,
     asleep: bool,
 }
 
 impl Drop for LetGo {
     fn drop(&mut self) {
         if self.asleep {
-            self.uplink.send(SupervisorMsg::LetGo { thread: self.thread });
+            self.world.uplink.send(SupervisorMsg::LetGo { thread: self.thread });
         }
     }
 }
@@ -108,17 +126,15 @@ impl ThreadState {
             trace,
         } = args;
         let about = slot.about();
-        let author = Author::of(about.thread, about.path.as_ref());
-        let core = new_core(&world.turns, &mut acquired, author);
+        let core = new_core(&world.turns, &mut acquired, about.path.clone());
         let exit = ExitGuard {
             thread: about.thread,
             epoch: acquired.fence.epoch,
             how: Ended::Killed,
-            uplink: Some(world.turns.uplink.clone()),
+            world: Some(world.turns.clone()),
             resident: Some(world.turns.leases.grant_to(LeaseKind::Resident, slot.holdings())),
         };
-        let let_go =
-            LetGo { thread: about.thread, uplink: world.turns.uplink.clone(), asleep: false };
+        let let_go = LetGo { thread: about.thread, world: world.turns.clone(), asleep: false };
         let head = acquired.thread.head;
         let crash = crash.map(|cause| {
             let (turn, place) = left.map_or((None, 0), |(turn, place)| (Some(turn), place));
@@ -138,6 +154,7 @@ impl ThreadState {
         let bridge = &world.turns.traces;
         let trace = ThreadTrace::begin(bridge, slot.about(), epoch, &core.config, trace.as_ref());
         slot.attach(myself.clone(), open.len());
+        let beginning = Beginning { recovery, crash, open, charges };
         Self {
             core,
             world,
@@ -145,21 +162,18 @@ impl ThreadState {
             fence: acquired.fence,
             myself,
             exit,
-            recovery,
-            crash,
             rise,
-            open,
-            charges,
+            beginning: beginning.into(),
             in_line: None,
             waits_for_budget: false,
             session: None,
             live: None,
             writes: Writes::starting_at(head),
-            looking_up: VecDeque::new(),
-            watch: Watch::default(),
+            looking_up: Seldom::none(),
+            watch: Seldom::none(),
             timers: Timers::default(),
             over: false,
-            trace,
+            trace: trace.map(Box::new),
             let_go,
         }
     }
@@ -214,14 +228,14 @@ impl ThreadState {
 
     pub(super) fn begin(&mut self) {
         let now = self.now();
-        let recovery = std::mem::take(&mut self.recovery);
-        let open = std::mem::take(&mut self.open);
-        let charges = std::mem::take(&mut self.charges);
+        let Beginning { recovery, crash, open, charges } = self.beginning.take();
         if self.rise == Rise::ToWork {
             // With the write that says that it is open again.
-            self.writes.batch.charges.extend(charges);
+            if !charges.is_empty() {
+                self.writes.batch.charges.extend(charges);
+            }
         }
-        let (crash, rise) = (self.crash.take(), self.rise);
+        let rise = self.rise;
         self.decide(|core, out| core.begin(recovery, open, crash, rise, now, out));
         self.make_up();
         self.drain();

@@ -8,10 +8,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::state::ThreadState;
+use crate::seldom::Seldom;
 
 /// Timers that are set. Dropped, they end.
 #[derive(Default)]
-pub(super) struct Timers(Vec<(ThreadTick, AbortHandle)>);
+pub(super) struct Timers(Seldom<Vec<(ThreadTick, AbortHandle)>>);
 
 impl Timers {
     fn add(&mut self, tick: ThreadTick, timer: AbortHandle) {
@@ -21,15 +22,16 @@ impl Timers {
     }
 
     fn end(&mut self, is_over: impl Fn(&ThreadTick) -> bool) {
-        self.0.retain(|(tick, timer)| {
+        let Some(timers) = self.0.there() else { return };
+        timers.retain(|(tick, timer)| {
             let over = is_over(tick);
             if over {
                 timer.abort();
             }
             !over
         });
-        if self.0.is_empty() {
-            self.0 = Vec::new();
+        if timers.is_empty() {
+            self.0.clear();
         }
     }
 }

@@ -67,7 +67,7 @@ impl ThreadCore {
         }
         let work = self.queue.pop_front();
         let had_place = work.is_some();
-        let mut running = RunningTurn::new(turn.clone(), now, permit);
+        let mut running = Box::new(RunningTurn::new(turn.clone(), now, permit));
         let mut batch =
             Batch { records: vec![records::turn_started(turn, now.at_ms)], ..Batch::default() };
         let mut items = Vec::with_capacity(1 + self.mail.len());
@@ -143,7 +143,8 @@ impl ThreadCore {
     ) {
         // The rest comes with the next look.
         let most = (self.limits.batch_records_max / 2).clamp(1, self.mail.len().max(1));
-        for mail in self.mail.drain(..most.min(self.mail.len())) {
+        let most = most.min(self.mail.len());
+        for mail in self.mail.there().into_iter().flat_map(|mail| mail.drain(..most)) {
             if let Some(taken) = &mut self.mail_reading {
                 taken.insert(mail.id.clone());
             }
@@ -379,7 +380,7 @@ impl ThreadCore {
 
     pub(super) fn retry(
         &mut self,
-        mut running: RunningTurn,
+        mut running: Box<RunningTurn>,
         end: &TurnEnd,
         after: Duration,
         now: Now,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::control::later;
 use super::state::ThreadState;
 use crate::engine::TurnClock;
+use crate::seldom::Blank;
 use crate::slot::Slot;
 use crate::stuck::{self, End, Link, Looked, Periods, Verdict};
 
@@ -28,6 +29,14 @@ pub(super) struct Watch {
     timer: Option<Timer>,
     /// What was done last, and when, in milliseconds since the Unix epoch.
     last: Option<(Remedy, u64)>,
+}
+
+impl Blank for Watch {
+    const BLANK: &'static Self = &Self { timer: None, last: None };
+
+    fn is_blank(&self) -> bool {
+        self.timer.is_none() && self.last.is_none()
+    }
 }
 
 /// A look that is to come. Dropped, it does not.
@@ -68,7 +77,9 @@ impl ThreadState {
     }
 
     pub(super) fn on_stuck_due(&mut self) {
-        self.watch.timer = None;
+        if let Some(watch) = self.watch.there() {
+            watch.timer = None;
+        }
         self.look(None);
     }
 
@@ -79,7 +90,9 @@ impl ThreadState {
 
     /// A turn came to its own end: that is progress.
     pub(super) fn turn_went_well(&mut self) {
-        self.watch.last = None;
+        if let Some(watch) = self.watch.there() {
+            watch.last = None;
+        }
     }
 
     /// Looks at the running turn, and acts if it is stuck.
@@ -90,7 +103,9 @@ impl ThreadState {
         let periods = patience.map_or(own, |patience| own.at_most(patience));
         let moved_since =
             |(_, acted_ms): &mut (_, u64)| clock.has_moved() && clock.progress_ms() > *acted_ms;
-        self.watch.last.take_if(moved_since);
+        if let Some(watch) = self.watch.there() {
+            watch.last.take_if(moved_since);
+        }
         let (phase, _) = clock.phase();
         let (progress_ms, now_ms) = (clock.progress_ms(), now.at_ms);
         let looked = Looked { phase: &phase, progress_ms, last: self.watch.last, now_ms };

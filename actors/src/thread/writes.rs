@@ -6,25 +6,26 @@ use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadMs
 
 use super::effect::Effect;
 use super::state::ThreadState;
+use crate::seldom::{Blank, Seldom};
 use crate::store::{Batch, Done};
 
 /// What was written, what is being written, and what may only follow it.
 pub(super) struct Writes {
     /// Gathered during one wake-up.
-    pub(super) batch: Batch,
+    pub(super) batch: Seldom<Batch>,
     /// Where `batch` begins.
     pub(super) from: Seq,
     /// Appends made so far, and those that are durable.
     pub(super) made: u64,
     pub(super) durable: u64,
     /// Waits for the append of its number.
-    pub(super) parked: VecDeque<(u64, Effect)>,
+    pub(super) parked: Seldom<VecDeque<(u64, Effect)>>,
 }
 
 impl Writes {
     /// Nothing written yet; the next record goes to `from`.
     pub(super) fn starting_at(from: Seq) -> Self {
-        Self { batch: Batch::default(), from, made: 0, durable: 0, parked: VecDeque::new() }
+        Self { batch: Seldom::none(), from, made: 0, durable: 0, parked: Seldom::none() }
     }
 
     /// Whether something that was decided earlier is not durable, or not told yet.
@@ -32,8 +33,13 @@ impl Writes {
         !self.batch.is_empty() || self.made != self.durable || !self.parked.is_empty()
     }
 
+    /// Takes what was gathered. A thread at work keeps the room for more.
+    fn take_batch(&mut self, works: bool) -> Batch {
+        if works { std::mem::take(&mut *self.batch) } else { self.batch.take() }
+    }
+
     pub(super) fn add(&mut self, more: Batch) {
-        let batch = &mut self.batch;
+        let batch = &mut *self.batch;
         append(&mut batch.records, more.records);
         append(&mut batch.accepted, more.accepted);
         append(&mut batch.states, more.states);
@@ -48,6 +54,27 @@ impl Writes {
         }
         batch.status = more.status.or_else(|| batch.status.take());
         batch.updated_ms = more.updated_ms.or(batch.updated_ms);
+    }
+}
+
+impl Blank for Batch {
+    const BLANK: &'static Self = &Self {
+        number: 0,
+        records: Vec::new(),
+        accepted: Vec::new(),
+        states: Vec::new(),
+        mail: Vec::new(),
+        mail_taken: Vec::new(),
+        status: None,
+        patch: None,
+        updated_ms: None,
+        crashes: Vec::new(),
+        charges: Vec::new(),
+        settled: false,
+    };
+
+    fn is_blank(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -77,7 +104,7 @@ impl ThreadState {
         if let Some(spending) = self.live.as_ref().and_then(|live| live.link.spending.as_ref()) {
             self.writes.batch.charges.extend(spending.take_unwritten());
         }
-        let mut batch = std::mem::take(&mut self.writes.batch);
+        let mut batch = self.writes.take_batch(self.core.turn.is_some());
         let expected = self.writes.from;
         self.writes.from = expected.plus(batch.records.len() as u64);
         self.writes.made += 1;

@@ -86,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<coppicer_actors::TapHub>,
     pub(crate) store: Arc<dyn coppicer_actors::ThreadStore>,
     pub(crate) uplink: Uplink,
+    pub(crate) slots: Arc<coppicer_actors::SlotCommon>,
 }
 
 /// A request that waits for the end of an earlier life of its thread.

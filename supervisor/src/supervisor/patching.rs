@@ -1,6 +1,8 @@
 //! Changes of what is known of a thread. They go through the supervisor, because names are taken
 //! once in a tree.
 
+use std::sync::Arc;
+
 use coppicer_actors::{Done, StoredThread, ThreadStore};
 use coppicer_messages::{
     AgentPath, Change, Dimension, ParentClose, PatchError, Reply, RuntimeEvent, SpawnError,
@@ -98,7 +100,7 @@ impl SupervisorState {
             let (root, slot) = (entry.root, entry.slot.clone());
             let before = entry.path.clone();
             patch.path.clone().apply(&mut entry.path);
-            entry.rules.parent_close = stored.config.parent_close;
+            Arc::make_mut(&mut entry.rules).parent_close = stored.config.parent_close;
             let after = entry.path.clone();
             if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
                 self.table.free_path(root, &before, thread);

@@ -15,6 +15,15 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self { recent: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.recent.is_empty()
+    }
+
     /// How long until one more may be spawned where there may be `max` a minute; zero if at once.
     pub(super) fn wait(&self, max: usize, now: Instant) -> Duration {
         let fresh = |at: &&Instant| now.saturating_duration_since(**at) < PERIOD;

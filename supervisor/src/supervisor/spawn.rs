@@ -357,16 +357,7 @@ impl SupervisorState {
     ) -> Arc<Slot> {
         let about =
             About { thread: view.thread, parent: view.parent, path, depth: view.depth, lineage };
-        let limits = &self.shared.limits;
-        Arc::new(Slot::new(
-            Arc::new(about),
-            view,
-            limits.inbox_max,
-            limits.control_max,
-            self.shared.leases.clone(),
-            self.shared.uplink.clone(),
-            Door::Open,
-        ))
+        Arc::new(Slot::new(Arc::new(about), view, self.shared.slots.clone(), Door::Open))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one thread")]

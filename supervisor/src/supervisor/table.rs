@@ -7,14 +7,14 @@
 mod members;
 mod reparent;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashSet, hash_map};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use coppicer_actors::{Incarnation, RestartTracker, Slot};
+use coppicer_actors::{Blank, Incarnation, RestartTracker, Seldom, Slot};
 use coppicer_messages::{
     AgentPath, Children, Epoch, Lease, LimitReached, Limits, ParentClose, RestartPolicy,
-    SpawnError, ThreadConfig, ThreadId, TreeLimits,
+    SpawnError, ThreadConfig, ThreadId, ThreadMap, TreeLimits,
 };
 pub(crate) use reparent::{Absent, Branch, Renaming, Replaced};
 use tokio::time::Instant;
@@ -70,8 +70,8 @@ pub(crate) struct Entry {
     pub(crate) order: u64,
     life: Life,
     pub(crate) epoch: Epoch,
-    pub(crate) rules: Rules,
-    pub(crate) tracker: RestartTracker,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) tracker: Seldom<RestartTracker>,
     pub(crate) crashes: u64,
     pub(crate) incarnation: Option<Incarnation>,
     /// What it was killed for, if that counts as a crash of its own.
@@ -151,7 +151,7 @@ impl InCloses {
 }
 
 /// How a thread is supervised, and supervises.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) restart: RestartPolicy,
     pub(crate) children: Children,
@@ -162,7 +162,15 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) const fn of(config: &ThreadConfig) -> Self {
+    /// Those of a configuration. Threads that are configured by default share them.
+    pub(crate) fn of(config: &ThreadConfig) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Rules>> =
+            LazyLock::new(|| Arc::new(Rules::all_of(&ThreadConfig::default())));
+        let rules = Self::all_of(config);
+        if rules == **DEFAULT { DEFAULT.clone() } else { Arc::new(rules) }
+    }
+
+    const fn all_of(config: &ThreadConfig) -> Self {
         let &ThreadConfig { restart, children, significant, parent_close, tree, .. } = config;
         Self { restart, children, significant, parent_close, tree }
     }
@@ -179,10 +187,10 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Table {
     /// Boxed: the map grows without moving them.
-    entries: HashMap<ThreadId, Box<Entry>>,
+    entries: ThreadMap<Box<Entry>>,
     /// Children by parent, in start order; also of parents that have no entry.
-    children: HashMap<ThreadId, BTreeMap<u64, ThreadId>>,
-    trees: HashMap<ThreadId, Tree>,
+    children: ThreadMap<BTreeMap<u64, ThreadId>>,
+    trees: ThreadMap<Tree>,
     /// Sub-agents whose parent has no entry.
     strays: BTreeSet<ThreadId>,
     /// Threads without an entry of which the store has not written yet where they are.
@@ -198,13 +206,29 @@ struct Tree {
     /// Threads with an entry, in start order.
     members: Members,
     /// What its root allows.
-    limits: TreeLimits,
+    limits: Seldom<TreeLimits>,
+    names: Seldom<Names>,
+}
+
+/// What a tree has that has names, or more threads than its root.
+#[derive(Default)]
+struct Names {
     /// What was spawned of late.
     rate: Rate,
     /// Names that are taken, also by dormant threads that left memory. Gone with the last entry.
     paths: BTreeMap<AgentPath, ThreadId>,
     /// Names for people that were given in it, also to threads that are gone.
     nicknames: NamesUsed,
+}
+
+impl Blank for Names {
+    const BLANK: &'static Self =
+        &Self { rate: Rate::new(), paths: BTreeMap::new(), nicknames: NamesUsed::new() };
+
+    fn is_blank(&self) -> bool {
+        let Self { rate, paths, nicknames } = self;
+        rate.is_empty() && paths.is_empty() && nicknames.is_empty()
+    }
 }
 
 /// Where a new thread is to be put.
@@ -303,7 +327,7 @@ impl Table {
     ) -> Result<(), LimitReached> {
         let Some(tree) = self.trees.get(&place.root) else { return Ok(()) };
         let max = tighter(limits.spawns_per_minute_max, place.tree.spawns_per_minute_max);
-        let wait = tree.rate.wait(max, now);
+        let wait = tree.names.rate.wait(max, now);
         if wait.is_zero() {
             return Ok(());
         }
@@ -319,7 +343,7 @@ impl Table {
     /// Notes that a sub-agent is spawned.
     pub(crate) fn note_spawn(&mut self, root: ThreadId, now: Instant) {
         if let Some(tree) = self.trees.get_mut(&root) {
-            tree.rate.note(now);
+            tree.names.rate.note(now);
         }
     }
 
@@ -335,28 +359,28 @@ impl Table {
 
     /// What the root of a tree allows; none if no thread of it is here.
     pub(crate) fn tree_limits(&self, root: ThreadId) -> Option<TreeLimits> {
-        self.trees.get(&root).map(|tree| tree.limits)
+        self.trees.get(&root).map(|tree| *tree.limits)
     }
 
     /// Whether another thread of the tree has this path.
     pub(crate) fn is_taken(&self, root: ThreadId, path: &AgentPath, by_not: ThreadId) -> bool {
-        let holder = self.trees.get(&root).and_then(|tree| tree.paths.get(path));
+        let holder = self.trees.get(&root).and_then(|tree| tree.names.paths.get(path));
         holder.is_some_and(|&holder| holder != by_not)
     }
 
     /// Takes a path for a thread, if its tree has entries.
     pub(crate) fn take_path(&mut self, root: ThreadId, path: AgentPath, thread: ThreadId) {
         if let Some(tree) = self.trees.get_mut(&root) {
-            tree.paths.insert(path, thread);
+            tree.names.paths.insert(path, thread);
         }
     }
 
     /// Frees a path that `thread` has.
     pub(crate) fn free_path(&mut self, root: ThreadId, path: &AgentPath, thread: ThreadId) {
         if let Some(tree) = self.trees.get_mut(&root)
-            && tree.paths.get(path) == Some(&thread)
+            && tree.names.paths.get(path) == Some(&thread)
         {
-            tree.paths.remove(path);
+            tree.names.paths.remove(path);
         }
     }
 
@@ -367,13 +391,13 @@ impl Table {
         candidates: &[String],
         pick: impl FnOnce(usize) -> usize,
     ) -> String {
-        self.trees.entry(root).or_default().nicknames.choose(candidates, pick)
+        self.trees.entry(root).or_default().names.nicknames.choose(candidates, pick)
     }
 
     /// Notes a name that was chosen elsewhere for a thread of a tree that has entries.
     pub(crate) fn take_nickname(&mut self, root: ThreadId, name: &str) {
         if let Some(tree) = self.trees.get_mut(&root) {
-            tree.nicknames.take(name);
+            tree.names.nicknames.take(name);
         }
     }
 
@@ -427,7 +451,7 @@ impl Table {
         &mut self,
         place: Place,
         slot: Arc<Slot>,
-        rules: Rules,
+        rules: Arc<Rules>,
         life: Life,
         lease: Lease,
     ) -> u64 {
@@ -437,10 +461,13 @@ impl Table {
         if let Some(parent) = parent {
             self.children.entry(parent).or_default().insert(order, thread);
         }
-        let tree = self.trees.entry(root).or_insert_with(|| Tree { limits, ..Tree::default() });
+        let tree = self
+            .trees
+            .entry(root)
+            .or_insert_with(|| Tree { limits: limits.into(), ..Tree::default() });
         tree.members.insert(order, thread);
         if let Some(path) = path.clone() {
-            tree.paths.insert(path, thread);
+            tree.names.paths.insert(path, thread);
         }
         if parent.is_some_and(|parent| !self.entries.contains_key(&parent)) {
             self.strays.insert(thread);
@@ -460,7 +487,7 @@ impl Table {
             life,
             epoch: Epoch(0),
             rules,
-            tracker: RestartTracker::default(),
+            tracker: Seldom::none(),
             crashes: 0,
             incarnation: None,
             crash_as: None,
@@ -491,18 +518,18 @@ impl Table {
     pub(crate) fn remove(&mut self, thread: ThreadId) -> Option<Entry> {
         let entry = self.leave(thread)?;
         if let (Some(path), Some(tree)) = (entry.path.clone(), self.trees.get_mut(&entry.root)) {
-            if tree.paths.get(&path) == Some(&thread) {
-                tree.paths.remove(&path);
+            if tree.names.paths.get(&path) == Some(&thread) {
+                tree.names.paths.remove(&path);
             }
             // What left memory below it is closed with it, and its names are free.
             let from = (Bound::Excluded(path.clone()), Bound::Unbounded);
-            let below = tree.paths.range(from).take_while(|(name, _)| name.is_within(&path));
+            let below = tree.names.paths.range(from).take_while(|(name, _)| name.is_within(&path));
             let left: Vec<AgentPath> = below
                 .filter(|(_, holder)| !self.entries.contains_key(*holder))
                 .map(|(name, _)| name.clone())
                 .collect();
             for name in left {
-                tree.paths.remove(&name);
+                tree.names.paths.remove(&name);
             }
         }
         Some(entry)

@@ -3,15 +3,16 @@
 //! `Hands` carries effects out as the actor does, as if every write were durable at once, and keeps
 //! book of them. Permits, ends of turns and times come only when a test says so.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_messages::{
-    Answer, CallId, CloseOrder, ControlError, Deadline, Delivery, Ended, Epoch, Interrupted,
-    LeaseBook, LeaseKind, Limits, Mail, MailId, NewRecord, Now, Outcome, Phase, Raw, RecordClass,
-    Reply, Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError, ThreadConfig,
-    ThreadEvent, ThreadId, ThreadStatus, ThreadTick, ToolKind, TurnId, TurnItem, TurnPermit,
+    AgentPath, Answer, CallId, CloseOrder, ControlError, Deadline, Delivery, Ended, Epoch,
+    Interrupted, LeaseBook, LeaseKind, Limits, Mail, MailId, NewRecord, Now, Outcome, Phase, Raw,
+    RecordClass, Reply, Rung, Seq, Submission, SubmissionId, SubmissionState, SubmitError,
+    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, ToolKind, TurnId, TurnItem,
+    TurnPermit,
 };
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ mod turns;
 use super::core::{ThreadCore, Waiting};
 use super::effect::{Effect, Launch};
 use super::running::TurnEnd;
-use crate::restart::RestartTracker;
+use crate::seldom::Seldom;
 use crate::store::Batch;
 
 const PERMITS: usize = 4;
@@ -82,7 +83,7 @@ impl Hands {
             thread: ThreadId::from_parts(2, [0; 10]),
             epoch: Epoch(1),
             parent: None,
-            author: "/root/me".into(),
+            path: AgentPath::root().join("me").ok(),
             config: Arc::new(config),
             limits: Arc::new(Limits::default()),
             head: Seq(3),
@@ -90,18 +91,18 @@ impl Hands {
             status: ThreadStatus::PendingInit,
             turn: None,
             asking: None,
-            queue: VecDeque::new(),
-            mail: VecDeque::new(),
-            mail_had: HashSet::new(),
+            queue: Seldom::none(),
+            mail: Seldom::none(),
+            mail_had: Seldom::none(),
             mail_reading: None,
-            questions: HashMap::new(),
+            questions: Seldom::none(),
             closing: None,
             rung: Rung::Drained,
-            tracker: RestartTracker::default(),
+            tracker: Seldom::none(),
             crashes: 0,
             backoff_until_ms: None,
-            crash_log: Vec::new(),
-            parking: Vec::new(),
+            crash_log: Seldom::none(),
+            parking: Seldom::none(),
             mail_turns: 0,
         };
         Self {

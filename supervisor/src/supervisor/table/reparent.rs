@@ -195,7 +195,7 @@ impl Table {
         let parent = to.and_then(|to| self.entries.get(&to));
         let tree = parent.and_then(|parent| self.trees.get(&parent.root));
         let own = self.entries.get(&thread).map(|entry| entry.rules.tree).unwrap_or_default();
-        let allowed = tree.map_or(own, |tree| tree.limits);
+        let allowed = tree.map_or(own, |tree| *tree.limits);
         let depth = parent.map_or(0, |parent| parent.slot.about().depth + 1) + height;
         let depth_max = tighter(limits.depth_max, allowed.depth_max);
         if depth > depth_max {
@@ -284,7 +284,7 @@ impl Table {
             }
         }
         let limits = self.entries.get(&thread).map(|entry| entry.rules.tree).unwrap_or_default();
-        let new = || Tree { limits, ..Tree::default() };
+        let new = || Tree { limits: limits.into(), ..Tree::default() };
         let mut lineages: HashMap<ThreadId, Lineage> = HashMap::from([(thread, lineage)]);
         let mut replaced = Vec::with_capacity(branch.len());
         for id in branch {
@@ -313,16 +313,16 @@ impl Table {
             let tree = self.trees.entry(root).or_insert_with(new);
             tree.members.insert(entry.order, id);
             if let Some(path) = entry.path.clone() {
-                tree.paths.insert(path, id);
+                tree.names.paths.insert(path, id);
             }
             if let Some(name) = entry.slot.view().nickname {
-                tree.nicknames.take(&name);
+                tree.names.nicknames.take(&name);
             }
         }
         if let Some(tree) = self.trees.get_mut(&root) {
             for (path, holder) in names {
                 let renamed = renaming.and_then(|renaming| renaming.of(&path).ok().flatten());
-                tree.paths.entry(renamed.unwrap_or(path)).or_insert(holder);
+                tree.names.paths.entry(renamed.unwrap_or(path)).or_insert(holder);
             }
         }
         replaced
@@ -338,20 +338,20 @@ impl Table {
         for entry in branch.iter().filter_map(|id| self.entries.get(id)) {
             tree.members.remove(entry.order);
             if let Some(path) = &entry.path
-                && tree.paths.get(path) == Some(&entry.slot.thread())
+                && tree.names.paths.get(path) == Some(&entry.slot.thread())
             {
-                tree.paths.remove(path);
+                tree.names.paths.remove(path);
             }
         }
         if let Some(path) = self.entries.get(&thread).and_then(|entry| entry.path.as_ref()) {
             let from = (Bound::Excluded(path.clone()), Bound::Unbounded);
-            let below = tree.paths.range(from).take_while(|(name, _)| name.is_within(path));
+            let below = tree.names.paths.range(from).take_while(|(name, _)| name.is_within(path));
             names = below
                 .filter(|(_, holder)| !self.entries.contains_key(*holder))
                 .map(|(name, holder)| (name.clone(), *holder))
                 .collect();
             for (name, _) in &names {
-                tree.paths.remove(name);
+                tree.names.paths.remove(name);
             }
         }
         if tree.members.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coppicer_actors::{Door, ThreadView, Uplink};
+use coppicer_actors::{Door, SlotCommon, ThreadView, Uplink};
 use coppicer_messages::{LeaseBook, LeaseKind, ThreadConfig, TreeLimits};
 use proptest::prelude::*;
 
@@ -53,7 +53,8 @@ impl Plant {
         let mut view = ThreadView::of(id(n));
         (view.parent, view.depth) = (parent.map(id), depth);
         let leases = self.leases.clone();
-        let slot = Arc::new(Slot::new(Arc::new(about), view, 8, 8, leases, uplink, Door::Open));
+        let common = SlotCommon { inbox_max: 8, control_max: 8, leases, uplink };
+        let slot = Arc::new(Slot::new(Arc::new(about), view, Arc::new(common), Door::Open));
         let lease = self.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let root = id(self.root_of(n));
         let tree = config.tree;
@@ -101,7 +102,7 @@ impl Plant {
             assert_eq!(self.table.is_stray(id(n)), stray);
             let tree = &self.table.trees[&root];
             let path = entry.path.as_ref().unwrap();
-            assert_eq!(tree.paths.get(path), Some(&id(n)));
+            assert_eq!(tree.names.paths.get(path), Some(&id(n)));
             let parent = parent.and_then(|parent| self.table.get(id(parent)));
             if let Some(above) = parent.and_then(|parent| parent.path.as_ref()) {
                 assert!(path.is_within(above), "{path} below {above}");

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Engine, EngineError, EngineSession, Item, Limits, MemoryStore, OpenContext, Runtime,
-    SpawnThread, Submission, ThreadConfig, ThreadId, TraceBridge, TraceContext, TurnContext,
-    TurnInput, TurnOutput, Usage,
+    Done, Engine, EngineError, EngineSession, Item, Limits, Mail, MemoryStore, OpenContext,
+    Runtime, SpawnThread, Submission, ThreadConfig, ThreadId, TraceBridge, TraceContext,
+    TurnContext, TurnInput, TurnOutput, Usage,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -398,7 +398,8 @@ async fn with_a_bridge_a_turns_own_span_is_the_cause_of_what_it_brings_about() {
     assert_eq!(own.span_id(), turn.to_be_bytes(), "the turn's span");
     let (of_child, childs) = given(&agent, "verse").await;
     assert_eq!(of_child, Some(own.clone()), "the parent's turn");
-    assert_eq!(childs.unwrap().trace_id(), caller().trace_id());
+    let childs = childs.unwrap();
+    assert_eq!(childs.trace_id(), caller().trace_id());
     let of_threads = spans.named("thread");
     assert_eq!(of_threads[1].1.fields["traceparent"], own.traceparent(), "its thread too");
 
@@ -411,10 +412,71 @@ async fn with_a_bridge_a_turns_own_span_is_the_cause_of_what_it_brings_about() {
     reader.interrupt().await.unwrap();
     given(&agent, "work").await;
     let links = tracer.0.lock().clone();
-    let with_mail = spans.named("turn").last().unwrap().0;
-    assert_eq!(links, [(with_mail, mailed)], "mail beside input is a link");
+    let turns: Vec<u64> = spans.named("turn").into_iter().map(|(number, _)| number).collect();
+    let [.., with_notice, with_mail] = turns[..] else { panic!("{turns:?}") };
+    let expected = [(with_notice, childs), (with_mail, mailed)];
+    assert_eq!(links, expected, "mail beside input is a link, and so is the end of a sub-agent");
     end(runtime).await;
     drop(guard);
+}
+
+/// The mail that a thread has not read.
+async fn mail_of(world: &World, thread: ThreadId) -> Vec<Mail> {
+    let (done, answer) = Done::channel();
+    world.runtime().store().mail(thread, done);
+    answer.await.unwrap()
+}
+
+/// The links of the span of a turn that works on `text`, once it has run.
+async fn links_of(
+    runtime: &Runtime,
+    thread: ThreadId,
+    tracer: &Tracer,
+    text: &str,
+) -> Vec<TraceContext> {
+    let before = tracer.0.lock().len();
+    runtime.get(thread).unwrap().run(text).await.unwrap();
+    tracer.0.lock()[before..].iter().map(|(_, cause)| cause.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_is_told_of_an_end_is_linked_to_the_last_turn_of_the_sub_agent() {
+    let (agent, spans, tracer) = (Agent::default(), Spans::default(), Tracer::default());
+    let guard = tracing::subscriber::set_default(spans.clone());
+    let runtime = runtime(&agent, tracer.clone()).await;
+    let parent = runtime.spawn(SpawnThread::new()).await.unwrap().id();
+    let request = SpawnThread::new().with_parent(parent);
+    let child = runtime.spawn(request.with_first(traced("verse"))).await.unwrap();
+    let own = given(&agent, "verse").await.1.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(links_of(&runtime, parent, &tracer, "read").await, [own], "it has completed");
+
+    child.run(traced("panic")).await.unwrap();
+    let crashed = given(&agent, "panic").await.1.unwrap();
+    assert_eq!(links_of(&runtime, parent, &tracer, "read on").await, std::slice::from_ref(&crashed));
+    runtime.close(child.id(), BUDGET).await.unwrap();
+    assert_eq!(links_of(&runtime, parent, &tracer, "read more").await, [crashed], "closed");
+    end(runtime).await;
+    drop(guard);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_next_life_tells_of_names_what_caused_the_turn() {
+    let agent = Agent::default();
+    let world = World::new(agent.clone()).await;
+    let parent = world.spawn(SpawnThread::new()).await.unwrap();
+    let other = TraceContext::new([7; 16], [7; 8], false).unwrap();
+    let request = SpawnThread::new().with_parent(parent.id());
+    let child = world.spawn(request).await.unwrap();
+    child.run(traced("of its first life")).await.unwrap();
+    child.submit(Submission::input("hang").with_trace(other.clone())).await.unwrap();
+    given(&agent, "hang").await;
+    child.panic_for_test();
+    child.run("nobody's").await.unwrap();
+    let told: Vec<Option<TraceContext>> =
+        mail_of(&world, parent.id()).await.into_iter().map(|mail| mail.trace).collect();
+    assert_eq!(told, [Some(caller()), Some(other), None]);
+    world.end().await;
 }
 
 #[tokio::test(start_paused = true)]

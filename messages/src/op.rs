@@ -262,7 +262,8 @@ pub struct Mail {
     pub content: String,
     /// Whether it starts a turn when the reader is idle.
     pub trigger: bool,
-    /// The W3C trace context of who wrote it.
+    /// The W3C trace context of who wrote it; in what tells of the end of a sub-agent, that of its last
+    /// turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }

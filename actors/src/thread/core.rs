@@ -41,6 +41,12 @@ impl Waiting {
         }
     }
 
+    pub(crate) const fn trace(&self) -> Option<&TraceContext> {
+        match self {
+            Self::Input { trace, .. } | Self::Compact { trace, .. } => trace.as_ref(),
+        }
+    }
+
     /// What is said of it to who asks why the thread does what it does.
     pub(crate) fn named(&self) -> QueuedSubmission {
         let op = match self {
@@ -92,6 +98,8 @@ pub(crate) struct ThreadCore {
     pub(crate) mail_turns: u64,
     /// Whether the thread has a preview already.
     pub(crate) has_preview: bool,
+    /// Of a sub-agent: the trace context of its last turn, which its parent is told with its end.
+    pub(crate) last_trace: Option<Box<TraceContext>>,
     /// What is used up of the budget that it draws on: no turn starts until there is more.
     pub(crate) spent: Option<Box<LimitReached>>,
     pub(crate) seeded: Seeded,
@@ -115,6 +123,9 @@ impl ThreadCore {
         self.keep(crash, &mut batch);
         let mut poisoned = false;
         for (restored, state) in open {
+            if let (Ok(waiting), SubmissionState::Running { .. }) = (&restored, &state) {
+                self.traced_by(waiting.trace());
+            }
             let outcome = match (&state, self.config.on_crash) {
                 _ if restored.is_err() => {
                     Some(Outcome::Failed { error: "what was asked cannot be read any more".into() })
@@ -320,6 +331,11 @@ impl ThreadCore {
         }
     }
 
+    /// The turn that runs has this context, or was caused by it.
+    pub(crate) fn traced_by(&mut self, trace: Option<&TraceContext>) {
+        self.last_trace = trace.filter(|_| self.parent.is_some()).cloned().map(Box::new);
+    }
+
     /// P12: one mail for each end, named by its place, so that it is told once.
     pub(super) fn tell_parent(&self, batch: &mut Batch, status: &ThreadStatus) -> Option<Effect> {
         let parent = self.parent?;
@@ -331,7 +347,7 @@ impl ThreadCore {
             recipient: parent.to_string(),
             content: records::notification(&self.author(), status),
             trigger: false,
-            trace: None,
+            trace: self.last_trace.as_deref().cloned(),
         };
         batch.mail.push(MailTo { to: parent, mail: mail.clone() });
         Some(Effect::Deliver { to: parent, mail })

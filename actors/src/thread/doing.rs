@@ -238,6 +238,8 @@ impl ThreadState {
         let (epoch, config) = (self.fence.epoch, self.core.config.clone());
         let of = self.trace.as_deref();
         let trace = TurnTrace::begin(&turns.traces, &self.slot, epoch, &config, of, &input);
+        let own = trace.as_ref().and_then(|trace| trace.context());
+        self.core.traced_by(own.as_ref().or(input.trace.as_ref()));
         let args = TurnArgs {
             cx: TurnContext {
                 world: turns,

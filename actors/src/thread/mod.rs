@@ -394,6 +394,7 @@ fn new_core(world: &TurnWorld, acquired: &mut Acquired, path: Option<AgentPath>)
         backoff_until_ms: None,
         mail_turns: 0,
         has_preview: stored.details.preview.is_some(),
+        last_trace: None,
         spent: None,
         seeded: world.seeded,
     }

@@ -102,6 +102,7 @@ impl ThreadCore {
                 running.trace = cause_of(&items);
             }
         }
+        self.traced_by(running.trace.as_ref());
         running.first_attempt = running.attempt;
         batch.status = Some(ThreadStatus::Running);
         batch.updated_ms = Some(now.at_ms);

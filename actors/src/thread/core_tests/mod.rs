@@ -78,6 +78,7 @@ impl Hands {
     fn of(config: ThreadConfig) -> Self {
         let core = ThreadCore {
             has_preview: true,
+            last_trace: None,
             spent: None,
             seeded: crate::bugs::Seeded::default(),
             thread: ThreadId::from_parts(2, [0; 10]),

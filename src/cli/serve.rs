@@ -20,7 +20,7 @@ use super::{Failure, Verdict, duration, say, text};
 ///
 /// No model is behind it: with the engine `replay` a turn repeats what the thread's own session recorded,
 /// and a thread without one says what it was told; with `script` each turn is one tool call and an answer
-/// that repeats the input. A host that has an engine of its own serves it with `Console::start`.
+/// that repeats the input; with `told` it does what its input tells it to. A host that has an engine of its own serves it with `Console::start`.
 ///
 /// Ends with an interrupt (ctrl-c): everything is closed within the deadline, and the exit code is 0 if
 /// all of it ended in time.

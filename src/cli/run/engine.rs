@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::lot::{self, Crash, Lot};
+use super::told;
 
 /// What a thread's turns are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +21,10 @@ pub(in crate::cli) enum EngineKind {
     Replay,
     /// A tool call and an answer that repeats the input.
     Script,
+    /// What the input tells it to do, line by line: /ask QUESTION (of the host), /use TOKENS, /sleep TIME,
+    /// /tool WITHIN TAKES (should be done within the one time, takes the other), /call TOOL (left open),
+    /// /spawn NAME [INPUT], /fail TEXT, /panic TEXT, /hang. Other lines are said.
+    Told,
 }
 
 impl EngineKind {
@@ -28,6 +33,7 @@ impl EngineKind {
         match self {
             Self::Replay => "replay",
             Self::Script => "script",
+            Self::Told => "told",
         }
     }
 
@@ -37,6 +43,9 @@ impl EngineKind {
         match self {
             Self::Replay => "no model: turns replay what each thread's session recorded",
             Self::Script => "no model: each turn is a tool call and repeats its input",
+            Self::Told => {
+                "no model: each turn does what its input tells it to, such as /ask may I?"
+            }
         }
     }
 }
@@ -59,6 +68,7 @@ pub(in crate::cli) fn engine(args: EngineArgs) -> impl Engine {
     let pace = args.pace;
     let engine: Arc<dyn Engine> = match args.engine {
         EngineKind::Replay => Arc::new(ReplayEngine::new().with_pace(pace)),
+        EngineKind::Told => Arc::new(ScriptedEngine::new(|_, input| told::script(&told_by(input)))),
         EngineKind::Script => Arc::new(ScriptedEngine::new(move |cx, input| {
             let text = input.text();
             let script = Script::new().call("note", text.clone(), "noted");
@@ -133,6 +143,15 @@ impl EngineSession for CrashingSession {
     fn placement(&self) -> Option<Placement> {
         self.session.placement()
     }
+}
+
+/// What people told a turn: what mail says gives no orders.
+fn told_by(input: &TurnInput) -> String {
+    let texts = input.items.iter().filter_map(|item| match item {
+        TurnItem::Input { input, .. } => Some(input.preview()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// What the turn works on; none if mail started it.

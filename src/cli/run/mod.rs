@@ -12,6 +12,7 @@ mod problem;
 mod progress;
 mod record;
 mod report;
+mod told;
 mod verify;
 
 use std::io::{self, Write};

@@ -142,6 +142,12 @@ fn all_scenarios_give_their_figures_and_each_target_is_shown() {
         assert!(figure["value"].as_f64().unwrap() > 0.0, "{figure}");
         assert_eq!(figure["ratio"].is_null(), baseline.is_none(), "{figure}");
     }
+    let named = |what: &str| figures.iter().find(|figure| figure["figure"] == what);
+    for place in ["in memory", "on disk"] {
+        let figure = named(&format!("turns {place}, a console with one reader"));
+        assert_eq!(figure.is_some(), cfg!(feature = "console"), "{place}");
+        assert!(figure.is_none_or(|figure| figure["ratio"].as_f64().unwrap() > 0.0), "{figure:?}");
+    }
     let counted = figures.iter().filter(|figure| figure["met"] == true).count();
     assert!(counted > 20, "what is counted is judged also here: {counted}");
     // And the same once more as tables, from a file.

@@ -96,6 +96,9 @@ pub(super) enum Broken {
     Store(#[source] coppicer::StoreError),
     #[error("the disk cannot be used: {0}")]
     Disk(String),
+    #[cfg(feature = "console")]
+    #[error("the console cannot be used: {0}")]
+    Console(String),
     #[error("a process of the scenario failed: {0}")]
     Child(String),
     #[error("the baseline failed: {0}")]

@@ -1,5 +1,8 @@
 //! `coppicer stress taps`: do turns slow down when ten taps listen, and does each account (P11)?
 
+#[cfg(feature = "console")]
+mod console;
+
 use std::time::Duration;
 
 use coppicer::{
@@ -30,8 +33,9 @@ const KEPT: Target = Target::RatioAtLeast(0.9);
 ///
 /// Each turn says a remark, calls a tool and answers: 17 events. Taps are of all kinds: everything,
 /// lifecycle, turns alone; read never, at 4 Hz, or at once. Threads in memory, whose turns take no time of
-/// their own, are the worst case; on disk is what hosts have. Targets: 0.9 of the throughput without taps;
-/// of each tap emitted = delivered + filtered + lost + waiting, exactly.
+/// their own, are the worst case; on disk is what hosts have. Targets: 0.9
+/// of the throughput without taps; of each tap emitted = delivered + filtered + lost + waiting, exactly.
+/// With the feature `console` also a console that one client reads, beside none; it has no target.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How long each part of a round is measured; 300ms if not said, with --quick 100ms, with --smoke 10ms.
@@ -58,11 +62,14 @@ const PACES: [(Pace, &str); 3] = [
     (Pace::AtOnce, "read at once"),
 ];
 
+/// Parts of the scenario that its progress counts.
+const STEPS: usize = 2 * (PACES.len() + cfg!(feature = "console") as usize);
+
 pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failure> {
     let millis = Duration::from_millis;
     let time = args.round.unwrap_or(common.pick(millis(10), millis(100), millis(300)));
     let rounds = args.rounds.map_or(common.pick(2, 8, 20), |n| n as usize);
-    let mut frame = Frame::new("taps", common, Layout::Figures, 2 * PACES.len());
+    let mut frame = Frame::new("taps", common, Layout::Figures, STEPS);
     let (mut events, mut unaccounted) = (0, 0);
     for place in ["in memory", "on disk"] {
         let script = Script::new().then(Step::Remark("on it".into())).call("tool", "{}", "done");
@@ -100,6 +107,11 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
                 }
             }
             frame.rounds(with, &[(Some("none"), KEPT)]);
+        }
+        #[cfg(feature = "console")]
+        {
+            frame.step(&format!("{place}, a console with one reader"));
+            frame.rounds(console::measure(&runtime, &threads, place, rounds, time).await?, &[]);
         }
         drop(threads);
         load::end(runtime).await?;

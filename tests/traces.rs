@@ -453,7 +453,10 @@ async fn what_a_parent_is_told_of_an_end_is_linked_to_the_last_turn_of_the_sub_a
 
     child.run(traced("panic")).await.unwrap();
     let crashed = given(&agent, "panic").await.1.unwrap();
-    assert_eq!(links_of(&runtime, parent, &tracer, "read on").await, std::slice::from_ref(&crashed));
+    assert_eq!(
+        links_of(&runtime, parent, &tracer, "read on").await,
+        std::slice::from_ref(&crashed)
+    );
     runtime.close(child.id(), BUDGET).await.unwrap();
     assert_eq!(links_of(&runtime, parent, &tracer, "read more").await, [crashed], "closed");
     end(runtime).await;

@@ -1,7 +1,7 @@
 // What the browser test stands on: the command with its console, a way to it that can be cut, a browser.
 
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -17,12 +17,30 @@ const binary = process.env.COPPICER ?? path.join(target, "debug", "coppicer");
 /** How long anything may take, in ms. The machine may be busy. */
 export const PATIENCE_MS = 20_000;
 
-/** `coppicer run … --console` in a folder of its own. */
+/** `coppicer run … --console` or `coppicer serve …` in a folder of its own. */
 export class Served {
-  static async start(...args) {
+  constructor() {
+    this.folder = mkdtempSync(path.join(tmpdir(), "coppicer-browser-"));
+  }
+
+  static start(...args) {
+    return new Served().#start("run", ...args, "--memory", "--console");
+  }
+
+  /** Serves a store with these sessions, to which `spoil(bytes)` did something while nobody used it. */
+  static stored(sessions, spoil, ...args) {
     const served = new Served();
-    served.folder = mkdtempSync(path.join(tmpdir(), "coppicer-browser-"));
-    served.child = spawn(binary, ["run", ...args, "--memory", "--console", "--listen", "127.0.0.1:0", "--token-file", path.join(served.folder, "token")], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    const store = path.join(served.folder, "store.db");
+    execFileSync(binary, ["import", "--store", store, sessions], { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+    const bytes = readFileSync(store);
+    spoil(bytes);
+    writeFileSync(store, bytes);
+    return served.#start("serve", "--store", store, ...args);
+  }
+
+  async #start(...args) {
+    const served = this;
+    served.child = spawn(binary, [...args, "--listen", "127.0.0.1:0", "--token-file", path.join(served.folder, "token")], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     served.ended = new Promise((resolve) => served.child.once("close", resolve));
     const address = await new Promise((resolve, reject) => {
@@ -98,6 +116,7 @@ export class Way {
     const way = new Way();
     way.sockets = new Set();
     way.isCut = false;
+    way.facts = new Set();
     way.server = http.createServer((asked, answer) => {
       const host = `127.0.0.1:${served.port}`;
       const headers = { ...asked.headers, host };
@@ -105,6 +124,7 @@ export class Way {
       const onward = http.request({ host: "127.0.0.1", port: served.port, path: asked.url, method: asked.method, headers }, (got) => {
         answer.writeHead(got.statusCode, got.headers);
         got.pipe(answer);
+        if (asked.url.startsWith("/api/events")) way.facts.add({ got, answer });
         answer.once("close", () => got.destroy());
       });
       onward.once("error", () => answer.destroy());
@@ -127,6 +147,17 @@ export class Way {
 
   mend() {
     this.isCut = false;
+  }
+
+  /** Passes no facts on that are being read: who asked for them is a slow reader. */
+  stall() {
+    for (const { got, answer } of this.facts) got.unpipe(answer).pause();
+  }
+
+  /** Passes on what waits, and goes on. */
+  flow() {
+    for (const { got, answer } of this.facts) if (!got.destroyed) got.pipe(answer);
+    this.facts.clear();
   }
 
   stop() {

@@ -1,0 +1,211 @@
+// The console's page on what is not well: a damaged record, questions, a turn that makes no progress, budgets
+// that are used up, a reader that is too slow. Against `coppicer serve` on a store with the recorded sessions of
+// examples/, one byte of which was changed; turns do what they are told.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+
+import { Served, Way, launch, open, root, until } from "./lib.js";
+
+/** The thread of the chat, and the record that is damaged in it. */
+const DAMAGED = "01a2032d-a9a4-7001-8aea-b4350a6e6193";
+const RECORD = 4;
+
+let served, way, browser, page;
+
+/** Changes one byte of the record where it stands in the file of the store. */
+function flip(store) {
+  const session = readFileSync(path.join(root, `examples/sessions/chat3/rollout-2026-11-22T12-14-13-${DAMAGED}.jsonl`), "utf8");
+  const head = Buffer.from(session.split("\n")[RECORD]).subarray(0, 200);
+  const at = store.indexOf(head);
+  assert.ok(at > 0 && store.indexOf(head, at + 1) < 0, "the record is in the store as it was imported, once");
+  store[at + 100] ^= 1;
+}
+
+before(async () => {
+  served = await Served.stored("examples/sessions", flip, "--engine", "told");
+  way = await Way.to(served);
+  browser = await launch();
+  page = await open(browser, way.address);
+});
+
+after(async () => {
+  await browser?.close();
+  way?.stop();
+  assert.equal(await served?.stop(), 0, "an interrupt ends it, and everything is closed");
+});
+
+beforeEach(async () => {
+  for (let left = await page.locator("dialog[open]").count(); left > 0; left -= 1) await page.keyboard.press("Escape");
+  await show("#/tree");
+  await page.locator(".grid").waitFor();
+  await page.evaluate(() => document.activeElement.blur());
+});
+
+afterEach(() => {
+  assert.deepEqual(page.wrong.splice(0), [], "the page has nothing to complain of");
+});
+
+const show = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
+const dialog = () => page.locator("dialog[open]");
+const stateOf = (id) => page.locator(`.grid [data-thread="${id}"] .cell.state`).first().innerText();
+const itemOf = (kind, id) => page.locator(`.attention li[data-item^="${kind}/${id}"]`);
+const card = (name) => page.locator(`.threadview section[aria-label="${name}"]`);
+const submit = (id, input) => served.post(`/api/threads/${id}/submit`, { input });
+
+async function spawn(body) {
+  const { thread } = await served.post("/api/threads", body);
+  await page.locator(`.grid [data-thread="${thread}"]`).waitFor();
+  return thread;
+}
+
+/** Opens the view of a thread, with its timeline or its history. */
+async function look(id, tab) {
+  await show(`#/thread/${id}`);
+  await page.locator(".threadview").waitFor();
+  await page.keyboard.press(tab);
+}
+
+/** What needs attention is told on each view, and listed on its own. */
+async function attention(kind, id) {
+  await page.waitForFunction(() => Number(document.getElementById("attention-count").textContent) >= 1);
+  await show("#/attention");
+  const item = itemOf(kind, id);
+  await item.waitFor();
+  return item;
+}
+
+test("a damaged record is marked where it stands, and its thread can be forked up to there", async () => {
+  await look(DAMAGED, "h");
+  const damaged = page.locator('.record[data-marks~="damaged"]');
+  await damaged.waitFor();
+  assert.equal(await damaged.count(), 1);
+  assert.equal(Number(await damaged.getAttribute("data-seq")), RECORD);
+  assert.match(await damaged.innerText(), /damaged[\s\S]*checksum/);
+  assert.equal(await damaged.evaluate((one) => one.dataset.tone), "bad");
+  assert.ok((await page.locator(".record").count()) > RECORD + 1, "what stands around it is shown");
+
+  await page.keyboard.press("s");
+  await dialog().locator("textarea").fill("go on");
+  await page.keyboard.press("Control+Enter");
+  assert.equal(await dialog().locator(".problem b").innerText(), "damaged", "what is refused says why");
+  page.wrong = page.wrong.filter((text) => !/status of 410/.test(text)); // the browser says so too
+  await page.keyboard.press("Escape");
+  await dialog().waitFor({ state: "detached" });
+
+  const item = await attention("damaged", DAMAGED);
+  assert.match(await item.innerText(), new RegExp(`record ${RECORD}: its checksum does not match`));
+  await item.getByRole("button", { name: "Fork" }).click();
+  await dialog().getByLabel("First input").fill("what was left");
+  await dialog().getByRole("button", { name: "Fork", exact: true }).click();
+  const fork = await until("a fork of what can be read", async () => (await served.get("/api/tree")).rows.find((row) => row.forked_from === DAMAGED && row.status === "completed"));
+  await look(fork.thread, "h");
+  await page.locator(".record").first().waitFor();
+  await until("it says what it was told", async () => (await page.locator('.record[data-class="assistant_message"]').last().innerText()).includes("what was left"));
+  assert.equal(await damaged.count(), 0);
+});
+
+test("a question waits for its host, and is answered from the page", async () => {
+  const id = await spawn({ nickname: "asker", input: "/ask <b>may I?</b>" });
+  await until("the row says that it asks", async () => (await stateOf(id)) === "asking");
+  await look(id, "t");
+  assert.match(await until("why it waits", async () => /answer|host/.exec(await card("Why").innerText())?.[0]), /answer|host/);
+  const item = await attention("asked", id);
+  assert.match(await item.locator(".body").innerText(), /<b>may I\?<\/b>/, "as text");
+  await item.getByRole("button", { name: "Answer" }).click();
+  assert.match(await dialog().locator(".about").innerText(), /may I\?/);
+  await dialog().getByLabel("Answer, as JSON").fill("yes");
+  await dialog().getByRole("button", { name: "Answer" }).click();
+  assert.match(await dialog().locator(".problem").innerText(), /no JSON/, "the page says so, and asks nobody");
+  await dialog().getByLabel("Answer, as JSON").fill('{"allowed": true}');
+  await dialog().getByRole("button", { name: "Answer" }).click();
+  await item.waitFor({ state: "detached" });
+  await look(id, "t");
+  await page.locator(".turncard .badge", { hasText: "completed" }).waitFor();
+  await page.locator(".turncard", { hasText: '{"allowed":true}' }).waitFor();
+});
+
+test("a turn that makes no progress is shown, is interrupted, and leaves a history that is closed", async () => {
+  const id = await spawn({ nickname: "late", input: "/call shell\n/tool 300ms 10m" });
+  await until("the row says where it is", async () => (await stateOf(id)) === "running");
+  const item = await attention("stuck", id);
+  assert.match(await item.innerText(), /at tool/);
+  assert.match(await item.innerText(), /quiet for/);
+  await item.getByRole("button", { name: "Interrupt" }).click();
+  await item.waitFor({ state: "detached" });
+  await look(id, "t");
+  await page.locator(".turncard .badge", { hasText: "interrupted" }).first().waitFor();
+  await page.locator(".turncard .badge", { hasText: "closed for it" }).waitFor();
+  await page.keyboard.press("h");
+  const closing = page.locator('.record[data-marks~="closing"]');
+  await until("the output, the marker and the end of the turn", async () => {
+    const classes = await closing.evaluateAll((all) => all.map((one) => one.dataset.class));
+    return classes.includes("tool_output") && classes.includes("turn_aborted");
+  });
+  assert.equal(await closing.locator(".mark", { hasText: "closing" }).count(), await closing.count(), "in words too");
+});
+
+test("a budget is shown as it is used, given away and spent", async () => {
+  const id = await spawn({ nickname: "spender", input: "/use 400", budget: { tokens: 1000 } });
+  await look(id, "t");
+  const figures = async () => (await card("Budget").locator("tbody tr", { hasText: "tokens" }).locator("td").allInnerTexts()).map((text) => text.replace(/\D/g, ""));
+  await until("four tenths are used", async () => (await figures()).join() === "1000,400,0,600");
+  /** Opened anew it is read at once. */
+  const anew = async () => {
+    await show("#/tree");
+    await look(id, "t");
+  };
+  const child = (await served.post("/api/threads", { parent: id, budget: { tokens: 500 } })).thread;
+  await anew();
+  await until("the sub-agent has a part", async () => (await figures()).join() === "1000,400,500,100");
+  assert.equal(await card("Budget").locator("td.bad").count(), 1, "a tenth is left");
+  await submit(child, "/use 200");
+  await until("it has used some", async () => (await served.get(`/api/threads/${child}`)).row?.turns === 1);
+  await served.post(`/api/threads/${child}/close`, {});
+  await anew();
+  await until("what it did not use is back", async () => (await figures()).at(-1) === "400");
+  await submit(id, "/use 600\n/hang");
+  const item = await attention("budget_spent", id);
+  assert.match(await item.innerText(), /budget.*tokens/);
+  await look(id, "t");
+  await page.locator(".turncard .badge", { hasText: "budget_limited" }).first().waitFor();
+  await until("nothing is left", async () => (await figures()).at(-1) === "0");
+});
+
+test("a reader that is too slow is told what it lost, and goes on without a gap", async () => {
+  const id = await spawn({ nickname: "talker" });
+  const own = served.listen("lifecycle=true");
+  await page.keyboard.press("3");
+  await page.waitForSelector(".entry[data-seq]");
+  await submit(id, "before");
+  await until("there is something before", () => own.facts.length > 3);
+  way.stall();
+  // Each turn tells what it said twice: together more than a tap and the kernel hold. Few turns, so that it is
+  // done long before the console gives up a reader that takes nothing.
+  const text = "long ".repeat(40_000);
+  for (let n = 0; n < 30; n += 1) await submit(id, text);
+  await until("its turns ended", async () => {
+    const { row } = await served.get(`/api/threads/${id}`);
+    return row.phase === "idle" && row.turns === 31;
+  });
+  way.flow();
+  const note = (text) => page.locator(".entry.note", { hasText: text }).first();
+  await page.locator(".logview .search").fill("no such fact"); // what the page itself notes is left
+  await note(/This page did not keep up: [\d\s\u2009]+ facts lost/).waitFor({ state: "attached" });
+  await note("Connected again").waitFor({ state: "attached" });
+  await page.locator(".logview .search").fill("");
+  await page.evaluate(() => document.activeElement.blur());
+  await submit(id, "after");
+  await until("the page has the last fact", async () => {
+    const [last] = own.facts.slice(-1);
+    return (await page.locator(`.entry[data-seq="${last}"]`).count()) > 0 && last === own.facts.at(-1);
+  });
+  const facts = await own.stop();
+  assert.ok(facts.length > 100, `${facts.length} facts`);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+  const seqs = readFileSync(await download.path(), "utf8").trimEnd().split("\n").map((line) => JSON.parse(line).seq);
+  assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), "in order, each once");
+  assert.deepEqual(seqs.filter((seq) => seq >= facts[0]), facts, "just what a client heard that kept up");
+});

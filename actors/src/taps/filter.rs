@@ -16,6 +16,29 @@ pub struct TapFilter {
     pub(super) delta_sample: NonZeroU32,
 }
 
+/// What filters look at in an event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'e> {
+    pub(super) kind: EventKind,
+    pub(super) lifecycle: bool,
+    pub(super) thread: Option<ThreadId>,
+    /// What is above that thread.
+    pub(super) lineage: &'e Lineage,
+}
+
+impl<'e> Seen<'e> {
+    pub(super) fn of(event: &Event, lineage: &'e Lineage) -> Self {
+        let (kind, lifecycle) = (event.fact.kind(), event.fact.is_lifecycle());
+        Self { kind, lifecycle, thread: event.thread, lineage }
+    }
+
+    /// That a record of this thread is durable.
+    pub(super) const fn record(about: &'e About) -> Self {
+        let (kind, lineage) = (EventKind::Record, &about.lineage);
+        Self { kind, lifecycle: false, thread: Some(about.thread), lineage }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Scope {
     All,
@@ -74,24 +97,20 @@ impl TapFilter {
         if self.lifecycle_only { self.kinds & !BULK } else { self.kinds }
     }
 
+    /// Whether its kind is all that it asks of an event that is [`wanted`](Self::wanted), sampling aside.
+    pub(super) fn asks_kinds_alone(&self) -> bool {
+        self.covers_runtime() && !self.lifecycle_only
+    }
+
     /// Whether an event passes, sampling aside.
-    pub(super) fn passes(&self, event: &Event, lineage: &Lineage) -> bool {
-        self.kinds & event.fact.kind().bit() != 0
-            && (!self.lifecycle_only || event.fact.is_lifecycle())
-            && match event.thread {
-                Some(thread) => self.covers(thread, lineage),
-                None => self.covers_runtime(),
+    pub(super) fn passes(&self, seen: &Seen<'_>) -> bool {
+        self.kinds & seen.kind.bit() != 0
+            && (!self.lifecycle_only || seen.lifecycle)
+            && match (&self.scope, seen.thread) {
+                (Scope::All, _) => true,
+                (_, Some(thread)) => self.covers(thread, seen.lineage),
+                (_, None) => false,
             }
-    }
-
-    /// Whether the facts of this thread's records pass.
-    pub(super) fn passes_record(&self, about: &About) -> bool {
-        self.wanted() & EventKind::Record.bit() != 0 && self.covers(about.thread, &about.lineage)
-    }
-
-    /// Whether everything passes.
-    pub(super) fn is_all(&self) -> bool {
-        *self == Self::all()
     }
 
     /// Whether it is about the runtime as a whole too, whatever else it asks.

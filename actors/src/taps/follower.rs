@@ -6,6 +6,7 @@ use std::task::Context;
 
 use coppicer_messages::Event;
 
+use super::filter::Seen;
 use super::journal::Published;
 use super::log::{Aftermath, Bounds, Kept, Log};
 use super::portion::{self, Open};
@@ -64,7 +65,7 @@ impl Follower {
     pub(super) fn fill<'p>(&mut self, published: impl Iterator<Item = &'p Published>) {
         for Published { event, lineage, .. } in published {
             self.counts.emitted += 1;
-            if self.log.filter().passes(event, lineage) {
+            if self.log.filter().passes(&Seen::of(event, lineage)) {
                 self.backlog.push_back(event.clone());
             } else {
                 self.counts.filtered += 1;
@@ -144,25 +145,39 @@ impl Follower {
         gap.or_else(|| self.take_from_hand())
     }
 
-    /// Whether it may take events that were not offered yet: those that wait there push nothing out,
-    /// and no sample of them is taken.
+    /// Whether there is anything for its reader, offered or not, or the log may have ended: looks without
+    /// a lock.
+    pub(super) fn has_more(&self) -> bool {
+        !self.backlog.is_empty() || self.log.goes_on_behind(self.next)
+    }
+
+    /// Whether it may take events that were not offered yet: those that wait there push nothing out.
     pub(super) fn may_go_ahead(&self) -> bool {
         self.bounds.events >= portion::EVENTS_MAX as u64
             && self.bounds.bytes >= portion::BYTES_MAX as u64
-            && self.log.filter().delta_sample.get() == 1
     }
 
-    /// The next event, if all that was offered is taken, of those that were not offered yet. Nobody may
-    /// offer meanwhile.
-    pub(super) fn take_ahead(&mut self, open: &Open, after: &mut Aftermath) -> Option<TapItem> {
+    /// The next event, if all that was offered is taken, of those that were not offered yet; those behind
+    /// it come into the hand. `passing`: which of them are for this tap. Nobody may offer meanwhile.
+    pub(super) fn take_ahead(
+        &mut self,
+        open: &Open,
+        passing: u64,
+        after: &mut Aftermath,
+    ) -> Option<TapItem> {
         let mut state = self.log.state.lock();
         let ahead = self.next.checked_sub(state.events)?;
-        let filter = self.log.filter();
-        let event = open.nth(ahead as usize, |what| what.passes(filter))?.event().clone();
-        self.next += 1;
-        self.counts.delivered += 1;
-        state.took_over(self.id, self.next, after);
-        Some(TapItem::Event(event))
+        let mut left = passing;
+        for _ in 0..ahead {
+            left &= left.checked_sub(1)?;
+        }
+        let portion = Arc::new(open.part(left)?);
+        let bytes = state.bytes + open.bytes_of(passing & !left) as u64;
+        let hand = Kept { portion, first: self.next, bytes };
+        state.took_over(self.id, hand.end(), after);
+        drop(state);
+        self.hand = Some(hand);
+        self.take_from_hand()
     }
 
     /// What there is for its reader, who is woken if there is nothing.

@@ -34,7 +34,7 @@ fn log() -> Arc<Log> {
 }
 
 fn offer(log: &Log, facts: &[(u64, usize)]) {
-    log.push(facts.len(), Some(&portion(facts)), &mut Aftermath::default());
+    log.push(facts.len(), Some(portion(facts)), &mut Aftermath::default());
 }
 
 fn facts(from: u64, to: u64) -> Vec<(u64, usize)> {

@@ -2,35 +2,38 @@
 
 use std::sync::Arc;
 
+use coppicer_messages::EventKind;
+
 use super::TapFilter;
+use super::filter::Seen;
 use super::follower::Follower;
 use super::log::{Aftermath, Bounds, Log};
-use super::portion::{Portion, What};
+use super::portion::Portion;
 
 /// The logs of all taps, one for each filter.
 #[derive(Default)]
 pub(super) struct Groups {
     list: Vec<Group>,
     taps: usize,
-    /// Taps whose reader waits.
-    awaited: usize,
 }
 
 /// Taps with the same filter. One that takes a sample of deltas is alone: which it takes depends on when
 /// it began.
 struct Group {
     log: Arc<Log>,
+    /// What its filter says of most events without being asked.
+    kinds: u32,
+    kinds_alone: bool,
+    /// Which events pass of those that were not offered yet: a bit for each.
+    passing: u64,
+    /// Events that passed.
+    passed: u64,
+    /// Taps whose reader waits.
     awaited: usize,
-    sample: Sample,
-}
-
-/// Which deltas are taken of those that pass otherwise: the first, and every n-th after it.
-struct Sample {
+    /// Of the deltas that pass otherwise, the first and every so many-th after it are taken.
     every: u64,
-    /// Deltas of the portions that were offered.
+    /// Deltas so far.
     deltas: u64,
-    /// Deltas since then, counted while a reader waits.
-    ahead: u64,
 }
 
 impl Groups {
@@ -62,8 +65,7 @@ impl Groups {
             group.log.clone()
         } else {
             let log = Arc::new(Log::new(filter));
-            let sample = Sample { every, deltas: 0, ahead: 0 };
-            self.list.push(Group { log: log.clone(), awaited: 0, sample });
+            self.list.push(Group::of(log.clone()));
             log
         };
         self.taps += 1;
@@ -75,7 +77,6 @@ impl Groups {
         let group = &mut self.list[at];
         let Some(awaited) = group.log.detach(follower.id()) else { return };
         self.taps -= 1;
-        self.awaited -= usize::from(awaited);
         group.awaited -= usize::from(awaited);
         if !group.log.has_followers() {
             self.list.swap_remove(at);
@@ -86,28 +87,36 @@ impl Groups {
     pub(super) fn await_next(&mut self, follower: &Follower) {
         if let Some(at) = self.place(follower) {
             self.list[at].awaited += 1;
-            self.awaited += 1;
         }
     }
 
-    /// Wakes those who wait for an event that is about to be offered. To be told of each.
-    pub(super) fn wake_for(&mut self, newest: &What, after: &mut Aftermath) {
-        if self.awaited == 0 {
-            return;
-        }
-        for group in self.list.iter_mut().filter(|group| group.awaited > 0) {
-            if group.lets_in(newest) {
-                group.log.wake(after);
-                self.awaited -= std::mem::take(&mut group.awaited);
+    /// So many events that filters see the same in come behind the `at` that were not offered yet. Wakes
+    /// those who wait for one.
+    pub(super) fn tell(&mut self, seen: &Seen<'_>, at: usize, count: usize, after: &mut Aftermath) {
+        let all = u64::MAX >> (u64::BITS as usize - count) << at;
+        for group in &mut self.list {
+            if group.takes(seen) {
+                group.passing |= all;
+                group.passed += count as u64;
+                group.log.expect(group.passed);
+                if group.awaited > 0 {
+                    group.awaited = 0;
+                    group.log.wake(after);
+                }
             }
         }
     }
 
-    /// Offers every tap a portion.
+    /// Which of those that were not offered yet are for this tap.
+    pub(super) fn passing(&self, follower: &Follower) -> u64 {
+        self.place(follower).map_or(0, |at| self.list[at].passing)
+    }
+
+    /// Offers every tap a portion: all that it was told of since the last.
     pub(super) fn offer(&mut self, portion: &Arc<Portion>, after: &mut Aftermath) {
         for group in &mut self.list {
-            let part = group.part(portion);
-            group.log.push(portion.len(), part.as_ref(), after);
+            let part = portion.part(std::mem::take(&mut group.passing));
+            group.log.push(portion.len(), part, after);
         }
     }
 
@@ -117,7 +126,6 @@ impl Groups {
             group.log.close(after);
             group.awaited = 0;
         }
-        self.awaited = 0;
     }
 
     fn place(&self, follower: &Follower) -> Option<usize> {
@@ -126,30 +134,26 @@ impl Groups {
 }
 
 impl Group {
-    fn part(&mut self, portion: &Arc<Portion>) -> Option<Arc<Portion>> {
-        let Self { log, sample, .. } = self;
-        sample.ahead = 0;
+    fn of(log: Arc<Log>) -> Self {
         let filter = log.filter();
-        if filter.is_all() {
-            return Some(portion.clone());
+        let (kinds, kinds_alone) = (filter.wanted(), filter.asks_kinds_alone());
+        let every = u64::from(filter.delta_sample.get());
+        let (passing, passed, awaited, deltas) = (0, 0, 0, 0);
+        Self { log, kinds, kinds_alone, passing, passed, awaited, every, deltas }
+    }
+
+    /// Whether an event passes. To be asked once for each.
+    fn takes(&mut self, seen: &Seen<'_>) -> bool {
+        self.kinds & seen.kind.bit() != 0
+            && (self.kinds_alone || self.log.filter().passes(seen))
+            && (self.every == 1 || self.samples(seen))
+    }
+
+    fn samples(&mut self, seen: &Seen<'_>) -> bool {
+        if seen.kind != EventKind::Delta {
+            return true;
         }
-        portion.part(|what| what.passes(filter) && (!what.is_delta() || sample.take()))
-    }
-
-    /// Whether an event that was not offered yet will pass.
-    fn lets_in(&mut self, what: &What) -> bool {
-        what.passes(self.log.filter()) && (!what.is_delta() || self.sample.look_ahead())
-    }
-}
-
-impl Sample {
-    const fn take(&mut self) -> bool {
         self.deltas += 1;
-        self.every == 1 || self.deltas % self.every == 1
-    }
-
-    const fn look_ahead(&mut self) -> bool {
-        self.ahead += 1;
-        self.every == 1 || (self.deltas + self.ahead) % self.every == 1
+        self.deltas % self.every == 1
     }
 }

@@ -11,12 +11,12 @@ use coppicer_messages::{
 };
 use parking_lot::Mutex;
 
-use super::filter::BULK;
+use super::filter::{BULK, Seen};
 use super::follower::{Follower, Outlook};
 use super::groups::Groups;
 use super::journal::{Journal, Published};
 use super::log::{Aftermath, Bounds};
-use super::portion::{Open, Record, What};
+use super::portion::{Classes, Open, Run, Spare};
 use super::tree::{ThreadTree, snapshot_of};
 use super::{About, Tap, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
@@ -32,10 +32,13 @@ pub struct TapHub {
     /// The kinds that any tap wants.
     wanted: AtomicU32,
     state: Mutex<HubState>,
+    spare: Arc<Spare>,
 }
 
 struct HubState {
     seq: u64,
+    /// When the last event was.
+    at_ms: u64,
     journal: Journal,
     /// Folded from every lifecycle fact up to `seq`.
     tree: ThreadTree,
@@ -45,6 +48,7 @@ struct HubState {
     taps: Groups,
     next_tap: u64,
     closed: bool,
+    spare: Arc<Spare>,
 }
 
 /// Fewer events than this are no portion yet for a reader who asks.
@@ -53,6 +57,7 @@ const FEW: usize = 16;
 impl TapHub {
     /// A hub with the bounds of `limits`.
     pub fn new(clock: Arc<Clock>, leases: Arc<LeaseBook>, limits: &Limits) -> Self {
+        let spare = Arc::new(Spare::default());
         Self {
             clock,
             leases,
@@ -62,13 +67,16 @@ impl TapHub {
             wanted: AtomicU32::new(0),
             state: Mutex::new(HubState {
                 seq: 0,
+                at_ms: 0,
                 journal: Journal::new(limits.journal_events_max, limits.journal_bytes_max),
                 tree: ThreadTree::default(),
                 open: Open::new(),
                 taps: Groups::default(),
                 next_tap: 1,
                 closed: false,
+                spare: spare.clone(),
             }),
+            spare,
         }
     }
 
@@ -91,82 +99,98 @@ impl TapHub {
         if kind.bit() & BULK != 0 && !self.wants(kind) {
             return;
         }
-        // All that can be done before the number is known is done outside of the lock.
-        let Some(about) = about else {
-            let mut event = Event::new(fact());
-            (event.epoch, event.turn) = (epoch, turn.cloned());
-            return self.number(event, Lineage::default(), None);
-        };
-        self.number(about.event(fact(), epoch, turn), about.lineage.clone(), None);
+        let mut event = Event::new(fact());
+        (event.epoch, event.turn) = (epoch, turn.cloned());
+        if let Some(about) = about {
+            about.sign(&mut event);
+            self.number(event, &about.lineage, &about.lineage);
+        } else {
+            self.number(event, &Lineage::default(), &Lineage::default());
+        }
     }
 
     /// Publishes that records are durable, of which the first is at `from`. The same as so many facts
-    /// one after the other; one becomes an event only if a tap takes it.
+    /// one after the other; they become events only if a tap takes one.
     pub fn publish_records(
         &self,
         about: &Arc<About>,
         epoch: Epoch,
         turn: Option<&TurnId>,
         from: Seq,
-        classes: impl Iterator<Item = RecordClass>,
+        classes: impl IntoIterator<Item = RecordClass>,
     ) {
-        if !self.wants(EventKind::Record) {
+        if self.wants(EventKind::Record) {
+            let classes = classes.into_iter().collect();
+            self.tell_records(about, epoch, turn.cloned(), from, classes);
+        }
+    }
+
+    /// The same, with the list that the portions will keep.
+    pub(crate) fn tell_records(
+        &self,
+        about: &Arc<About>,
+        epoch: Epoch,
+        turn: Option<TurnId>,
+        from: Seq,
+        classes: Classes,
+    ) {
+        if classes.is_empty() || !self.wants(EventKind::Record) {
             return;
         }
         let mut after = Aftermath::default();
-        let at_ms = self.clock.now().at_ms;
+        let now = self.clock.now().at_ms;
+        let (about, events) = (about.clone(), OnceLock::new());
+        let mut run = Run { seq: 0, at_ms: 0, about, epoch, turn, from, classes, events };
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        for (n, class) in classes.enumerate() {
-            state.seq += 1;
-            let record = Record {
-                seq: state.seq,
-                at_ms,
-                about: about.clone(),
-                epoch,
-                turn: turn.cloned(),
-                place: from.plus(n as u64),
-                class,
-                event: OnceLock::new(),
-            };
-            state.tell(What::Record(record), Record::BYTES, &mut after);
-        }
+        (run.seq, run.at_ms) = (state.seq + 1, state.time(now));
+        state.seq += run.classes.len() as u64;
+        state.tell_records(run, &mut after);
         drop(state);
-        after.carry_out();
+        after.carry_out(&self.spare);
     }
 
     /// Publishes that a thread has another place: also to those who watch what was above it `before`.
     pub fn publish_move(&self, about: &About, before: &Lineage, epoch: Epoch, fact: Fact) {
-        let event = about.event(fact, epoch, None);
+        let mut event = Event::new(fact);
+        event.epoch = epoch;
+        about.sign(&mut event);
         let both = before.iter().fold(about.lineage.clone(), |both, above| both.below(above));
-        self.number(event, both, Some(&about.lineage));
+        self.number(event, &both, &about.lineage);
     }
 
-    /// Numbers an event and hands it out. `place`: what is above its thread, if that is less than all
-    /// those who are told.
-    fn number(&self, event: Event, lineage: Lineage, place: Option<&Lineage>) {
+    /// Numbers an event and hands it out, to those who watch `told`. `place`: what is above its thread.
+    fn number(&self, event: Event, told: &Lineage, place: &Lineage) {
+        // All that can be done before the number is known is done outside of the lock.
         let bytes = event.bytes();
         let mut event = Arc::new(event);
         let mut after = Aftermath::default();
+        let now = self.clock.now().at_ms;
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
         state.seq += 1;
+        let at_ms = state.time(now);
         if let Some(event) = Arc::get_mut(&mut event) {
-            event.seq = state.seq;
-            event.at_ms = self.clock.now().at_ms;
+            (event.seq, event.at_ms) = (state.seq, at_ms);
         }
-        if event.fact.is_lifecycle() {
-            state.tree.apply_below(&event, place.unwrap_or(&lineage));
-            let published = Published { event: event.clone(), lineage: lineage.clone(), bytes };
-            state.journal.push(published);
+        let seen = Seen::of(&event, told);
+        if seen.lifecycle {
+            state.tree.apply_below(&event, place);
+            let published = Published { event: event.clone(), lineage: told.clone(), bytes };
+            after.forgotten = state.journal.push(published);
         }
-        state.tell(What::Event(event, lineage), bytes, &mut after);
+        if !state.taps.is_empty() {
+            let at = state.open.len();
+            state.taps.tell(&seen, at, 1, &mut after);
+            state.open.push(event, bytes);
+            state.offer_if_full(&mut after);
+        }
         drop(state);
-        after.carry_out();
+        after.carry_out(&self.spare);
     }
 
     /// Offers the taps what is new, if nobody holds the lock.
@@ -175,7 +199,7 @@ impl TapHub {
             let mut after = Aftermath::default();
             state.offer(&mut after);
             drop(state);
-            after.carry_out();
+            after.carry_out(&self.spare);
         }
     }
 
@@ -183,14 +207,14 @@ impl TapHub {
     pub(super) fn offer(&self) {
         let mut after = Aftermath::default();
         self.state.lock().offer(&mut after);
-        after.carry_out();
+        after.carry_out(&self.spare);
     }
 
     /// The next item of a tap that took all that was offered.
     pub(super) fn next(&self, follower: &mut Follower) -> Option<TapItem> {
         let mut after = Aftermath::default();
         let next = self.state.lock().next(follower, &mut after);
-        after.carry_out();
+        after.carry_out(&self.spare);
         next
     }
 
@@ -212,7 +236,7 @@ impl TapHub {
             },
         };
         drop(state);
-        after.carry_out();
+        after.carry_out(&self.spare);
         polled
     }
 
@@ -260,7 +284,7 @@ impl TapHub {
         }
         self.wanted.store(state.taps.wanted(), Ordering::Release);
         drop(state);
-        after.carry_out();
+        after.carry_out(&self.spare);
         // The rows are picked and sorted while others publish.
         let snapshot = image.map(|(image, seq, ailing)| {
             let filter = follower.log().filter();
@@ -295,7 +319,7 @@ impl TapHub {
         state.offer(&mut after);
         state.taps.close(&mut after);
         drop(state);
-        after.carry_out();
+        after.carry_out(&self.spare);
     }
 
     pub(super) fn forget(&self, follower: &Follower) {
@@ -316,24 +340,47 @@ impl Drop for TapHub {
 }
 
 impl HubState {
-    /// Hands an event to the taps: in a portion, when that is full or somebody asks. Who waits for it is
-    /// told to ask.
-    fn tell(&mut self, what: What, bytes: usize, after: &mut Aftermath) {
+    /// The time of the next event. Clocks are read before the lock is taken: no event is older than the one
+    /// before it.
+    fn time(&mut self, now: u64) -> u64 {
+        self.at_ms = self.at_ms.max(now);
+        self.at_ms
+    }
+
+    /// Hands out the records of a run, in portions.
+    fn tell_records(&mut self, mut run: Run, after: &mut Aftermath) {
         if self.taps.is_empty() {
             return;
         }
-        self.taps.wake_for(&what, after);
-        self.open.push(what, bytes);
+        loop {
+            let rest = run.split_off(self.open.room());
+            self.taps.tell(&Seen::record(&run.about), self.open.len(), run.classes.len(), after);
+            self.open.push_run(run);
+            self.offer_if_full(after);
+            match rest {
+                Some(rest) => run = rest,
+                None => break,
+            }
+        }
+    }
+
+    /// Offers the taps a portion, when it is full. Who waits for an event of it was told to ask.
+    fn offer_if_full(&mut self, after: &mut Aftermath) {
         if self.open.is_full() {
             self.offer(after);
         }
     }
 
-    /// The next item of a tap that took all that was offered. A few events are given one by one, so that
-    /// readers who keep up do not have many small portions made for all.
+    /// The next item of a tap that took all that was offered. Of a few events each reader takes its own
+    /// part, so that those who keep up do not have many small portions made for all.
     fn next(&mut self, follower: &mut Follower, after: &mut Aftermath) -> Option<TapItem> {
+        if !follower.has_more() {
+            return None;
+        }
         if self.open.len() < FEW && follower.may_go_ahead() {
-            return follower.take_ahead(&self.open, after).or_else(|| follower.take());
+            let passing = self.taps.passing(follower);
+            let ahead = follower.take_ahead(&self.open, passing, after);
+            return ahead.or_else(|| follower.take());
         }
         self.offer(after);
         follower.take()
@@ -341,7 +388,7 @@ impl HubState {
 
     /// Offers the taps what is new. After this nothing is.
     fn offer(&mut self, after: &mut Aftermath) {
-        if let Some(portion) = self.open.close() {
+        if let Some(portion) = self.open.close(&self.spare) {
             self.taps.offer(&portion, after);
         }
     }

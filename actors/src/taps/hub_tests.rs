@@ -121,6 +121,38 @@ fn a_gap_begins_behind_what_was_read_before_it_was_offered() {
     assert_eq!(read(&mut tap, 99), (142..=205).collect::<Vec<_>>());
 }
 
+#[test]
+fn what_a_reader_took_over_before_it_was_offered_is_lost_like_all_else() {
+    let hub = hub();
+    let mut taps = [(); 2].map(|()| hub.tap(TapOptions::all().with_capacity(64)).unwrap());
+    records(&hub, 5);
+    let [early, late] = &mut taps;
+    assert_eq!(read(early, 2), [1, 2], "three are in its hand");
+    records(&hub, 60);
+    assert_eq!(early.try_next().map(|item| item.event().unwrap().seq), Some(3), "63 wait");
+    assert_eq!(late.try_next(), Some(TapItem::Lagged { from: 1, to: 1, count: 1 }));
+    records(&hub, 140);
+    for tap in [early, late] {
+        let Some(TapItem::Lagged { to: 141, .. }) = tap.try_next() else { panic!() };
+        assert_eq!(read(tap, 99), (142..=205).collect::<Vec<_>>());
+        let TapCounts { emitted, delivered, lost, waiting, .. } = tap.counts();
+        assert_eq!((emitted, delivered + lost, waiting), (205, 205, 0));
+    }
+}
+
+#[test]
+fn a_write_of_many_records_is_as_many_events_in_portions() {
+    let hub = hub();
+    let of = |kind| TapOptions::matching(TapFilter::all().kinds([kind]));
+    let mut taps = [EventKind::Record, EventKind::Turn].map(|kind| hub.tap(of(kind)).unwrap());
+    fenced(&hub);
+    records(&hub, 0);
+    records(&hub, 200);
+    fenced(&hub);
+    let [all, turns] = taps.each_mut().map(|tap| read(tap, 999));
+    assert_eq!((all, turns), ((2..=201).collect(), vec![1, 202]));
+}
+
 #[derive(Default)]
 struct Woken(AtomicUsize);
 

@@ -31,14 +31,19 @@ impl Journal {
         Self { events: VecDeque::new(), bytes: 0, events_max, bytes_max, forgotten: 0 }
     }
 
-    pub(super) fn push(&mut self, published: Published) {
+    /// Takes an event in, and lets others go for it. Gives the last of them, so that who holds a lock need
+    /// not free it: it is mostly the only one.
+    pub(super) fn push(&mut self, published: Published) -> Option<Published> {
         self.bytes += published.bytes;
         self.events.push_back(published);
+        let mut gone = None;
         while self.events.len() > self.events_max || self.bytes > self.bytes_max {
             let Some(oldest) = self.events.pop_front() else { break };
             self.bytes -= oldest.bytes;
             self.forgotten = oldest.event.seq;
+            gone = Some(oldest);
         }
+        gone
     }
 
     /// What it has after `cursor`; `newest` is the last event of all.
@@ -82,7 +87,8 @@ pub(super) mod tests {
         }
         assert_eq!(seqs(&journal, 0), Some(vec![1, 2, 5]));
         assert_eq!(seqs(&journal, 3), Some(vec![5]), "numbers between belong to what is not kept");
-        journal.push(published(7, 10));
+        let gone = journal.push(published(7, 10));
+        assert_eq!(gone.map(|gone| gone.event.seq), Some(1));
         assert_eq!((seqs(&journal, 0), seqs(&journal, 1)), (None, Some(vec![2, 5, 7])));
         journal.push(published(8, 85));
         assert_eq!((seqs(&journal, 4), seqs(&journal, 5)), (None, Some(vec![7, 8])));

@@ -11,7 +11,8 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::TapFilter;
-use super::portion::{self, Portion};
+use super::journal::Published;
+use super::portion::{self, Portion, Spare};
 
 /// What waits for a tap at most: the newest events that are within both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Log {
     /// Where it ends, for readers that look without the lock.
     events: AtomicU64,
     bytes: AtomicU64,
+    /// Where it will end once what was published is offered.
+    expected: AtomicU64,
 }
 
 #[derive(Default)]
@@ -35,7 +38,7 @@ pub(super) struct State {
     /// Events that were emitted, and those that passed, with their bytes.
     pub(super) emitted: u64,
     pub(super) events: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
     /// The number of the last event of the portions that it let go.
     last_gone: u64,
     /// The largest bounds of any tap.
@@ -47,9 +50,9 @@ pub(super) struct State {
 /// A portion, with its place and the bytes before it.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
-    portion: Arc<Portion>,
+    pub(super) portion: Arc<Portion>,
     pub(super) first: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// A tap.
@@ -68,13 +71,18 @@ struct Following {
 pub(super) struct Aftermath {
     pub(super) readers: Vec<Waker>,
     gone: Vec<Kept>,
+    /// What fell out of the journal.
+    pub(super) forgotten: Option<Published>,
 }
 
 impl Aftermath {
-    /// Wakes and frees.
-    pub(super) fn carry_out(self) {
+    /// Wakes, and frees what nobody has any more.
+    pub(super) fn carry_out(self, spare: &Spare) {
         for reader in self.readers {
             reader.wake();
+        }
+        for Kept { portion, .. } in self.gone {
+            spare.give(portion);
         }
     }
 }
@@ -90,7 +98,7 @@ impl Kept {
 
     /// The event of a place.
     pub(super) fn event(&self, place: u64) -> Arc<coppicer_messages::Event> {
-        self.portion.event((place - self.first) as usize)
+        self.portion.event((place - self.first) as usize).clone()
     }
 
     pub(super) fn seq(&self, place: u64) -> u64 {
@@ -115,6 +123,7 @@ impl Log {
             state: Mutex::default(),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
         }
     }
 
@@ -123,17 +132,27 @@ impl Log {
     }
 
     /// Takes in what passed of so many events that were emitted.
-    pub(super) fn push(&self, emitted: usize, part: Option<&Arc<Portion>>, after: &mut Aftermath) {
+    pub(super) fn push(&self, emitted: usize, part: Option<Arc<Portion>>, after: &mut Aftermath) {
         let mut state = self.state.lock();
         state.emitted += emitted as u64;
         let Some(part) = part else { return };
         let (first, bytes) = (state.events, state.bytes);
-        state.kept.push_back(Kept { portion: part.clone(), first, bytes });
         state.events += part.len() as u64;
         state.bytes += part.bytes(0..part.len()) as u64;
+        state.kept.push_back(Kept { portion: part, first, bytes });
         self.events.store(state.events, Ordering::Release);
         self.bytes.store(state.bytes, Ordering::Release);
         state.let_go(after);
+    }
+
+    /// So many events passed, those that are not pushed yet included.
+    pub(super) fn expect(&self, passed: u64) {
+        self.expected.store(passed, Ordering::Release);
+    }
+
+    /// Whether anything passed behind this place.
+    pub(super) fn goes_on_behind(&self, place: u64) -> bool {
+        self.expected.load(Ordering::Acquire) > place
     }
 
     /// Whether a tap that is at this place, with so many bytes before it, could lose it to events that
@@ -205,12 +224,11 @@ impl State {
         while let Some(oldest) = self.kept.front().filter(|kept| kept.end() <= behind) {
             for following in &mut self.followers {
                 if oldest.has(following.next) {
-                    let seq = oldest.seq(following.next);
-                    following.lost_from.get_or_insert(seq);
+                    following.lost_from.get_or_insert_with(|| oldest.seq(following.next));
                     following.next = oldest.end();
                 }
             }
-            self.last_gone = oldest.seq(oldest.end() - 1);
+            self.last_gone = oldest.portion.last_seq();
             after.gone.extend(self.kept.pop_front());
         }
     }

@@ -21,11 +21,12 @@ mod tree;
 
 use std::sync::Arc;
 
-use coppicer_messages::{AgentPath, Epoch, Event, Fact, ThreadId, TurnId};
+use coppicer_messages::{AgentPath, Event, ThreadId};
 
 use crate::lineage::Lineage;
 pub use filter::TapFilter;
 pub use hub::TapHub;
+pub(crate) use portion::Classes;
 pub use tap::Tap;
 pub use tree::{AilingStore, ThreadTree, TreeChange, TreeRow, TreeSnapshot};
 
@@ -167,14 +168,10 @@ impl About {
         Self { thread, parent: None, path: None, depth: 0, lineage: Lineage::default() }
     }
 
-    /// A fact about it that is not numbered yet.
-    fn event(&self, fact: Fact, epoch: Epoch, turn: Option<&TurnId>) -> Event {
-        let mut event = Event::new(fact);
+    /// Says in an event that it is about this thread.
+    fn sign(&self, event: &mut Event) {
         event.thread = Some(self.thread);
         event.parent = self.parent;
         event.path.clone_from(&self.path);
-        event.epoch = epoch;
-        event.turn = turn.cloned();
-        event
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use coppicer_messages::{Epoch, Event, EventKind, Fact, RecordClass, Seq, ThreadEvent, TurnId};
+use coppicer_messages::{Epoch, Event, Fact, RecordClass, Seq, ThreadEvent, TurnId};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
 
-use super::{About, TapFilter};
-use crate::lineage::Lineage;
+use super::About;
 
 /// Most events of a portion.
 pub(super) const EVENTS_MAX: usize = 64;
@@ -20,6 +21,9 @@ const ROOMY: usize = EVENTS_MAX / 2;
 #[derive(Debug)]
 pub(super) struct Portion {
     told: Vec<Told>,
+    runs: Vec<Run>,
+    /// The number of the last, so that nobody looks at an event to let it go.
+    last: u64,
 }
 
 /// One event.
@@ -31,96 +35,100 @@ struct Told {
 }
 
 #[derive(Debug)]
-pub(super) enum What {
-    /// An event, and what is above its thread.
-    Event(Arc<Event>, Lineage),
-    Record(Record),
+enum What {
+    Event(Arc<Event>),
+    /// One of a run of this portion.
+    Record {
+        run: u32,
+        nth: u32,
+    },
 }
 
-/// That a record is durable. These are the bulk, and many are lost or left out: one becomes an event when
-/// the first tap takes it, which the others then share.
+/// That records of one write are durable. These are the bulk, and many are lost or left out: they become
+/// events when the first tap takes one, which the others then share.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(crate) struct Run {
+    /// The number of the first.
     pub(super) seq: u64,
     pub(super) at_ms: u64,
     pub(super) about: Arc<About>,
     pub(super) epoch: Epoch,
     pub(super) turn: Option<TurnId>,
-    pub(super) place: Seq,
-    pub(super) class: RecordClass,
-    pub(super) event: OnceLock<Arc<Event>>,
+    /// The place of the first.
+    pub(super) from: Seq,
+    pub(super) classes: Classes,
+    pub(super) events: OnceLock<Box<[Arc<Event>]>>,
 }
 
-impl Record {
+/// What records of one write are: mostly one or two.
+pub(crate) type Classes = SmallVec<[RecordClass; 2]>;
+
+impl Run {
     /// [`Event::bytes`] of each.
     pub(super) const BYTES: usize = size_of::<Event>();
 
-    fn event(&self) -> &Arc<Event> {
-        self.event.get_or_init(|| {
-            let (seq, class) = (self.place, self.class.clone());
+    /// Cuts it behind so many records; gives what is left, if anything is.
+    pub(super) fn split_off(&mut self, records: usize) -> Option<Self> {
+        if self.classes.len() <= records {
+            return None;
+        }
+        let classes = self.classes.drain(records..).collect();
+        let (about, turn) = (self.about.clone(), self.turn.clone());
+        let (seq, from) = (self.seq + records as u64, self.from.plus(records as u64));
+        Some(Self { seq, about, turn, from, classes, events: OnceLock::new(), ..*self })
+    }
+
+    fn event(&self, nth: usize) -> &Arc<Event> {
+        let make = |(n, class): (u64, &RecordClass)| {
+            let (seq, class) = (self.from.plus(n), class.clone());
             let fact = Fact::Thread(ThreadEvent::RecordAppended { seq, class });
-            let mut event = self.about.event(fact, self.epoch, self.turn.as_ref());
-            event.seq = self.seq;
-            event.at_ms = self.at_ms;
+            let mut event = Event::new(fact);
+            self.about.sign(&mut event);
+            (event.epoch, event.turn) = (self.epoch, self.turn.clone());
+            (event.seq, event.at_ms) = (self.seq + n, self.at_ms);
             Arc::new(event)
-        })
+        };
+        &self.events.get_or_init(|| (0..).zip(&self.classes).map(make).collect())[nth]
     }
 }
 
-impl What {
-    fn seq(&self) -> u64 {
-        match self {
-            Self::Event(event, _) => event.seq,
-            Self::Record(record) => record.seq,
-        }
-    }
-
-    pub(super) fn event(&self) -> &Arc<Event> {
-        match self {
-            Self::Event(event, _) => event,
-            Self::Record(record) => record.event(),
-        }
-    }
-
-    fn kind(&self) -> EventKind {
-        match self {
-            Self::Event(event, _) => event.fact.kind(),
-            Self::Record(_) => EventKind::Record,
-        }
-    }
-
-    /// Whether it is a piece of text, of which a filter may take a sample.
-    pub(super) fn is_delta(&self) -> bool {
-        self.kind() == EventKind::Delta
-    }
-
-    /// Whether it passes a filter, sampling aside.
-    pub(super) fn passes(&self, filter: &TapFilter) -> bool {
-        match self {
-            Self::Event(event, lineage) => filter.passes(event, lineage),
-            Self::Record(Record { about, .. }) => filter.passes_record(about),
-        }
-    }
+/// The places of a portion that are in a set, a bit for each.
+pub(super) fn places(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let first = set.trailing_zeros() as usize;
+        set &= set.checked_sub(1)?;
+        Some(first)
+    })
 }
 
 impl Portion {
+    fn of(told: Vec<Told>, runs: Vec<Run>) -> Self {
+        let last = told.last().map_or(0, |told| seq(told, &runs));
+        Self { told, runs, last }
+    }
+
+    /// The number of the last event.
+    pub(super) const fn last_seq(&self) -> u64 {
+        self.last
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.told.len()
     }
 
     /// The number of an event.
     pub(super) fn seq(&self, at: usize) -> u64 {
-        self.told[at].what.seq()
+        seq(&self.told[at], &self.runs)
     }
 
     /// An event, which is made if it is the first time that it is asked for.
-    pub(super) fn event(&self, at: usize) -> Arc<Event> {
-        self.told[at].what.event().clone()
+    pub(super) fn event(&self, at: usize) -> &Arc<Event> {
+        event(&self.told[at], &self.runs)
     }
 
     /// Bytes of these events together.
     pub(super) fn bytes(&self, range: std::ops::Range<usize>) -> usize {
-        self.end(range.end) - self.end(range.start)
+        end(&self.told, range.end) - end(&self.told, range.start)
     }
 
     /// How many events from `at` on have so many bytes together; all that are left if those have less.
@@ -128,142 +136,226 @@ impl Portion {
         if bytes == 0 {
             return 0;
         }
-        let enough = self.end(at) + bytes;
+        let enough = end(&self.told, at) + bytes;
         let left = &self.told[at..];
         (left.partition_point(|told| told.end < enough) + 1).min(left.len())
     }
 
-    fn end(&self, count: usize) -> usize {
-        count.checked_sub(1).map_or(0, |last| self.told[last].end)
-    }
-
-    /// What `chosen` says of each, in order: the portion itself if that is all, none if it is nothing.
-    pub(super) fn part(
-        self: &Arc<Self>,
-        mut chosen: impl FnMut(&What) -> bool,
-    ) -> Option<Arc<Self>> {
-        debug_assert!(self.len() <= EVENTS_MAX, "a bit for each");
-        let set = |set: u64, (at, told): (usize, &Told)| set | u64::from(chosen(&told.what)) << at;
-        let passing = self.told.iter().enumerate().fold(0, set);
-        let count = passing.count_ones() as usize;
-        if count == self.len() {
+    /// Those of a set, in order: the portion itself if that is all, none if it is nothing.
+    pub(super) fn part(self: &Arc<Self>, set: u64) -> Option<Arc<Self>> {
+        if set.count_ones() as usize == self.len() {
             return Some(self.clone());
         }
-        if count == 0 {
-            return None;
-        }
-        let mut part = Open { told: Vec::with_capacity(count) };
-        for at in (0..self.len()).filter(|at| passing >> at & 1 == 1) {
-            let what = What::Event(self.event(at), Lineage::default());
-            part.push(what, self.bytes(at..at + 1));
-        }
-        Some(Arc::new(Self { told: part.told }))
+        part(&self.told, &self.runs, set).map(Arc::new)
     }
+}
+
+/// Bytes of the first so many.
+fn end(told: &[Told], count: usize) -> usize {
+    count.checked_sub(1).map_or(0, |last| told[last].end)
+}
+
+/// The number of one.
+fn seq(told: &Told, runs: &[Run]) -> u64 {
+    match &told.what {
+        What::Event(event) => event.seq,
+        What::Record { run, nth } => runs[*run as usize].seq + u64::from(*nth),
+    }
+}
+
+/// The event of one.
+fn event<'t>(told: &'t Told, runs: &'t [Run]) -> &'t Arc<Event> {
+    match &told.what {
+        What::Event(event) => event,
+        What::Record { run, nth } => runs[*run as usize].event(*nth as usize),
+    }
+}
+
+/// Those of a set, in order: records become events.
+fn part(told: &[Told], runs: &[Run], set: u64) -> Option<Portion> {
+    if set == 0 {
+        return None;
+    }
+    let mut part = Vec::with_capacity(set.count_ones() as usize);
+    let mut bytes = 0;
+    for at in places(set) {
+        bytes += told[at].end - end(told, at);
+        part.push(Told { what: What::Event(event(&told[at], runs).clone()), end: bytes });
+    }
+    Some(Portion::of(part, Vec::new()))
 }
 
 /// A portion that takes more.
 #[derive(Debug)]
 pub(super) struct Open {
     told: Vec<Told>,
+    runs: Vec<Run>,
 }
 
 impl Open {
     pub(super) fn new() -> Self {
-        Self { told: Vec::with_capacity(EVENTS_MAX) }
+        Self { told: Vec::with_capacity(EVENTS_MAX), runs: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, what: What, bytes: usize) {
-        self.told.push(Told { what, end: self.bytes() + bytes });
+    pub(super) fn push(&mut self, event: Arc<Event>, bytes: usize) {
+        let end = self.bytes() + bytes;
+        self.told.push(Told { what: What::Event(event), end });
+    }
+
+    /// Takes the records of a run, for which there is room.
+    pub(super) fn push_run(&mut self, made: Run) {
+        let (run, bytes) = (self.runs.len() as u32, self.bytes());
+        let told = (0..made.classes.len()).map(|n| Told {
+            what: What::Record { run, nth: n as u32 },
+            end: bytes + (n + 1) * Run::BYTES,
+        });
+        self.told.extend(told);
+        self.runs.push(made);
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.told.len() >= EVENTS_MAX || self.bytes() >= BYTES_MAX
     }
 
+    /// How many more events it takes.
+    pub(super) const fn room(&self) -> usize {
+        EVENTS_MAX - self.told.len()
+    }
+
     fn bytes(&self) -> usize {
-        self.told.last().map_or(0, |told| told.end)
+        end(&self.told, self.told.len())
     }
 
     pub(super) const fn len(&self) -> usize {
         self.told.len()
     }
 
-    /// The n-th event, from 0, of those that are wanted.
-    pub(super) fn nth(&self, n: usize, wanted: impl Fn(&What) -> bool) -> Option<&What> {
-        self.told.iter().map(|told| &told.what).filter(|what| wanted(what)).nth(n)
+    /// Bytes of those of a set.
+    pub(super) fn bytes_of(&self, set: u64) -> usize {
+        places(set).map(|at| self.told[at].end - end(&self.told, at)).sum()
+    }
+
+    /// Those of a set, in order; none if it is nothing.
+    pub(super) fn part(&self, set: u64) -> Option<Portion> {
+        part(&self.told, &self.runs, set)
     }
 
     pub(super) fn clear(&mut self) {
         self.told.clear();
+        self.runs.clear();
     }
 
-    /// What it has so far, if that is anything. It goes on empty.
-    pub(super) fn close(&mut self) -> Option<Arc<Portion>> {
-        let told = match self.told.len() {
-            0 => return None,
-            1..ROOMY => self.told.drain(..).collect(),
-            _ => std::mem::replace(&mut self.told, Vec::with_capacity(EVENTS_MAX)),
-        };
-        Some(Arc::new(Portion { told }))
+    /// What it has so far, if that is anything. It goes on empty, in the memory of a portion that is gone if
+    /// there is one.
+    pub(super) fn close(&mut self, spare: &Spare) -> Option<Arc<Portion>> {
+        if self.told.is_empty() {
+            return None;
+        }
+        if self.told.len() < ROOMY {
+            let (told, runs) = (self.told.drain(..).collect(), self.runs.drain(..).collect());
+            return Some(Arc::new(Portion::of(told, runs)));
+        }
+        let Self { told, runs } = std::mem::replace(self, spare.take().unwrap_or_else(Self::new));
+        Some(Arc::new(Portion::of(told, runs)))
+    }
+}
+
+/// The memory of portions that are gone: with full rings one goes for each that comes.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Open>>);
+
+/// Most portions whose memory is kept.
+const SPARE_MAX: usize = 4;
+
+impl Spare {
+    fn take(&self) -> Option<Open> {
+        self.0.try_lock()?.pop()
+    }
+
+    /// Frees what is in a portion, if nobody else has it, and keeps its memory.
+    pub(super) fn give(&self, portion: Arc<Portion>) {
+        let Some(Portion { mut told, mut runs, .. }) = Arc::into_inner(portion) else { return };
+        if told.capacity() >= EVENTS_MAX && runs.capacity() <= EVENTS_MAX {
+            told.clear();
+            runs.clear();
+            if let Some(mut spare) = self.0.try_lock()
+                && spare.len() < SPARE_MAX
+            {
+                spare.push(Open { told, runs });
+            }
+        }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use coppicer_messages::ThreadId;
+    use smallvec::smallvec;
 
     use super::*;
     use crate::taps::journal::tests::published;
 
-    /// Facts of these numbers, as large as is said.
-    pub(in crate::taps) fn portion(facts: &[(u64, usize)]) -> Arc<Portion> {
+    fn open(facts: &[(u64, usize)]) -> Open {
         let mut open = Open::new();
         for &(seq, bytes) in facts {
-            open.push(What::Event(published(seq, bytes).event, Lineage::default()), bytes);
+            open.push(published(seq, bytes).event, bytes);
         }
-        open.close().expect("a portion has events")
+        open
     }
 
-    fn record(seq: u64) -> What {
-        let turn = TurnId::of_attempt(&"s".parse().unwrap(), 1);
-        What::Record(Record {
+    /// Facts of these numbers, as large as is said.
+    pub(in crate::taps) fn portion(facts: &[(u64, usize)]) -> Arc<Portion> {
+        open(facts).close(&Spare::default()).expect("a portion has events")
+    }
+
+    fn run(seq: u64, records: usize) -> Run {
+        Run {
             seq,
             at_ms: 7,
             about: Arc::new(About::of(ThreadId::from_parts(1, [0; 10]))),
             epoch: Epoch(2),
-            turn: Some(turn),
-            place: Seq(seq * 10),
-            class: RecordClass::UserMessage,
-            event: OnceLock::new(),
-        })
+            turn: Some(TurnId::of_attempt(&"s".parse().unwrap(), 1)),
+            from: Seq(seq * 10),
+            classes: smallvec![RecordClass::UserMessage; records],
+            events: OnceLock::new(),
+        }
+    }
+
+    fn seqs(portion: &Portion) -> Vec<u64> {
+        (0..portion.len()).map(|at| portion.seq(at)).collect()
     }
 
     #[test]
-    fn a_record_is_one_event_for_all_who_take_it_and_none_before() {
-        let what = record(3);
-        let What::Record(Record { event, .. }) = &what else { panic!("{what:?}") };
-        assert!(what.passes(&TapFilter::all()) && event.get().is_none(), "a filter makes no event");
-        let made = what.event().clone();
-        assert!(Arc::ptr_eq(&made, what.event()));
-        assert_eq!((made.seq, made.at_ms, made.epoch), (3, 7, Epoch(2)));
-        assert_eq!((made.bytes(), made.fact.kind()), (Record::BYTES, what.kind()));
-        let fact = ThreadEvent::RecordAppended { seq: Seq(30), class: RecordClass::UserMessage };
+    fn a_run_becomes_events_for_all_who_take_them_and_none_before() {
+        let mut open = Open::new();
+        open.push(published(2, 10).event, 10);
+        open.push_run(run(3, 2));
+        let whole = open.close(&Spare::default()).unwrap();
+        assert_eq!(seqs(&whole.part(0b111).unwrap()), [2, 3, 4]);
+        assert!(whole.runs[0].events.get().is_none(), "who looks at numbers makes no event");
+        let part = whole.part(0b101).unwrap();
+        assert_eq!((seqs(&whole), seqs(&part)), (vec![2, 3, 4], vec![2, 4]));
+        let made = whole.event(2);
+        assert!(Arc::ptr_eq(made, part.event(1)));
+        assert_eq!((made.seq, made.at_ms, made.epoch), (4, 7, Epoch(2)));
+        assert_eq!(made.bytes(), Run::BYTES);
+        let fact = ThreadEvent::RecordAppended { seq: Seq(31), class: RecordClass::UserMessage };
         assert_eq!(made.fact, Fact::Thread(fact));
         assert!(made.thread.is_some() && made.turn.is_some());
-        assert!(!what.passes(&TapFilter::all().lifecycle()));
-        assert!(!what.passes(&TapFilter::all().kinds([EventKind::Turn])));
-        assert!(!what.passes(&TapFilter::thread(ThreadId::from_parts(2, [0; 10]))));
     }
 
     #[test]
     fn a_part_has_what_was_chosen_with_its_bytes() {
-        let whole = portion(&[(1, 10), (2, 20), (4, 30), (7, 40)]);
+        let facts = [(1, 10), (2, 20), (4, 30), (7, 40)];
+        let (open, whole) = (open(&facts), portion(&facts));
         assert_eq!((whole.bytes(0..4), whole.bytes(1..3), whole.bytes(2..2)), (100, 50, 0));
-        let part = whole.part(|what| what.seq() % 2 == 0).unwrap();
-        assert_eq!((part.len(), part.seq(0), part.seq(1)), (2, 2, 4));
+        let part = whole.part(0b0110).unwrap();
+        assert_eq!(seqs(&part), [2, 4]);
         assert_eq!((part.bytes(0..1), part.bytes(0..2)), (20, 50));
-        assert!(Arc::ptr_eq(&whole.part(|_| true).unwrap(), &whole), "all is no copy");
-        assert!(whole.part(|_| false).is_none());
+        assert!(Arc::ptr_eq(&whole.part(0b1111).unwrap(), &whole), "all is no copy");
+        assert!(whole.part(0).is_none() && open.part(0).is_none());
+        assert_eq!((open.bytes_of(0b1001), open.bytes_of(0)), (50, 0));
+        assert_eq!(open.part(0b1001).map(|part| seqs(&part)), Some(vec![1, 7]));
     }
 
     #[test]
@@ -277,16 +369,37 @@ pub(super) mod tests {
     #[test]
     fn a_portion_ends_with_its_events_or_its_bytes() {
         let mut open = Open::new();
-        assert!(open.close().is_none());
+        assert!(open.close(&Spare::default()).is_none());
         for seq in 1..=EVENTS_MAX as u64 {
             assert!(!open.is_full());
-            open.push(record(seq), Record::BYTES);
+            open.push_run(run(seq, 1));
         }
-        assert!(open.is_full());
-        assert_eq!(open.close().map(|portion| portion.len()), Some(EVENTS_MAX));
-        open.push(record(1), BYTES_MAX);
+        assert!(open.is_full() && open.room() == 0);
+        assert_eq!(open.close(&Spare::default()).map(|portion| portion.len()), Some(EVENTS_MAX));
+        open.push(published(1, 1).event, BYTES_MAX);
         assert!(open.is_full(), "one large event is a portion");
-        assert_eq!(open.close().map(|portion| portion.len()), Some(1));
-        assert!(!open.is_full() && open.close().is_none(), "it goes on empty");
+        assert_eq!(open.close(&Spare::default()).map(|portion| portion.len()), Some(1));
+        assert!(!open.is_full() && open.close(&Spare::default()).is_none(), "it goes on empty");
+    }
+
+    #[test]
+    fn a_portion_that_is_gone_leaves_its_memory_unless_somebody_has_it() {
+        let (spare, facts) = (Spare::default(), [(1, 1); EVENTS_MAX]);
+        let close = || open(&facts).close(&spare).unwrap();
+        let (held, gone) = (close(), close());
+        let memory = gone.told.as_ptr();
+        spare.give(held.clone());
+        assert!(spare.take().is_none() && held.len() == EVENTS_MAX);
+        spare.give(gone);
+        let again = spare.take().unwrap();
+        assert!(again.told.is_empty() && again.told.as_ptr() == memory);
+        spare.give(portion(&facts[..1]));
+        assert!(spare.take().is_none(), "it has no room");
+        (0..=SPARE_MAX)
+            .map(|_| close())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|portion| spare.give(portion));
+        assert_eq!(spare.0.lock().len(), SPARE_MAX);
     }
 }

@@ -33,12 +33,21 @@ impl Tap {
         if let Some(snapshot) = self.snapshot.take() {
             return Some(TapItem::Snapshot(snapshot));
         }
-        self.next_offered().or_else(|| self.hub.upgrade()?.next(&mut self.follower))
+        if let Some(item) = self.next_offered() {
+            return Some(item);
+        }
+        if !self.follower.has_more() {
+            return None;
+        }
+        self.hub.upgrade()?.next(&mut self.follower)
     }
 
     /// The next item of what was offered.
     fn next_offered(&mut self) -> Option<TapItem> {
         self.follower.take_at_hand().or_else(|| {
+            if !self.follower.has_more() {
+                return None;
+            }
             if self.follower.is_near_full()
                 && let Some(hub) = self.hub.upgrade()
             {

@@ -71,8 +71,7 @@ impl ThreadState {
             }
             Effect::TellRecords { turn, from, classes } => {
                 let (about, epoch) = (self.slot.about(), self.fence.epoch);
-                let classes = classes.into_iter();
-                self.world.turns.hub.publish_records(about, epoch, turn.as_ref(), from, classes);
+                self.world.turns.hub.tell_records(about, epoch, turn, from, classes);
             }
             Effect::Show { status, phase, turn, waiting_for_host, ended } => {
                 self.slot.touch(self.now().instant);

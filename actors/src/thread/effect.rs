@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, RecordClass, Reply,
-    Seq, SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TraceContext,
+    Accepted, ControlError, Ended, Flushed, Interrupted, Mail, Outcome, Phase, Reply, Seq,
+    SubmissionId, SubmitError, ThreadEvent, ThreadId, ThreadStatus, ThreadTick, TraceContext,
     TurnId, TurnItem,
 };
 use tokio::time::Instant;
 
 use crate::engine::TurnKind;
 use crate::store::Batch;
+use crate::taps::Classes;
 
 /// Something to do. Effects are in the order in which they must happen.
 pub(crate) enum Effect {
@@ -25,7 +26,7 @@ pub(crate) enum Effect {
     /// Tell taps.
     Publish { turn: Option<TurnId>, event: ThreadEvent },
     /// Tell taps of records, the first of which is at `from`.
-    TellRecords { turn: Option<TurnId>, from: Seq, classes: Vec<RecordClass> },
+    TellRecords { turn: Option<TurnId>, from: Seq, classes: Classes },
     /// Publish the view; `ended` if a turn ended.
     Show {
         status: ThreadStatus,

@@ -78,6 +78,12 @@ async fn a_console_that_begins_while_the_store_cannot_write_shows_it() {
         ))
         .await;
     assert_eq!((health.status, health.json()), (503, json!({ "status": "ailing" })));
+    let counted = async {
+        while !served.client.get("/metrics").await.body.contains("coppicer_store_ailing 1\n") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BUDGET, counted).await.expect("the gauge says so too");
     // Who reads facts from a snapshot has it too.
     let mut events = served.client.open("/api/events?from=snapshot", None).await;
     let snapshot = events.named("snapshot").await.data;

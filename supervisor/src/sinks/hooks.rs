@@ -56,6 +56,24 @@ pub enum Attention {
         /// Where and how.
         what: String,
     },
+    /// A budget is used up: no turn of those who draw on it starts until it is funded.
+    BudgetSpent {
+        /// Which thread draws on it.
+        thread: ThreadId,
+        /// What of it, such as `budget.tokens`.
+        limit: String,
+        /// How much that was.
+        granted: u64,
+    },
+    /// A thread that an earlier process left unfinished could not be brought up.
+    RecoveryFailed {
+        /// Which; none if the store could not even say which there are.
+        thread: Option<ThreadId>,
+        /// Why.
+        reason: String,
+        /// Whether it is tried again.
+        again: bool,
+    },
     /// Nine tenths of a limit are used.
     NearLimit {
         /// Its name.
@@ -362,6 +380,13 @@ fn attention_of(event: &Event) -> Option<Attention> {
             Some(Attention::StoreAiling { trouble: *trouble, reason: reason.clone() })
         }
         Fact::Runtime(RuntimeEvent::StoreRecovered) => Some(Attention::StoreRecovered),
+        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, again }) => {
+            Some(Attention::RecoveryFailed { thread, reason: reason.clone(), again: *again })
+        }
+        Fact::Thread(ThreadEvent::BudgetSpent { limit, granted }) => {
+            let (limit, granted) = (limit.clone(), *granted);
+            thread.map(|thread| Attention::BudgetSpent { thread, limit, granted })
+        }
         Fact::Thread(ThreadEvent::QuestionAsked { .. }) => {
             thread.map(|thread| Attention::Asked { thread })
         }
@@ -403,5 +428,20 @@ mod tests {
         assert_eq!(watch.begin(&ailing), [], "told by its fact");
         assert_eq!(watch.event(&store_fact(3, RuntimeEvent::StoreRecovered)), told_well());
         assert_eq!(watch.begin(&well), [], "told by its fact");
+    }
+    #[test]
+    fn a_budget_that_is_used_up_and_a_recovery_that_failed_need_attention() {
+        let thread = ThreadId::from_parts(1, [1; 10]);
+        let mut watch = Watch::new(&Limits::default());
+        let (limit, granted) = ("budget.tokens".to_owned(), 9);
+        let spent = ThreadEvent::BudgetSpent { limit: limit.clone(), granted };
+        let mut event = Event::new(Fact::Thread(spent));
+        (event.seq, event.thread) = (1, Some(thread));
+        let told = Attention::BudgetSpent { thread, limit, granted };
+        assert_eq!(watch.event(&event), [Told::Attention(told)]);
+        let reason = "no such model".to_owned();
+        let failed = RuntimeEvent::RecoveryFailed { reason: reason.clone(), again: true };
+        let told = Attention::RecoveryFailed { thread: None, reason, again: true };
+        assert_eq!(watch.event(&store_fact(2, failed)), [Told::Attention(told)]);
     }
 }

@@ -118,6 +118,7 @@ struct Threads {
 impl Threads {
     fn begin(&mut self, tree: ThreadTree) {
         self.tree = tree;
+        gauge!(STORE_AILING).set(f64::from(u8::from(self.tree.ailing().is_some())));
         for row in self.tree.rows() {
             gauge!(THREADS, "phase" => row.phase.name()).increment(1.0);
         }

@@ -54,7 +54,7 @@ pub use coppicer_actors::{contract, faulty};
 pub use coppicer_supervisor::testing;
 
 pub use coppicer_actors::{
-    ABORTED_OUTPUT, Acquired, AgentRow, AilingStore, Archived, BASES_MAX, Base, Batch, Classified,
+    ABORTED_OUTPUT, Acquired, AgentList, AgentRow, AilingStore, Archived, BASES_MAX, Base, Batch, Classified,
     Clock, Damage, DamageReason, Decision, Done, EdgeChange, EdgeStatus, EmitError, Engine,
     EngineError, EngineSession, Envelope, Excerpt, ExcerptAt, ExcerptQuery, FILES_MAX, Fence,
     FindAgentError, Flaw, ForkBeginning, ForkOptions, ForkPlan, Gate, History, HistoryBase,

@@ -217,6 +217,34 @@ async fn agents_that_left_memory_are_listed_and_found_and_not_woken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_says_how_many_it_leaves_out_and_a_path_that_it_leaves_out_is_not_said_to_be_none() {
+    for (most, left_out) in [(4, 0), (3, 1), (1, 3)] {
+        let mut limits = Limits::default();
+        limits.agents_listed_max = most;
+        let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+        let top = root(&world).await;
+        let mut kept = Vec::new();
+        for name in ["a", "b", "c"] {
+            kept.push(world.spawn(below(&top, name)).await.unwrap());
+        }
+        let list = world.agents(top.id(), None).await.unwrap();
+        assert_eq!((list.len(), list.not_looked_at), (4 - left_out, left_out));
+        assert_eq!(list.is_whole(), left_out == 0);
+        let last = world.resolve(top.id(), "c").await;
+        if let Err(error) = &last {
+            let told = format!("{left_out} threads of the tree were not looked at");
+            assert!(error.to_string().contains(&told), "{error}");
+        }
+        assert_eq!(last.is_ok(), left_out == 0, "{last:?}");
+        let unknown = world.resolve(top.id(), "nobody").await.unwrap_err();
+        let is_unknown = matches!(unknown, FindAgentError::UnknownPath { .. });
+        assert_eq!(is_unknown, left_out == 0, "{unknown}");
+        assert_eq!(world.resolve(top.id(), &kept[2].id().to_string()).await, Ok(kept[2].id()));
+        world.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reference_is_an_id_first_and_else_a_path() {
     let world = world().await;
     let top = root(&world).await;

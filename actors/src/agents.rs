@@ -37,6 +37,42 @@ impl AgentRow {
     }
 }
 
+/// Agents of one tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgentList {
+    /// Those that were found.
+    pub rows: Vec<AgentRow>,
+    /// Threads of the tree that were not looked at, because it has more than
+    /// [`Limits::agents_listed_max`](coppicer_messages::Limits::agents_listed_max): closed and hidden
+    /// ones and those of other prefixes among them. 0 if the list is whole.
+    pub not_looked_at: usize,
+}
+
+impl AgentList {
+    /// Whether nothing is missing.
+    pub const fn is_whole(&self) -> bool {
+        self.not_looked_at == 0
+    }
+}
+
+impl std::ops::Deref for AgentList {
+    type Target = [AgentRow];
+
+    fn deref(&self) -> &[AgentRow] {
+        &self.rows
+    }
+}
+
+impl IntoIterator for AgentList {
+    type Item = AgentRow;
+    type IntoIter = std::vec::IntoIter<AgentRow>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.into_iter()
+    }
+}
+
 /// Why agents were not listed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +107,17 @@ pub enum FindAgentError {
         /// The path, made absolute.
         path: AgentPath,
     },
+    /// No agent that was looked at has this path, and the tree has more than are looked at.
+    #[error(
+        "agent path `{path}` not found, and {not_looked_at} threads of the tree were not looked at; \
+         raise `agents_listed_max`, or name the agent by its id"
+    )]
+    NotLookedAt {
+        /// The path, made absolute.
+        path: AgentPath,
+        /// Threads that were not looked at.
+        not_looked_at: usize,
+    },
     /// The reference is neither an id nor a path.
     #[error("`{reference}` is neither an id nor a path: {reason}")]
     BadReference {
@@ -88,11 +135,12 @@ pub enum FindAgentError {
 impl TurnContext {
     /// The agents of this thread's tree whose paths begin with `prefix`, which may be relative to
     /// this thread's own: the root first, then by path and id. Agents without a path come with the
-    /// prefix `/root` or none. Closed and hidden ones are left out; those that sleep are not.
+    /// prefix `/root` or none. Closed and hidden ones are left out; those that sleep are not. The
+    /// list says whether it is [whole](AgentList::is_whole).
     ///
     /// # Errors
     /// The prefix is no path; the store cannot be read.
-    pub async fn agents(&self, prefix: Option<&str>) -> Result<Vec<AgentRow>, ListAgentsError> {
+    pub async fn agents(&self, prefix: Option<&str>) -> Result<AgentList, ListAgentsError> {
         agents(&self.world, self.thread(), prefix).await
     }
 
@@ -111,18 +159,14 @@ pub async fn agents(
     world: &TurnWorld,
     from: ThreadId,
     prefix: Option<&str>,
-) -> Result<Vec<AgentRow>, ListAgentsError> {
+) -> Result<AgentList, ListAgentsError> {
     let (root, own) = place_of(world, from).await?;
     let prefix = prefix.map(|prefix| own.resolve(prefix)).transpose();
     let prefix = prefix.map_err(ListAgentsError::BadPrefix)?;
-    let mut rows = Vec::new();
-    for row in rows_of(world, root).await? {
-        if admits(prefix.as_ref(), &row) {
-            rows.push(row);
-        }
-    }
-    sort(root, &mut rows);
-    Ok(rows)
+    let mut list = list_of(world, root).await?;
+    list.rows.retain(|row| admits(prefix.as_ref(), row));
+    sort(root, &mut list.rows);
+    Ok(list)
 }
 
 /// The thread that `reference` stands for, seen from `from`.
@@ -147,9 +191,13 @@ pub async fn resolve(
         reference: reference.to_owned(),
         reason,
     })?;
-    let rows = rows_of(world, root).await?;
-    let found = rows.into_iter().find(|row| row.path.as_ref() == Some(&path));
-    found.map(|row| row.thread).ok_or(FindAgentError::UnknownPath { path })
+    let list = list_of(world, root).await?;
+    let not_looked_at = list.not_looked_at;
+    match list.into_iter().find(|row| row.path.as_ref() == Some(&path)) {
+        Some(row) => Ok(row.thread),
+        None if not_looked_at > 0 => Err(FindAgentError::NotLookedAt { path, not_looked_at }),
+        None => Err(FindAgentError::UnknownPath { path }),
+    }
 }
 
 /// The root of a thread's tree, and the path that references are relative to.
@@ -181,14 +229,16 @@ async fn place_of(
     Ok((root, path))
 }
 
-/// Every agent of a tree that is neither closed nor hidden, the root among them.
-async fn rows_of(world: &TurnWorld, root: ThreadId) -> Result<Vec<AgentRow>, ListAgentsError> {
+/// Every agent of a tree that is neither closed nor hidden, the root among them, as far as the limit
+/// lets look.
+async fn list_of(world: &TurnWorld, root: ThreadId) -> Result<AgentList, ListAgentsError> {
     let below = match world.store.descendants(root, Some(EdgeStatus::Open)).await {
         Ok(below) => below,
         Err(StoreError::NotFound { .. }) => Vec::new(),
         Err(error) => return Err(ListAgentsError::Store(error)),
     };
     let most = world.limits.agents_listed_max;
+    let not_looked_at = (below.len() + 1).saturating_sub(most);
     let threads = std::iter::once(root).chain(below).take(most);
     let rows = futures::stream::iter(threads.map(|thread| row_of(world, thread)));
     let rows: Vec<Option<AgentRow>> = rows.buffered(LOOK_UPS_MAX).try_collect().await?;
@@ -197,7 +247,7 @@ async fn rows_of(world: &TurnWorld, root: ThreadId) -> Result<Vec<AgentRow>, Lis
         top.path.get_or_insert_with(AgentPath::root);
         top.last_task = Some("Main thread".into());
     }
-    Ok(rows)
+    Ok(AgentList { rows, not_looked_at })
 }
 
 /// What is shown of a thread, unless it is closed, hidden, or gone.

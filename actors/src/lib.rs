@@ -28,7 +28,7 @@ mod turn;
 
 #[doc(hidden)]
 pub use account::{Account, AccountMove, Purse, Short};
-pub use agents::{AgentRow, FindAgentError, ListAgentsError};
+pub use agents::{AgentList, AgentRow, FindAgentError, ListAgentsError};
 #[doc(hidden)]
 pub use agents::{agents, resolve as resolve_agent};
 #[doc(hidden)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use coppicer_actors::{
-    AgentRow, FindAgentError, ListAgentsError, Waited, agents, resolve_agent, wait_for,
+    AgentList, FindAgentError, ListAgentsError, Waited, agents, resolve_agent, wait_for,
 };
 use coppicer_messages::{Accepted, AgentPath, Op, SubmitError, ThreadId, Wait};
 
@@ -15,7 +15,8 @@ impl Runtime {
     /// relative to that thread's own: the root first, then by path and id. Agents without a path
     /// come with the prefix `/root` or none. Closed and hidden ones are left out; those that sleep
     /// are not, and are not woken. Looks at this tree alone, at
-    /// [`Limits::agents_listed_max`](coppicer_messages::Limits::agents_listed_max) threads of it.
+    /// [`Limits::agents_listed_max`](coppicer_messages::Limits::agents_listed_max) threads of it; the
+    /// list says how many more there are ([`AgentList::not_looked_at`]).
     ///
     /// # Errors
     /// There is no such thread; the prefix is no path; the store cannot be read.
@@ -23,7 +24,7 @@ impl Runtime {
         &self,
         thread: ThreadId,
         prefix: Option<&str>,
-    ) -> Result<Vec<AgentRow>, ListAgentsError> {
+    ) -> Result<AgentList, ListAgentsError> {
         agents(self.turns(), thread, prefix).await
     }
 
@@ -31,7 +32,7 @@ impl Runtime {
     /// relative to that thread's own.
     ///
     /// # Errors
-    /// It stands for none; the store cannot be read.
+    /// It stands for none, or for none of those that are looked at; the store cannot be read.
     pub async fn resolve(
         &self,
         from: ThreadId,

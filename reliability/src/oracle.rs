@@ -88,6 +88,7 @@ impl Oracle {
                     Some(Step::Say { .. } | Step::Delegate) => "submitted",
                     Some(Step::Open | Step::Child) => "spawned",
                     Some(Step::Fork) => "forked",
+                    Some(Step::Move { .. }) => "moved",
                     Some(Step::Close { .. }) => "closed",
                     None => "nothing",
                 };

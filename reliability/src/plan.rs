@@ -58,6 +58,13 @@ pub enum Step {
     Child,
     /// Makes a fork of the root, with the step's submission as its first.
     Fork,
+    /// Puts the sub-agent that the named step made below the root (0) or a fork.
+    Move {
+        /// The step that made it.
+        made: u64,
+        /// The step that made its new parent.
+        to: u64,
+    },
     /// Closes the thread that the named step made. Closing the root (0) ends the life.
     Close {
         /// The step that made the thread.
@@ -72,7 +79,7 @@ impl Step {
             Self::Open | Self::Child | Self::Fork => Some(at),
             Self::Say { to, .. } => Some(*to),
             Self::Delegate => Some(0),
-            Self::Close { .. } => None,
+            Self::Move { .. } | Self::Close { .. } => None,
         }
     }
 
@@ -88,18 +95,25 @@ pub fn script(seed: u64, slot: u64, life: u64) -> Vec<Step> {
     let count = 12 + dice.below(28);
     let mut steps = vec![Step::Open];
     let mut open: Vec<u64> = Vec::new();
+    let mut roots = vec![0];
     for at in 1..count {
         let step = match dice.below(100) {
             0..8 if open.len() < 4 => {
                 open.push(at);
                 Step::Child
             }
-            8..14 => Step::Fork,
+            8..14 => {
+                roots.push(at);
+                Step::Fork
+            }
             14..20 => Step::Delegate,
             20..28 if !open.is_empty() => {
                 Step::Close { made: open.remove(dice.below(open.len() as u64) as usize) }
             }
-            28..44 if !open.is_empty() => {
+            28..36 if !open.is_empty() => {
+                Step::Move { made: *dice.pick(&open), to: *dice.pick(&roots) }
+            }
+            36..50 if !open.is_empty() => {
                 Step::Say { to: *dice.pick(&open), wait: dice.chance(30) }
             }
             _ => Step::Say { to: 0, wait: dice.chance(30) },
@@ -201,6 +215,10 @@ mod tests {
                     Step::Close { made } => {
                         assert!(open.contains(made));
                         open.retain(|it| it != made);
+                    }
+                    Step::Move { made, to } => {
+                        assert!(*made != 0 && open.contains(made));
+                        assert!(*to == 0 || steps[*to as usize] == Step::Fork && *to < at);
                     }
                     Step::Open | Step::Delegate | Step::Fork => {}
                 }

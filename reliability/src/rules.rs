@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use coppicer::{Outcome, ThreadId};
+use coppicer::{Amounts, Dimension, Ledger, Outcome, ThreadId};
 
 use crate::oracle::Oracle;
 use crate::plan::{Step, StepId, agent_of, answer_of, digest_of, mark_of, script, thread_of};
@@ -18,6 +18,8 @@ pub struct Seen {
     pub base: Option<(ThreadId, u64)>,
     /// The name of its status.
     pub status: &'static str,
+    /// Its account, if it has a budget.
+    pub ledger: Option<Ledger>,
     /// The place of its next record, as its row says.
     pub head: u64,
     /// How many records were read.
@@ -70,6 +72,8 @@ pub enum Kind {
     Invalid,
     /// Something was never asked for.
     Phantom,
+    /// What accounts gave away is not what is held.
+    Unbalanced,
     /// Something has no end though all is finished.
     Unfinished,
     /// A thread was closed, and its status does not say so. Counted, and no broken promise: a close
@@ -105,6 +109,7 @@ impl Verdict {
 pub fn violations(oracle: &Oracle, snapshot: &Snapshot, finished: bool) -> Vec<Violation> {
     let mut verdict = Verdict::default();
     edges(snapshot, &mut verdict);
+    ledgers(snapshot, &mut verdict);
     let mut expected = BTreeSet::new();
     for (slot, &(newest, _)) in oracle.slots.iter().enumerate() {
         for life in 0..=newest {
@@ -161,6 +166,45 @@ fn edges(snapshot: &Snapshot, verdict: &mut Verdict) {
     }
 }
 
+/// What each account gave away is what those below it hold that are not over, each from the nearest
+/// that limits it; and nobody gave away more than it had.
+fn ledgers(snapshot: &Snapshot, verdict: &mut Verdict) {
+    let account = |thread: ThreadId| snapshot.threads.get(&thread).and_then(|seen| seen.ledger);
+    let above = |thread: ThreadId| Some(snapshot.threads.get(&thread)?.parent?.0);
+    let mut held: BTreeMap<ThreadId, Amounts> = BTreeMap::new();
+    let live = || snapshot.threads.iter().filter(|(_, seen)| seen.status != "shutdown");
+    for (&thread, seen) in live() {
+        for what in Dimension::ALL {
+            let Some(part) = seen.ledger.and_then(|ledger| ledger.budget.of(what)) else {
+                continue;
+            };
+            // A cycle of edges is told of elsewhere, and ends here.
+            let donor = std::iter::successors(above(thread), |&at| above(at))
+                .take(snapshot.threads.len())
+                .find(|&at| account(at).is_some_and(|it| it.budget.of(what).is_some()));
+            if let Some(donor) = donor {
+                *held.entry(donor).or_default().of_mut(what) += part.cast_signed();
+            }
+        }
+    }
+    for (&thread, seen) in live() {
+        let Some(ledger) = seen.ledger else { continue };
+        let held = held.get(&thread).copied().unwrap_or_default();
+        for what in Dimension::ALL {
+            let Some(budget) = ledger.budget.of(what) else { continue };
+            let (gave, has, limit) = (ledger.carved.of(what), held.of(what), what.limit());
+            if gave != has {
+                let what = format!("{thread} gave {gave} of {limit} away, and {has} are held");
+                verdict.say(Kind::Unbalanced, what);
+            }
+            if gave + ledger.spent.of(what) > budget.cast_signed() || ledger.spent.of(what) < 0 {
+                let what = format!("{thread} has used and given more of {limit} than {budget}");
+                verdict.say(Kind::Unbalanced, what);
+            }
+        }
+    }
+}
+
 fn known_threads(oracle: &Oracle, slot: u64, life: u64, expected: &mut BTreeSet<ThreadId>) {
     for (step, at) in script(oracle.seed, slot, life).iter().zip(0..) {
         let id = StepId { slot, life, at };
@@ -201,7 +245,10 @@ fn one_life(
             match snapshot.threads.get(&thread) {
                 None if did => verdict.say(Kind::Lost, format!("thread {thread} of step {id}")),
                 None => {}
-                Some(seen) => made(oracle, step, id, root, seen, closed(at), verdict),
+                Some(seen) => {
+                    let places = places(oracle, &steps, id);
+                    made(oracle, step, id, &places, seen, closed(at), verdict);
+                }
             }
         }
         if let Some(reader) = step.reader(at) {
@@ -253,12 +300,31 @@ fn ended(oracle: &Oracle, snapshot: &Snapshot, id: StepId, made: u64, verdict: &
     }
 }
 
+/// The threads that the sub-agent of a step may be below: where it was put last, and where it may
+/// have been put since.
+fn places(oracle: &Oracle, steps: &[Step], id: StepId) -> BTreeSet<ThreadId> {
+    let thread = |at: u64| thread_of(oracle.seed, StepId { at, ..id });
+    let mut places = BTreeSet::from([thread(0)]);
+    for (step, at) in steps.iter().zip(0..) {
+        let Step::Move { made, to } = step else { continue };
+        let step = StepId { at, ..id };
+        if *made != id.at || !oracle.may(step) {
+            continue;
+        }
+        if oracle.did(step) {
+            places.clear();
+        }
+        places.insert(thread(*to));
+    }
+    places
+}
+
 /// A thread that a step made, as it must be.
 fn made(
     oracle: &Oracle,
     step: &Step,
     id: StepId,
-    root: ThreadId,
+    places: &BTreeSet<ThreadId>,
     seen: &Seen,
     closed: Option<u64>,
     verdict: &mut Verdict,
@@ -269,7 +335,7 @@ fn made(
                 return verdict
                     .say(Kind::HalfEdge, format!("the child of step {id} has no parent"));
             };
-            if parent != root {
+            if !places.contains(&parent) {
                 verdict.say(Kind::HalfEdge, format!("the child of step {id} is below {parent}"));
             }
             let close = closed.map(|at| StepId { at, ..id });
@@ -281,6 +347,7 @@ fn made(
             }
         }
         Step::Fork => {
+            let root = thread_of(oracle.seed, StepId { at: 0, ..id });
             if seen.base.is_none_or(|(base, _)| base != root) {
                 let base = seen.base;
                 verdict.say(Kind::HalfEdge, format!("the fork of step {id} has the base {base:?}"));

@@ -1,10 +1,27 @@
 //! The rules find what is wrong, each kind by itself.
 
 use super::*;
+use coppicer::Budget;
+
 use crate::words::Word;
 
-/// The first seed whose script has a step of each kind within the first twelve.
-const SEED: u64 = 138;
+/// The first seed whose script has a step of each kind within the first fourteen.
+const SEED: u64 = 6;
+
+/// What the root of the world has, and what each of its sub-agents is given.
+const ROOT: i64 = 1_000;
+const PART: i64 = 10;
+
+const fn account(tokens: u64) -> Budget {
+    Budget::new().with_tokens(tokens)
+}
+
+/// A part goes from the root to a sub-agent, or comes back; or is given away for good.
+fn give(snapshot: &mut Snapshot, part: i64, for_good: i64) {
+    let mut charge = coppicer::Charge::to(thread_of(SEED, step(0)));
+    (charge.carved.tokens, charge.spent.tokens) = (part, for_good);
+    root(snapshot).ledger.as_mut().unwrap().apply(&charge);
+}
 
 fn step(at: u64) -> StepId {
     StepId { slot: 0, life: 0, at }
@@ -14,7 +31,7 @@ fn step(at: u64) -> StepId {
 fn world(count: u64) -> (Oracle, Snapshot) {
     let mut oracle = Oracle::new(SEED, 1);
     let mut snapshot = Snapshot { lives: BTreeSet::from([(0, 0)]), ..Snapshot::default() };
-    let root = thread_of(SEED, step(0));
+    let top = thread_of(SEED, step(0));
     for (what, at) in script(SEED, 0, 0).iter().zip(0..count) {
         let id = step(at);
         oracle.hear(&Word::Did(id));
@@ -23,15 +40,35 @@ fn world(count: u64) -> (Oracle, Snapshot) {
             let mut seen = Seen { read: true, ..Seen::default() };
             match what {
                 Step::Child => {
-                    seen.parent = Some((root, true));
-                    snapshot.children.entry(root).or_default().insert(mine);
+                    seen.parent = Some((top, true));
+                    seen.ledger = Some(Ledger::new(account(PART.unsigned_abs())));
+                    snapshot.children.entry(top).or_default().insert(mine);
                 }
-                Step::Fork => seen.base = Some((root, 0)),
-                _ => {}
+                Step::Fork => seen.base = Some((top, 0)),
+                _ => seen.ledger = Some(Ledger::new(account(ROOT.unsigned_abs()))),
             }
             snapshot.threads.insert(mine, seen);
+            if *what == Step::Child {
+                give(&mut snapshot, PART, 0);
+            }
+        }
+        if let Step::Move { made, to } = what {
+            let [moved, to] = [*made, *to].map(|at| thread_of(SEED, step(at)));
+            let seen = snapshot.threads.get_mut(&moved).unwrap();
+            let from = seen.parent.replace((to, true)).unwrap().0;
+            snapshot.children.get_mut(&from).unwrap().remove(&moved);
+            snapshot.children.entry(to).or_default().insert(moved);
+            match (from == top, to == top) {
+                (true, false) => give(&mut snapshot, -PART, PART),
+                (false, true) => give(&mut snapshot, PART, 0),
+                _ => {}
+            }
         }
         if let Step::Close { made } = what {
+            let at = thread_of(SEED, step(*made));
+            if snapshot.threads[&at].parent.is_some_and(|(parent, _)| parent == top) {
+                give(&mut snapshot, -PART, 0);
+            }
             let closed = snapshot.threads.get_mut(&thread_of(SEED, step(*made))).unwrap();
             closed.parent = closed.parent.map(|(parent, _)| (parent, false));
             closed.status = "shutdown";
@@ -56,7 +93,7 @@ fn kinds(oracle: &Oracle, snapshot: &Snapshot) -> Vec<Kind> {
 }
 
 /// How many steps of the script are needed to have one of each kind.
-const COUNT: u64 = 12;
+const COUNT: u64 = 14;
 
 fn first(wanted: impl Fn(&Step) -> bool) -> u64 {
     let steps = script(SEED, 0, 0);
@@ -175,6 +212,38 @@ fn a_close_that_was_lost_or_never_asked_for_is_found() {
     let (oracle, mut snapshot) = world(close - 1);
     flip(&mut snapshot);
     assert_eq!(kinds(&oracle, &snapshot), [Kind::Phantom]);
+}
+
+#[test]
+fn a_move_that_was_lost_or_is_half_there_is_found() {
+    let is_move = |step: &Step| matches!(step, Step::Move { to: 1.., .. });
+    let at = first(is_move);
+    let Step::Move { made, to } = script(SEED, 0, 0)[at as usize] else { unreachable!() };
+    let [moved, to, top] = [made, to, 0].map(|at| thread_of(SEED, step(at)));
+    let back = |snapshot: &mut Snapshot| {
+        snapshot.threads.get_mut(&moved).unwrap().parent = Some((top, true));
+        snapshot.children.get_mut(&to).unwrap().remove(&moved);
+        snapshot.children.get_mut(&top).unwrap().insert(moved);
+        give(snapshot, PART, -PART);
+    };
+    let (oracle, mut snapshot) = world(at + 1);
+    back(&mut snapshot);
+    assert_eq!(kinds(&oracle, &snapshot), [Kind::HalfEdge], "acknowledged, and not there");
+    let (oracle, _) = world(at);
+    assert_eq!(violations(&oracle, &snapshot, true), [], "in doubt: it is here or there");
+    assert_eq!(violations(&oracle, &world(at + 1).1, true), []);
+    let (_, mut snapshot) = world(at + 1);
+    snapshot.children.get_mut(&top).unwrap().insert(moved);
+    assert_eq!(kinds(&oracle, &snapshot), [Kind::HalfEdge], "in two places");
+}
+
+#[test]
+fn an_account_that_gave_what_nobody_holds_or_more_than_it_has_is_found() {
+    for (part, for_good) in [(PART, 0), (-PART, 0), (0, ROOT), (0, -2 * ROOT)] {
+        let (oracle, mut snapshot) = world(COUNT);
+        give(&mut snapshot, part, for_good);
+        assert_eq!(kinds(&oracle, &snapshot), [Kind::Unbalanced], "{part} {for_good}");
+    }
 }
 
 #[test]

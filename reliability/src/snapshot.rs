@@ -131,6 +131,7 @@ async fn seen_of(store: &SqliteStore, row: &StoredThread, read: bool) -> Seen {
         base: row.base.map(|base| (base.thread, base.cut.0)),
         status: row.status.name(),
         head: row.head.0,
+        ledger: row.ledger,
         read,
         ..Seen::default()
     };

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use coppicer::{
-    ForkPoint, OnCrash, Outcome, Runtime, SpawnError, SpawnThread, SubmitError, ThreadConfig,
-    ThreadHandle, ThreadId,
+    Budget, ForkPoint, OnCrash, Outcome, Runtime, SpawnError, SpawnThread, SubmitError,
+    ThreadConfig, ThreadHandle, ThreadId,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::task::JoinHandle;
@@ -18,6 +18,11 @@ use crate::words::Word;
 
 /// How much later than its deadline an answer may come on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
+
+/// What a root may use, and what a sub-agent of it is given: both limit the same, so that it can be
+/// moved.
+const ROOT: Budget = Budget::new().with_tokens(1_000_000_000).with_spawns(1_000_000);
+const CHILD: Budget = Budget::new().with_tokens(10_000).with_spawns(10);
 
 /// The budget of a close.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -110,19 +115,24 @@ impl Client {
         let root = thread_of(seed, StepId { at: 0, ..id });
         let thread = thread_of(seed, id);
         match step {
-            Step::Open => self.make(id, SpawnThread::new().with_id(thread)).await,
+            Step::Open => self.make(id, SpawnThread::new().with_id(thread), Some(ROOT)).await,
             Step::Child => {
                 let request = SpawnThread::new().with_id(thread).with_parent(root);
-                self.make(id, request.with_name(format!("c{}", id.at))).await
+                self.make(id, request.with_name(format!("c{}", id.at)), Some(CHILD)).await
             }
             Step::Fork => {
                 let request = SpawnThread::fork(root, ForkPoint::LastStable).with_id(thread);
-                self.make(id, request).await
+                self.make(id, request, None).await
             }
             Step::Say { to, .. } => {
                 self.submit(id, thread_of(seed, StepId { at: *to, ..id })).await
             }
             Step::Delegate => self.submit(id, root).await,
+            Step::Move { made, to } => {
+                let [thread, to] = [made, to].map(|at| thread_of(seed, StepId { at: *at, ..id }));
+                let moved = self.runtime.adopt(thread, Some(to));
+                self.in_time(id, "adopt", self.call(), moved).await?.map_err(|error| text(&error))
+            }
             Step::Close { made } => {
                 let thread = thread_of(seed, StepId { at: *made, ..id });
                 let closed =
@@ -144,8 +154,14 @@ impl Client {
     }
 
     /// Makes a thread with the step's submission as its first.
-    async fn make(&self, id: StepId, request: SpawnThread) -> Result<(), String> {
+    async fn make(
+        &self,
+        id: StepId,
+        request: SpawnThread,
+        budget: Option<Budget>,
+    ) -> Result<(), String> {
         let mut config = ThreadConfig::default().with_restart(restarts());
+        config.budget = budget;
         if id.slot.is_multiple_of(3) {
             config = config.with_on_crash(OnCrash::Requeue { attempts_max: 1_000 });
         }

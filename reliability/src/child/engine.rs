@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coppicer::{
     Engine, EngineError, EngineSession, Item, OpenContext, Reads, SpawnThread, Submission,
-    SubmissionId, ThreadConfig, TurnContext, TurnInput, TurnItem, TurnOutput,
+    SubmissionId, ThreadConfig, TurnContext, TurnInput, TurnItem, TurnOutput, Usage,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -58,6 +58,7 @@ impl KnownTexts {
             return Ok(TurnOutput::done());
         };
         let step = marked(&said);
+        cx.usage(Usage { output_tokens: 3, ..Usage::default() });
         let mut dice = Dice::of(self.seed, &[step.map_or(0, |step| step.at), said.len() as u64]);
         if dice.chance(30) {
             let call = format!("{}-{}", cx.turn(), input.attempt);

@@ -54,10 +54,10 @@ pub use coppicer_actors::{contract, faulty};
 pub use coppicer_supervisor::testing;
 
 pub use coppicer_actors::{
-    ABORTED_OUTPUT, Acquired, AgentList, AgentRow, AilingStore, Archived, BASES_MAX, Base, Batch, Classified,
-    Clock, Damage, DamageReason, Decision, Done, EdgeChange, EdgeStatus, EmitError, Engine,
-    EngineError, EngineSession, Envelope, Excerpt, ExcerptAt, ExcerptQuery, FILES_MAX, Fence,
-    FindAgentError, Flaw, ForkBeginning, ForkOptions, ForkPlan, Gate, History, HistoryBase,
+    ABORTED_OUTPUT, Acquired, AgentList, AgentRow, AilingStore, Archived, BASES_MAX, Base, Batch,
+    Classified, Clock, Damage, DamageReason, Decision, Done, EdgeChange, EdgeStatus, EmitError,
+    Engine, EngineError, EngineSession, Envelope, Excerpt, ExcerptAt, ExcerptQuery, FILES_MAX,
+    Fence, FindAgentError, Flaw, ForkBeginning, ForkOptions, ForkPlan, Gate, History, HistoryBase,
     HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept, KeptRecord,
     LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, ListAgentsError, MailTo, MarkerKind,
     MemoryStore, MetaError, ModelView, NewSubmission, NewThread, NotBegun, OpenCall, OpenContext,

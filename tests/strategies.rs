@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AutoShutdown, Children, Event, EventKind, Fact, LeaseKind, OnCrash, OnSpent, Op, Outcome,
-    Phase, Placement, RecordClass, Restart, RestartPolicy, RuntimeEvent, Script, ScriptedEngine,
-    SpawnError, SpawnThread, Step, Strategy, Tap, TapFilter, TapItem, TapOptions, ThreadConfig,
-    ThreadHandle, ThreadId, ThreadStatus, wire_validity,
+    AutoShutdown, Children, Event, EventKind, Fact, LeaseKind, Limits, OnCrash, OnSpent, Op,
+    Outcome, Phase, Placement, RecordClass, Restart, RestartPolicy, RuntimeEvent, Script,
+    ScriptedEngine, SpawnError, SpawnThread, Step, Strategy, Tap, TapFilter, TapItem, TapOptions,
+    ThreadConfig, ThreadHandle, ThreadId, ThreadStatus, wire_validity,
 };
 
 /// "panic" panics; "hang" hangs; "ignore" works on for long, whatever it is told; all else is said.
@@ -480,5 +480,30 @@ async fn a_sibling_whose_code_blocks_is_fenced_off_and_counted_until_it_returns(
     assert_eq!(world.audit().await.count(LeaseKind::Zombie), 1, "its old code");
     gate.open();
     world.until(|audit| audit.count(LeaseKind::Zombie) == 0).await;
+    world.end().await;
+}
+
+// Escalation with nobody to escalate to: the parent sleeps in the store alone.
+#[tokio::test(start_paused = true)]
+async fn a_thread_whose_parent_is_not_there_to_take_its_crash_over_is_parked() {
+    let mut limits = Limits::default();
+    limits.idle_after = Duration::from_secs(10);
+    let world = World::with_limits(engine(), limits).await;
+    let parent = spawn(&world, ThreadConfig::default()).await.id();
+    let policy = RestartPolicy::default()
+        .with_limit(0, Duration::from_secs(60))
+        .with_on_spent(OnSpent::Escalate);
+    let request = SpawnThread::new().with_parent(parent);
+    let request = request.with_config(ThreadConfig::default().with_restart(policy));
+    let child = world.spawn(request).await.unwrap().id();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let child = world.resume(child).await.unwrap();
+    assert!(world.get(parent).is_none(), "it sleeps");
+    assert!(matches!(child.run("panic").await.unwrap(), Outcome::Crashed { .. }));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((child.status(), child.view().phase), (ThreadStatus::Parked, Phase::Parked));
+    child.revive().await.unwrap();
+    assert_eq!(child.run("hello").await.unwrap().message(), Some("hello"));
+    drop(child);
     world.end().await;
 }

@@ -12,10 +12,11 @@
 mod ends;
 mod moves;
 mod purse;
+mod refund;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use coppicer_messages::{
@@ -29,6 +30,8 @@ use crate::slot::Slot;
 pub use moves::AccountMove;
 pub(crate) use purse::Spending;
 pub use purse::{Purse, Short};
+use refund::Ending;
+pub(crate) use refund::Refund;
 
 /// How many holders a refusal names.
 const HOLDERS_MAX: usize = 16;
@@ -45,20 +48,27 @@ struct Books {
     donors: Donors,
     /// Whether its thread has ended, and its parts went back.
     closed: bool,
+    /// Whether the store has written that.
+    end_written: bool,
+    /// The end of its thread is being written, and what goes back with it.
+    ending: Option<Ending>,
     /// What was written for its thread's return.
     reopening: Vec<Charge>,
-    /// That it holds parts of others.
+    /// That it holds parts of others, while its thread has a slot, which the audit shows to own it.
     lease: Option<Lease>,
+    leases: Arc<LeaseBook>,
+    /// Slots of its thread.
+    slots: usize,
     /// Who holds parts of it, oldest first, as far as they were seen since it is in memory.
     holders: BTreeMap<ThreadId, Amounts>,
     /// Turns that draw on it.
-    runs: HashMap<ThreadId, Run>,
+    runs: BTreeMap<ThreadId, Run>,
     /// For turns that draw their time on it: the sum of when they began, in milliseconds after `base`.
     began_ms: i64,
     clocked: i64,
     base: Instant,
     /// Threads with work that waits until there is more.
-    waiting: HashMap<ThreadId, Weak<Slot>>,
+    waiting: BTreeMap<ThreadId, Weak<Slot>>,
 }
 
 struct Run {
@@ -70,7 +80,7 @@ type Donors = [Option<Arc<Account>>; Dimension::ALL.len()];
 
 impl Books {
     fn left(&self, what: Dimension, now: Instant) -> i64 {
-        if self.closed {
+        if self.closed || self.ending.is_some() {
             return 0;
         }
         let granted = self.ledger.budget.of(what).map_or(i64::MAX, to_signed);
@@ -108,6 +118,16 @@ impl Books {
         }
     }
 
+    /// Has a lease while it holds parts of others and its thread has a slot.
+    fn hold_lease(&mut self) {
+        let holds = self.slots > 0 && !self.closed && self.donors.iter().any(Option::is_some);
+        if !holds {
+            self.lease = None;
+        } else if self.lease.is_none() {
+            self.lease = Some(self.leases.grant(LeaseKind::Budget));
+        }
+    }
+
     fn hold(&mut self, child: ThreadId, what: Dimension, more: i64) {
         let held = self.holders.entry(child).or_default();
         *held.of_mut(what) = held.of(what).saturating_add(more);
@@ -131,7 +151,6 @@ impl Account {
         let donor =
             |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
         let donors: Donors = Dimension::ALL.map(donor);
-        let carved = donors.iter().any(Option::is_some);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
             if let (Some(donor), false) = (donor, closed) {
                 // It holds its part already; only who it is was not known here.
@@ -141,23 +160,40 @@ impl Account {
                 }
             }
         }
-        let lease = (carved && !closed).then(|| leases.grant(LeaseKind::Budget));
         Arc::new(Self {
             thread,
             books: Mutex::new(Books {
                 ledger,
                 donors,
                 closed,
+                end_written: closed,
+                ending: None,
                 reopening: Vec::new(),
-                lease,
+                lease: None,
+                leases: leases.clone(),
+                slots: 0,
                 holders: BTreeMap::new(),
-                runs: HashMap::new(),
+                runs: BTreeMap::new(),
                 began_ms: 0,
                 clocked: 0,
                 base: now,
-                waiting: HashMap::new(),
+                waiting: BTreeMap::new(),
             }),
         })
+    }
+
+    /// Its thread has a slot.
+    pub(crate) fn seat(&self) {
+        let mut books = self.books.lock();
+        books.slots += 1;
+        books.hold_lease();
+    }
+
+    /// A slot of its thread is gone. Others may draw on it still.
+    pub(crate) fn unseat(&self) {
+        let mut books = self.books.lock();
+        books.slots = books.slots.saturating_sub(1);
+        books.hold_lease();
     }
 
     /// Whose it is.
@@ -200,7 +236,7 @@ impl Account {
     ) -> Result<(), LimitReached> {
         let mut books = self.books.lock();
         let left = books.left(what, now);
-        if books.closed || left < part {
+        if books.closed || books.ending.is_some() || left < part {
             return Err(books.refusal(what, left));
         }
         let carved = books.ledger.carved.of_mut(what);

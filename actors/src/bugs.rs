@@ -12,6 +12,10 @@ pub enum Bug {
     LostMailbox,
     /// A new incarnation tells the parent of an end that the last one has told.
     DoubleNotice,
+    /// What a thread has left of its budget goes back twice.
+    DoubleRefund,
+    /// A parked thread whose actor comes back runs what is queued.
+    ParkedRuns,
 }
 
 /// Which fault is seeded: none, if nobody asked.

@@ -503,10 +503,10 @@ impl Slot {
 
     /// Ends the slot for good: nothing is taken any more, whoever waits is told.
     pub fn end(&self) {
-        let (input, control, waiters) = {
+        let (first, input, control, waiters) = {
             let mut lanes = self.lanes.lock();
+            let first = !std::mem::replace(&mut lanes.ended, true);
             lanes.door = Door::Closed;
-            lanes.ended = true;
             lanes.actor = None;
             lanes.line.clear();
             for _ in 0..lanes.used {
@@ -514,11 +514,15 @@ impl Slot {
             }
             lanes.used = 0;
             (
+                first,
                 std::mem::take(&mut lanes.input),
                 std::mem::take(&mut lanes.control),
                 std::mem::take(&mut lanes.waiters),
             )
         };
+        if first {
+            self.leave_purse();
+        }
         let thread = self.thread();
         for msg in input.into_iter().chain(control) {
             refuse_closed(msg, thread);

@@ -186,6 +186,14 @@ impl Charge {
         let Self { to, granted, spent, carved } = self;
         Self { to, granted: -granted, spent: -spent, carved: -carved }
     }
+
+    /// The change that takes the making of a thread back. `ended`: its durable end has given back what
+    /// was carved for it.
+    #[must_use]
+    pub fn undone(self, ended: bool) -> Self {
+        let back = self.reversed();
+        if ended { Self { carved: Amounts::default(), ..back } } else { back }
+    }
 }
 
 impl std::ops::Neg for Amounts {

@@ -80,6 +80,9 @@ pub enum ThreadMsg {
 
     /// There may be mail in the mailbox that nobody told of: look.
     LookForMail,
+    /// The restarts of its engine are spent, and there is no parent that could make that its affair:
+    /// it is parked. Stale if it is not on its way out any more.
+    SitParked,
     /// The thread has another place in its tree, or is in another tree. Stale if it has moved again
     /// since: what the slot says counts.
     Moved,
@@ -224,6 +227,7 @@ impl ThreadMsg {
             Self::Close { .. } => "close",
             Self::Mail { .. } => "mail",
             Self::LookForMail => "look_for_mail",
+            Self::SitParked => "sit_parked",
             Self::Moved => "moved",
             Self::MailRead { .. } => "mail_read",
             Self::TakeSteered { .. } => "take_steered",

@@ -52,8 +52,15 @@ impl Told {
 }
 
 /// Checks that hold between any two steps.
-pub(crate) fn between_steps(host: &Host) {
+pub(crate) async fn between_steps(host: &Host) {
     let mut broken = edges(host);
+    let (held, faulty) = {
+        let book = host.book.lock();
+        (book.held, book.faulty)
+    };
+    if host.funds && held == 0 && !faulty {
+        broken.append(&mut budgets(host).await);
+    }
     // While the store holds something back, the books are ahead of what is shown.
     if host.book.lock().held == 0 {
         let drift = host.runtime.audit_now().drift;
@@ -66,6 +73,34 @@ pub(crate) fn between_steps(host: &Host) {
     }
     broken.append(&mut host.witness.seen.lock().broken);
     host.book.lock().broken.append(&mut broken);
+}
+
+/// BU-1: accounts add up, as they were written, and as the runtime has them.
+async fn budgets(host: &Host) -> Vec<String> {
+    {
+        let book = host.book.lock();
+        // A move that could not be written before its host ended is not made up for: its parts are
+        // held by nobody.
+        if book.shared || book.faulty && book.life > 1 {
+            return Vec::new();
+        }
+    }
+    let mut broken = {
+        let seen = host.witness.seen.lock();
+        seen.ledgers.check(&seen.rows)
+    };
+    for view in host.runtime.list() {
+        let thread = view.thread;
+        let written = host.witness.seen.lock().ledgers.of(thread);
+        let (Ok(Some(here)), Some(written)) = (host.runtime.ledger(thread).await, written) else {
+            continue;
+        };
+        // What a turn that runs has used is written with its next write.
+        if (here.budget, here.carved) != (written.budget, written.carved) {
+            broken.push(format!("BU-1: {thread} has {here:?}, and {written:?} is written"));
+        }
+    }
+    broken
 }
 
 /// P8: the store says of each edge what hosts were told.
@@ -98,6 +133,9 @@ fn shown(host: &Host, view: &ThreadView) -> Vec<String> {
     claim(runs.len() <= 1, "P1: two turns run");
     let is_running = view.status == ThreadStatus::Running;
     claim(is_running == view.turn.is_some() || view.closed, "P6: status and turn do not agree");
+    let settled = matches!(view.phase, Phase::Idle | Phase::Running | Phase::Parked);
+    let parked = view.status == ThreadStatus::Parked;
+    claim(!settled || parked == (view.phase == Phase::Parked), "P7: parked, or not");
     claim(view.phase != Phase::Running || view.turn.is_some(), "P6: a phase without a turn");
     if let Some(turn) = &view.turn {
         let works = runs.iter().any(|(running, epoch)| running == turn && *epoch == view.epoch);
@@ -114,7 +152,6 @@ fn shown(host: &Host, view: &ThreadView) -> Vec<String> {
     }
     let seen = host.witness.seen.lock();
     let Some(row) = seen.rows.get(&thread) else { return broken };
-    let settled = matches!(view.phase, Phase::Idle | Phase::Running | Phase::Parked);
     if settled && row.epoch == view.epoch && !view.closed {
         let reborn = |status: &ThreadStatus| status.clone().reborn();
         let agrees = row.status.as_ref().map(reborn) == Some(reborn(&view.status))
@@ -129,14 +166,14 @@ fn shown(host: &Host, view: &ThreadView) -> Vec<String> {
     broken
 }
 
-/// P3: each accepted submission has one outcome, or waits in a thread that is parked. Those that
-/// have none: a thread that ended without being able to write its end has to come up for it.
+/// P3: each accepted submission has one outcome, or waits in a thread that is parked or has nothing to
+/// use. Those that have none: a thread that ended without being able to write its end has to come up
+/// for it.
 pub(crate) fn without_outcome(host: &Host) -> Vec<(ThreadId, SubmissionId)> {
     let (book, seen) = (host.book.lock(), host.witness.seen.lock());
     let open = |(thread, id): &&(ThreadId, SubmissionId)| {
         let Some(row) = seen.rows.get(thread) else { return false };
-        let ended = matches!(row.submissions.get(id), Some(SubmissionState::Ended(_)));
-        !ended && row.status != Some(ThreadStatus::Parked)
+        !matches!(row.submissions.get(id), Some(SubmissionState::Ended(_)))
     };
     book.model.receipts.iter().filter(open).cloned().collect()
 }
@@ -144,9 +181,23 @@ pub(crate) fn without_outcome(host: &Host) -> Vec<(ThreadId, SubmissionId)> {
 /// P8, P12: what the store says at the end of a case is what was written, and mail that starts a
 /// turn has started one unless its reader is closed or parked.
 pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
-    let mut broken = Vec::new();
+    let mut broken = budgets(host).await;
+    {
+        let (book, seen) = (host.book.lock(), host.witness.seen.lock());
+        let (used, counted) = (host.running.used().cast_signed(), seen.ledgers.used(&seen.rows));
+        // A host that ends may lose what its last turns used since their last writes.
+        let exact = !book.faulty;
+        // What goes on with its part is counted before it is written that it does.
+        let alone = book.life == 1 && seen.ledgers.moves == 0;
+        if alone && (counted > used || exact && counted < used) {
+            broken.push(format!("BU-1: {used} tokens were used, and {counted} are counted"));
+        }
+    }
     let rows = host.witness.seen.lock().rows.clone();
     for view in host.runtime.list() {
+        if matches!(view.phase, Phase::Starting | Phase::Backoff) {
+            broken.push(format!("P7: {} is still on its way: {view:?}", view.thread));
+        }
         let written = rows.get(&view.thread).and_then(|row| row.parent).map(|(parent, _)| parent);
         if written != view.parent {
             let (thread, shown) = (view.thread, view.parent);
@@ -180,7 +231,10 @@ pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
         if mail.len() != waiting {
             broken.push(format!("P12: {thread} has {} mails, not {waiting}", mail.len()));
         }
-        let rests = matches!(row.status, Some(ThreadStatus::Shutdown | ThreadStatus::Parked));
+        let left = host.runtime.budget_left(*thread);
+        let spent = [left.tokens, left.cost_micros, left.wall_ms].contains(&Some(0));
+        let rests =
+            spent || matches!(row.status, Some(ThreadStatus::Shutdown | ThreadStatus::Parked));
         if mail.iter().any(|mail| mail.trigger) && !rests && !is_closed(&rows, *thread) {
             broken.push(format!("P7: mail for {thread} has not started a turn: {:?}", row.status));
         }

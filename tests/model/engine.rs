@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use coppicer::{
     Engine, EngineError, EngineSession, Epoch, OpenContext, ParentClose, Script, ScriptedEngine,
-    SpawnThread, Step, Submission, ThreadId, TurnContext, TurnId, TurnInput, TurnOutput, Wait,
+    SpawnThread, Step, Submission, ThreadId, TurnContext, TurnId, TurnInput, TurnOutput, Usage,
+    Wait,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -21,12 +22,19 @@ struct State {
     turns: BTreeMap<ThreadId, Vec<(TurnId, Epoch)>>,
     /// Turns whose last attempt ended so that another one follows.
     again: BTreeSet<(ThreadId, TurnId)>,
+    /// Tokens that were used on somebody's budget.
+    used: u64,
 }
 
 impl Running {
     /// The turns of a thread that run.
     pub(crate) fn of(&self, thread: ThreadId) -> Vec<(TurnId, Epoch)> {
         self.0.lock().turns.get(&thread).cloned().unwrap_or_default()
+    }
+
+    /// Tokens that were used on somebody's budget; a turn that is over may have counted some more.
+    pub(crate) fn used(&self) -> u64 {
+        self.0.lock().used
     }
 
     /// Whether a turn waits for its next attempt.
@@ -98,6 +106,8 @@ fn script(text: &str) -> Script {
             .then(Step::TrySpawn(first("slow")))
             .then(Step::Wait(Wait::All, ms(500)))
             .say("waited"),
+        "use" => Script::new().sleep(ms(5)).say("used"),
+        "splurge" => Script::new().sleep(ms(30)).say("splurged"),
         "post" => Script::new()
             .then(Step::Spawn(child()))
             .then(Step::Send(0, Submission::input("slow")))
@@ -129,12 +139,22 @@ impl EngineSession for Session {
         input: TurnInput,
     ) -> BoxFuture<'a, Result<TurnOutput, EngineError>> {
         let (thread, turn, epoch) = (cx.thread(), cx.turn().clone(), cx.epoch());
+        let tokens = match input.text().lines().next_back() {
+            Some("use") => 9,
+            Some("splurge") => 3_000,
+            _ => 0,
+        };
         async move {
             let run = Run { running: self.running.clone(), thread, turn: turn.clone(), epoch };
             {
                 let mut state = self.running.0.lock();
                 state.again.remove(&(thread, turn.clone()));
                 state.turns.entry(thread).or_default().push((turn.clone(), epoch));
+            }
+            if tokens > 0 {
+                let limited = cx.budget_left().tokens.is_some();
+                self.running.0.lock().used += if limited { tokens } else { 0 };
+                cx.usage(Usage { output_tokens: tokens, ..Usage::default() });
             }
             let result = self.session.run_turn(cx, input).await;
             drop(run);

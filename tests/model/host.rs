@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use coppicer::faulty::{FaultyStore, StoreOp};
 use coppicer::{
-    AdoptError, AgentPath, CloseError, CloseReport, CloseScope, Delivery, ForkPoint, Op,
-    ParentClose, Runtime, SpawnError, SpawnThread, StoreError, Submission, SubmissionId,
-    SubmitError, ThreadHandle, ThreadId, ThreadStatus, ThreadView,
+    AdoptError, AgentPath, Budget, CloseError, CloseReport, CloseScope, ControlError, Delivery,
+    Dimension, ForkPoint, Op, ParentClose, Runtime, SpawnError, SpawnThread, StoreError,
+    Submission, SubmissionId, SubmitError, ThreadHandle, ThreadId, ThreadStatus, ThreadView,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::engine::Running;
 use crate::model::Model;
 use crate::ops::{self, Held, How};
+use crate::setup;
 use crate::witness::Witness;
 
 /// How long a caller waits where it does not say.
@@ -34,6 +35,11 @@ pub(crate) struct Book {
     pub(crate) life: u64,
     /// Requests that the store holds back.
     pub(crate) held: usize,
+    /// Whether a request of the store may have failed.
+    pub(crate) faulty: bool,
+    /// Whether there was more than one host at a time. What both write of budgets is not fenced: who
+    /// lets several share a store, of which each tree has one at a time.
+    pub(crate) shared: bool,
 }
 
 impl Book {
@@ -54,6 +60,9 @@ pub(crate) struct Host {
     pub(crate) running: Running,
     pub(crate) kept: Arc<Mutex<BTreeMap<ThreadId, ThreadHandle>>>,
     pub(crate) life: u64,
+    /// Whether threads of the case have rules, and whether some have budgets.
+    pub(crate) rules: bool,
+    pub(crate) funds: bool,
 }
 
 const fn store_op(held: Held) -> StoreOp {
@@ -125,12 +134,22 @@ impl Host {
     /// Carries out one operation. Each is a task of its own, so that they meet.
     pub(crate) async fn carry_out(self, op: ops::Op) {
         match op {
-            ops::Op::Spawn { below, name, first, detached, ms } => {
+            ops::Op::Spawn { below, name, first, detached, rule, fund, ms } => {
                 let mut request = SpawnThread::new();
+                if self.rules {
+                    request.config = setup::rules(rule);
+                }
                 if detached {
                     request = request.with_parent_close(ParentClose::Detach);
                 }
                 request.parent = below.map(|below| self.pick(below));
+                if let Some(seed) = fund.filter(|_| self.funds) {
+                    let above = request.parent.map(|above| self.runtime.budget_left(above));
+                    // Half of them as much as there is, for which others may come first.
+                    let share = if seed.is_multiple_of(2) { 1 } else { 6 };
+                    let above = above.unwrap_or_default();
+                    request.config.budget = Some(setup::budget(seed, &above, share, detached));
+                }
                 request.name = name.map(|name| format!("n{name}"));
                 request.first = first.map(|first| Submission::input(first.text()));
                 self.spawn(request, Duration::from_millis(ms)).await;
@@ -186,11 +205,27 @@ impl Host {
                     self.note(|| format!("hibernate {}: {answer:?}", thread.id()));
                 }
             }
+            ops::Op::Park { to } => {
+                if let Some(thread) = self.runtime.get(self.pick(to)) {
+                    let since = Instant::now();
+                    let answer = thread.park().await;
+                    self.in_time("a park", since, CALL);
+                    self.note(|| format!("park {}: {answer:?}", thread.id()));
+                }
+            }
             ops::Op::Revive { to } => {
                 if let Some(thread) = self.runtime.get(self.pick(to)) {
-                    let answer = thread.revive().await;
-                    self.note(|| format!("revive {}: {answer:?}", thread.id()));
+                    drop(self.revive(&thread).await);
                 }
+            }
+            ops::Op::Fund { to, tokens } => {
+                let (thread, since) = (self.pick(to), Instant::now());
+                let change = self.book.lock().model.resuming(Some(thread));
+                let more = Budget::new().with_tokens(tokens);
+                let answer = self.runtime.fund(thread, more).await;
+                self.book.lock().model.resumed(change);
+                self.in_time("a funding", since, CALL);
+                self.note(|| format!("fund {thread} by {tokens}: {answer:?}"));
             }
             ops::Op::Resume { to } => {
                 let (thread, since) = (self.pick(to), Instant::now());
@@ -223,11 +258,25 @@ impl Host {
                 }
             }
             ops::Op::Fail { what } => {
+                self.book.lock().faulty = true;
                 let full = StoreError::Unavailable { reason: "disk full".into() };
                 self.store.fail_next(store_op(what), full);
             }
             ops::Op::Restart { .. } => {} // the case itself does that
         }
+    }
+
+    pub(crate) async fn revive(&self, thread: &ThreadHandle) -> Result<(), ControlError> {
+        self.witness.seen.lock().reviving(thread.id(), true);
+        let since = Instant::now();
+        let answer = thread.revive().await;
+        self.in_time("a revival", since, CALL);
+        // One that was not answered may come yet.
+        if !matches!(answer, Err(ControlError::NoAnswer)) {
+            self.witness.seen.lock().reviving(thread.id(), false);
+        }
+        self.note(|| format!("revive {}: {answer:?}", thread.id()));
+        answer
     }
 
     async fn spawn(&self, request: SpawnThread, budget: Duration) {
@@ -408,6 +457,37 @@ impl Host {
             self.broke(format!(
                 "P5: {thread} is reported as completed, and its end is not written"
             ));
+        }
+    }
+
+    /// Does what a thread with open submissions may wait for: it is up, revived, and has something to
+    /// use.
+    pub(crate) async fn help(&self, thread: ThreadId, fund: bool) {
+        let mut above = vec![thread];
+        {
+            let seen = self.witness.seen.lock();
+            while let Some((parent, _)) = above.last().and_then(|at| seen.rows.get(at)?.parent) {
+                above.push(parent);
+            }
+        }
+        for (place, at) in above.iter().rev().enumerate().filter(|_| fund) {
+            let ledger = self.witness.seen.lock().ledgers.of(*at);
+            let Some(ledger) = ledger else { continue };
+            // Each has enough for those below it.
+            let enough = 1u64 << (50 - place.min(40));
+            let mut more = Budget::new();
+            for what in Dimension::ALL {
+                *more.of_mut(what) = ledger.budget.of(what).map(|_| enough);
+            }
+            drop(self.bring_up(*at).await);
+            let answer = self.runtime.fund(*at, more).await;
+            self.note(|| format!("fund {at} by {more:?}: {answer:?}"));
+        }
+        drop(self.bring_up(thread).await);
+        if let Some(handle) = self.runtime.get(thread)
+            && handle.status() == ThreadStatus::Parked
+        {
+            drop(self.revive(&handle).await);
         }
     }
 

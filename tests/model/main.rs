@@ -3,7 +3,8 @@
 //! what hosts were told, and against a store that sees each write.
 //!
 //! - `ops.rs`: what a case does; generated and shrunk by proptest.
-//! - `model.rs`: what must be so. Pure.
+//! - `setup.rs`: how its threads are set up. Pure.
+//! - `model.rs`, `ledgers.rs`: what must be so. Pure.
 //! - `engine.rs`, `witness.rs`: what really ran, what was really written.
 //! - `host.rs`, `runner.rs`: carry a case out. `checks.rs`: what must hold.
 //!
@@ -15,9 +16,11 @@
 mod checks;
 mod engine;
 mod host;
+mod ledgers;
 mod model;
 mod ops;
 mod runner;
+mod setup;
 mod witness;
 
 use std::sync::Once;
@@ -194,4 +197,16 @@ fn the_model_finds_a_lost_mailbox() {
 fn the_model_finds_a_double_notice() {
     let (_, why) = hunt(Bug::DoubleNotice);
     assert!(why.contains("P12"), "{why}");
+}
+
+#[test]
+fn the_model_finds_a_double_refund() {
+    let (_, why) = hunt(Bug::DoubleRefund);
+    assert!(why.contains("BU-1"), "{why}");
+}
+
+#[test]
+fn the_model_finds_a_parked_thread_that_runs() {
+    let (_, why) = hunt(Bug::ParkedRuns);
+    assert!(why.contains("P7"), "{why}");
 }

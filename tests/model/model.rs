@@ -34,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) threads: Vec<ThreadId>,
     /// Accepted submissions.
     pub(crate) receipts: Vec<(ThreadId, SubmissionId)>,
+    /// Whether threads may close by themselves, by their rules.
+    pub(crate) by_themselves: bool,
     edges: BTreeMap<ThreadId, Edge>,
     under_way: BTreeMap<u64, Change>,
     /// Changes that met another one that touches the same edge.
@@ -78,8 +80,10 @@ impl Model {
         // It may have gone on without its parent before its host was told.
         let closing = self.under_way.values().any(|it| matches!(it, Change::Close(..)));
         let mut parents = BTreeSet::from([parent]);
+        let closing = closing || self.by_themselves;
         parents.extend((closing && detaches).then_some(None));
-        self.edges.insert(thread, Edge { parents, detaches, open: true, closed: false });
+        let closed = self.by_themselves;
+        self.edges.insert(thread, Edge { parents, detaches, open: true, closed });
     }
 
     /// The thread that a number names.
@@ -126,7 +130,7 @@ impl Model {
         if let Some(edge) = self.edges.get_mut(&thread) {
             edge.open = false;
         }
-        for id in may {
+        for id in may.into_iter().filter(|_| !self.by_themselves) {
             if let Some(edge) = self.edges.get_mut(&id) {
                 edge.parents.remove(&None);
             }
@@ -151,7 +155,12 @@ impl Model {
         let Some(Change::Adopt(thread, new)) = self.under_way.remove(&id) else { return };
         let Some(edge) = self.edges.get_mut(&thread).filter(|_| !met) else { return };
         match (whether, new) {
-            (Some(true), _) => edge.parents = BTreeSet::from([to]),
+            (Some(true), _) => {
+                edge.parents = BTreeSet::from([to]);
+                // Its new parent may be closed at any time.
+                let may = self.by_themselves && edge.detaches;
+                edge.parents.extend(may.then_some(None));
+            }
             (Some(false), true) => drop(edge.parents.remove(&to)),
             _ => {}
         }

@@ -15,6 +15,10 @@ pub(crate) struct Case {
     pub(crate) detaching: u64,
     /// Whether idle threads sleep early, and few stay in memory.
     pub(crate) restless: bool,
+    /// How its threads supervise and come back; all as by default if nothing is said.
+    pub(crate) rules: Option<u64>,
+    /// Who has a budget; nobody if nothing is said.
+    pub(crate) funds: Option<u64>,
     /// Of how many threads a host keeps the handles from the beginning.
     pub(crate) kept: usize,
     pub(crate) steps: Vec<Step>,
@@ -54,6 +58,10 @@ pub(crate) enum Op {
         name: Option<u8>,
         first: Option<Work>,
         detached: bool,
+        /// How it supervises and comes back, if threads of the case have rules.
+        rule: u64,
+        /// What of it is limited, if threads of the case have budgets.
+        fund: Option<u64>,
         ms: u64,
     },
     /// Puts a thread below another, or makes it a root.
@@ -96,8 +104,16 @@ pub(crate) enum Op {
     Hibernate {
         to: Pick,
     },
+    Park {
+        to: Pick,
+    },
     Revive {
         to: Pick,
+    },
+    /// Gives a thread more tokens, out of what those above it have.
+    Fund {
+        to: Pick,
+        tokens: u64,
     },
     Resume {
         to: Pick,
@@ -142,6 +158,8 @@ pub(crate) enum Work {
     Spawn,
     Brood,
     Post,
+    Use,
+    Splurge,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -191,6 +209,8 @@ impl Work {
             Self::Spawn => "spawn",
             Self::Brood => "brood",
             Self::Post => "post",
+            Self::Use => "use",
+            Self::Splurge => "splurge",
         }
     }
 }
@@ -210,6 +230,8 @@ fn work() -> impl Strategy<Value = Work> {
         2 => Just(Work::Spawn),
         1 => Just(Work::Brood),
         2 => Just(Work::Post),
+        4 => Just(Work::Use),
+        1 => Just(Work::Splurge),
     ]
 }
 
@@ -254,8 +276,8 @@ fn restart() -> impl Strategy<Value = Restart> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (option::of(pick()), option::of(0u8..4), option::of(work()), any::<bool>(), prop_oneof![1 => 1u64..9, 6 => Just(2_000u64)])
-            .prop_map(|(below, name, first, detached, ms)| Op::Spawn { below, name, first, detached, ms }),
+        5 => (option::of(pick()), option::of(0u8..4), option::of(work()), any::<bool>(), any::<u64>(), option::of(any::<u64>()), prop_oneof![1 => 1u64..9, 6 => Just(2_000u64)])
+            .prop_map(|(below, name, first, detached, rule, fund, ms)| Op::Spawn { below, name, first, detached, rule, fund, ms }),
         4 => (pick(), option::weighted(0.7, pick()))
             .prop_map(|(thread, below)| Op::Adopt { thread, below }),
         2 => (pick(), option::of(pick()), 0u8..4)
@@ -269,7 +291,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => pick().prop_map(|to| Op::Interrupt { to }),
         4 => pick().prop_map(|to| Op::Panic { to }),
         2 => pick().prop_map(|to| Op::Hibernate { to }),
-        1 => pick().prop_map(|to| Op::Revive { to }),
+        2 => pick().prop_map(|to| Op::Park { to }),
+        2 => pick().prop_map(|to| Op::Revive { to }),
+        1 => (pick(), 1u64..4_000).prop_map(|(to, tokens)| Op::Fund { to, tokens }),
         3 => pick().prop_map(|to| Op::Resume { to }),
         1 => pick().prop_map(|to| Op::ResumeTree { to }),
         5 => (pick(), budget_ms()).prop_map(|(to, ms)| Op::Close { to, ms }),
@@ -301,12 +325,15 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let steps = proptest::collection::vec(step(), 1..7);
     let kept = prop_oneof![Just(0usize), Just(8usize)];
     let look_again = proptest::bool::weighted(0.2);
-    (shape(), 200usize..216, any::<u64>(), any::<bool>(), kept, steps, look_again).prop_map(
-        |(shape, threads, detaching, restless, kept, steps, look_again)| Case {
+    let kinds = (option::of(any::<u64>()), option::of(any::<u64>()));
+    (shape(), 200usize..216, any::<u64>(), any::<bool>(), kinds, kept, steps, look_again).prop_map(
+        |(shape, threads, detaching, restless, (rules, funds), kept, steps, look_again)| Case {
             shape,
             threads,
             detaching,
             restless,
+            rules,
+            funds,
             kept,
             steps,
             look_again,

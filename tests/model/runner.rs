@@ -1,13 +1,14 @@
 //! Runs a case: builds its tree, issues its steps, restarts its hosts, and checks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::faulty::FaultyStore;
 use coppicer::testing::{BEGINS_AT_MS, Bug};
 use coppicer::{
-    Clock, IdSource, Limits, ParentClose, Runtime, SpawnError, SpawnThread, StoreHealth, Tap,
-    TapFilter, TapOptions, ThreadHandle, ThreadId,
+    Clock, IdSource, Limits, Runtime, SpawnError, SpawnThread, StoreHealth, Tap, TapFilter,
+    TapOptions, ThreadHandle, ThreadId,
 };
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -16,10 +17,14 @@ use crate::checks::{self, Told};
 use crate::engine::{Running, Watched};
 use crate::host::{Book, CALL, HELD, Host};
 use crate::ops::{Case, Op, Restart, Step};
+use crate::setup;
 use crate::witness::Witness;
 
 /// The budget of closes that are to be clean.
 const ENOUGH: Duration = Duration::from_secs(5);
+
+/// How often a thread is revived so that it goes on.
+const ROUNDS_MAX: usize = 24;
 
 /// How a case is run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +39,8 @@ pub(crate) struct Options {
 struct Lab {
     options: Options,
     restless: bool,
+    rules: bool,
+    funds: bool,
     witness: Witness,
     store: FaultyStore,
     book: Arc<Mutex<Book>>,
@@ -61,10 +68,13 @@ pub(crate) fn run(case: &Case, options: Options) -> Result<Vec<String>, String> 
     let lab = Lab {
         options,
         restless: case.restless,
+        rules: case.rules.is_some(),
+        funds: case.funds.is_some(),
         store: FaultyStore::new(Arc::new(witness.clone())).in_order(),
         witness,
         book: Arc::default(),
     };
+    lab.book.lock().model.by_themselves = lab.rules;
     if options.traced {
         lab.book.lock().trace = Some(Vec::new());
     }
@@ -140,7 +150,8 @@ impl Lab {
             .expect("there is room for a tap");
         let (book, witness) = (self.book.clone(), self.witness.clone());
         let kept = Arc::default();
-        let host = Host { runtime, book, witness, store: self.store.clone(), running, kept, life };
+        let (store, rules, funds) = (self.store.clone(), self.rules, self.funds);
+        let host = Host { runtime, book, witness, store, running, kept, life, rules, funds };
         Watching { host, tap, told: Told::default(), tasks: Vec::new() }
     }
 
@@ -153,7 +164,7 @@ impl Lab {
         }
         for step in steps.by_ref() {
             let restart = watching.step(step).await;
-            checks::between_steps(&watching.host);
+            checks::between_steps(&watching.host).await;
             if !self.book.lock().broken.is_empty() {
                 return Next::Done;
             }
@@ -168,7 +179,11 @@ impl Lab {
                 }
                 Some(Restart::Abandon) => {
                     self.release();
-                    self.book.lock().model.host_let_go();
+                    {
+                        let mut book = self.book.lock();
+                        book.shared = true;
+                        book.model.host_let_go();
+                    }
                     let_go.push(std::mem::replace(&mut watching, self.start().await));
                 }
             }
@@ -192,24 +207,39 @@ impl Lab {
         if watching.tasks.iter().any(|task| !task.is_finished()) {
             self.book.lock().broken.push("P4: somebody still waits for an answer".to_owned());
         }
-        checks::between_steps(&watching.host);
-        let open = checks::without_outcome(&watching.host);
-        if !open.is_empty() {
-            self.book.lock().model.host_let_go(); // resumes open edges
-            for (thread, _) in &open {
-                drop(watching.host.bring_up(*thread).await);
-            }
-            tokio::time::sleep(Duration::from_secs(60)).await; // virtual
-            for (thread, id) in checks::without_outcome(&watching.host) {
-                let what = format!("P3: {id} of {thread} has no outcome");
-                self.book.lock().broken.push(what);
-            }
-        }
+        checks::between_steps(&watching.host).await;
+        self.settle_all(&watching).await;
         let broken = checks::at_the_end(&watching.host).await;
         self.book.lock().broken.extend(broken);
         watching.finish().await;
         if look_again && self.book.lock().broken.is_empty() {
             self.look_again().await;
+        }
+    }
+
+    /// P3, P7: whatever was accepted comes to its end once its thread is up, has something to use, and
+    /// is revived as often as it is parked.
+    async fn settle_all(&self, watching: &Watching) {
+        let open = checks::without_outcome(&watching.host);
+        if open.is_empty() {
+            return;
+        }
+        self.book.lock().model.host_let_go(); // resumes open edges
+        for round in 0..ROUNDS_MAX {
+            let open = checks::without_outcome(&watching.host);
+            let threads: BTreeSet<_> = open.iter().map(|(thread, _)| *thread).collect();
+            if threads.is_empty() {
+                return;
+            }
+            for thread in threads {
+                watching.host.help(thread, round == 0).await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await; // virtual
+        }
+        for (thread, id) in checks::without_outcome(&watching.host) {
+            let view = watching.host.runtime.get(thread).map(|thread| thread.view());
+            let what = format!("P3: {id} of {thread} has no outcome: {view:?}");
+            self.book.lock().broken.push(what);
         }
     }
 
@@ -228,11 +258,14 @@ impl Lab {
                     let back_failed = resumed.failed.len();
                     let below = resumed.below.iter().map(ThreadHandle::id);
                     let failed = resumed.failed.iter().map(|(thread, _)| *thread);
-                    let back: std::collections::BTreeSet<_> = below.chain(failed).collect();
+                    let back: BTreeSet<_> = below.chain(failed).collect();
                     // A name is taken for as long as its tree is in memory. After that another
                     // thread may have it, and the first of the two that comes back keeps it.
                     let mut failed = resumed.failed;
-                    failed.retain(|(_, why)| !matches!(why, SpawnError::PathTaken { .. }));
+                    // What it had left of a budget may have been given to another.
+                    failed.retain(|(_, why)| {
+                        !matches!(why, SpawnError::PathTaken { .. } | SpawnError::Limit(_))
+                    });
                     let expected =
                         if failed.len() == back_failed { expected } else { back.clone() };
                     (back != expected || !failed.is_empty()).then(|| {
@@ -253,6 +286,7 @@ impl Watching {
     /// Makes the tree, level by level, through real spawns.
     async fn build(&mut self, case: &Case) {
         let parents = case.shape.parents(case.threads);
+        let below = setup::below(&parents);
         let mut made: Vec<Option<ThreadId>> = vec![None; parents.len()];
         let mut handles = Vec::new();
         loop {
@@ -264,13 +298,14 @@ impl Watching {
             if level.is_empty() {
                 break;
             }
+            let runtime = &self.host.runtime;
             let spawns = level.iter().map(|&place| {
-                let mut request = SpawnThread::new();
-                request.parent = parents[place].and_then(|parent| made[parent]);
-                if case.detaches(place) {
-                    request = request.with_parent_close(ParentClose::Detach);
-                }
-                self.host.runtime.spawn(request)
+                let parent = parents[place].and_then(|parent| made[parent]);
+                let left = parent.map(|parent| runtime.budget_left(parent)).unwrap_or_default();
+                let config = case.config(place, parent.is_none(), &left, below[place]);
+                let mut request = SpawnThread::new().with_config(config);
+                request.parent = parent;
+                runtime.spawn(request)
             });
             let spawned = futures::future::join_all(spawns).await;
             for (place, thread) in level.into_iter().zip(spawned) {

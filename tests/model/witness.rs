@@ -13,6 +13,8 @@ use coppicer::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+use crate::ledgers::Ledgers;
+
 /// What was written of one thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
@@ -29,6 +31,10 @@ pub(crate) struct Row {
     pub(crate) mail: BTreeMap<MailId, bool>,
     /// The stamp of its last `shutdown`.
     pub(crate) shut_at: Option<u64>,
+    /// Hosts that ask for its revival now.
+    reviving: usize,
+    /// Whether one has since it was parked.
+    revived: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) rows: BTreeMap<ThreadId, Row>,
     /// Threads that were there and are not any more.
     pub(crate) undone: usize,
+    /// What they may use, and what they have used.
+    pub(crate) ledgers: Ledgers,
     /// Counts writes.
     pub(crate) stamp: u64,
     /// Promises that were broken.
@@ -72,6 +80,7 @@ impl Seen {
             ..Row::default()
         };
         self.rows.insert(new.id, row);
+        self.ledgers.made(new.id, new.config.budget.map(Ledger::new), &new.charges);
     }
 
     fn acquired(&mut self, acquired: &Acquired) {
@@ -87,6 +96,9 @@ impl Seen {
 
     fn removed(&mut self, thread: ThreadId) {
         self.note(|| format!("remove {thread}"));
+        let row = self.rows.get(&thread);
+        let ended = row.is_some_and(|row| row.status == Some(ThreadStatus::Shutdown));
+        self.ledgers.undone(thread, ended);
         let mut gone = vec![thread];
         while let Some(thread) = gone.pop() {
             self.undone += usize::from(self.rows.remove(&thread).is_some());
@@ -106,6 +118,13 @@ impl Seen {
         };
     }
 
+    /// A host asks for the revival of a thread, or has been answered.
+    pub(crate) fn reviving(&mut self, thread: ThreadId, asks: bool) {
+        let Some(row) = self.rows.get_mut(&thread) else { return };
+        row.revived |= asks;
+        row.reviving = if asks { row.reviving + 1 } else { row.reviving.saturating_sub(1) };
+    }
+
     /// A thread is to be moved: while it is, its ends may be told to the one or the other.
     pub(crate) fn may_move(&mut self, thread: ThreadId, to: Option<ThreadId>) {
         if let Some(row) = self.rows.get_mut(&thread) {
@@ -115,7 +134,10 @@ impl Seen {
     }
 
     fn relocated(&mut self, to: &ThreadMove) {
+        let counted = self.ledgers.counted(&self.rows);
         self.edge(to.thread, to.edge);
+        self.ledgers.apply(&to.charges);
+        self.ledgers.moved(&self.rows, counted);
         let parent = self.rows.get(&to.thread).and_then(|row| row.parent);
         let above = parent.and_then(|(parent, _)| self.rows.get(&parent));
         let mut next = vec![(to.thread, above.map_or(0, |above| above.depth + 1))];
@@ -176,9 +198,20 @@ impl Seen {
                     Some(_) => {}
                 }
             }
+            // P7: what is parked runs again when it is revived, and not before.
+            let was_parked = row.status == Some(ThreadStatus::Parked) && !row.revived;
+            let starts = batch.records.iter().any(|it| matches!(it.class, RecordClass::TurnStarted { .. }));
+            if was_parked && starts {
+                broken.push(format!("P7: a turn of {thread} starts, which is parked"));
+            }
             if let Some(status) = &batch.status {
                 if *status == ThreadStatus::Shutdown {
                     row.shut_at = Some(stamp);
+                } else if was_parked && *status != ThreadStatus::Parked {
+                    broken.push(format!("P7: {thread} is {status:?}, and nobody revived it"));
+                }
+                if *status == ThreadStatus::Parked && row.status != Some(ThreadStatus::Parked) {
+                    row.revived = row.reviving > 0;
                 }
                 row.status = Some(status.clone());
             }
@@ -186,6 +219,7 @@ impl Seen {
         }) else {
             return;
         };
+        self.ledgers.applied_by(thread, &batch.charges);
         broken.extend(self.posted(thread, parent.map(|(parent, _)| parent), batch));
         self.broken.append(&mut broken);
     }
@@ -311,6 +345,11 @@ impl ThreadStore for Witness {
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
+        let changed = charges.clone();
+        let done = self.then(done, move |seen, _| {
+            seen.note(|| format!("charge {changed:?}"));
+            seen.ledgers.applied(&changed);
+        });
         self.store.charge(charges, done);
     }
 

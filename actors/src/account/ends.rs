@@ -1,9 +1,7 @@
 //! How an account ends, comes back, and gets more: what that changes above it, and what has to be
 //! written for it.
 
-use std::sync::Arc;
-
-use coppicer_messages::{Amounts, Budget, Charge, Dimension, FundError, LeaseBook, LeaseKind};
+use coppicer_messages::{Amounts, Budget, Charge, Dimension, FundError, Ledger};
 use tokio::time::Instant;
 
 use super::purse::carve_all;
@@ -15,10 +13,11 @@ impl Account {
         let mut charges = Vec::new();
         let (ledger, donors) = {
             let mut books = self.books.lock();
+            books.ending = None;
             if std::mem::replace(&mut books.closed, true) {
                 return charges;
             }
-            books.lease = None;
+            books.hold_lease();
             books.reopening.clear();
             // What was not given back is given away.
             let lost = books.ledger.carved;
@@ -49,6 +48,9 @@ impl Account {
     /// Its thread has ended, and its end is not in the store: what was left goes back all the same,
     /// and it has nothing until it is funded. What has to be written.
     pub fn write_off(&self) -> Vec<Charge> {
+        if self.is_over_when_answered() {
+            return Vec::new();
+        }
         let mut charges = self.close();
         if charges.iter().all(|charge| charge.to == self.thread) {
             return charges; // nothing of it was carved
@@ -75,7 +77,7 @@ impl Account {
     ///
     /// # Errors
     /// There is too little left above it; nothing changed.
-    pub fn reopen(&self, leases: &Arc<LeaseBook>, now: Instant) -> Result<(), Short> {
+    pub fn reopen(&self, now: Instant) -> Result<(), Short> {
         let (ledger, donors) = {
             let books = self.books.lock();
             if !books.closed {
@@ -102,11 +104,11 @@ impl Account {
         }
         let mut books = self.books.lock();
         if !charges.is_empty() {
-            books.lease = Some(leases.grant(LeaseKind::Budget));
             charges.push(own);
         }
         books.ledger.apply(&own);
-        books.closed = false;
+        (books.closed, books.end_written) = (false, false);
+        books.hold_lease();
         books.reopening = charges;
         Ok(())
     }
@@ -123,8 +125,8 @@ impl Account {
         if books.closed {
             return;
         }
-        books.closed = true;
-        books.lease = None;
+        (books.closed, books.end_written) = (true, true);
+        books.hold_lease();
         let donors = books.donors.clone();
         let ledger = books.ledger;
         for charge in charges.iter().filter(|charge| charge.to == self.thread) {
@@ -145,10 +147,15 @@ impl Account {
         let mut charges = Vec::new();
         let (ledger, donors) = {
             let mut books = self.books.lock();
-            if std::mem::replace(&mut books.closed, true) {
+            let closed = std::mem::replace(&mut books.closed, true);
+            if closed {
+                drop(books);
+                if let Some(above) = above {
+                    above.undo_spawn(self.thread);
+                }
                 return charges;
             }
-            books.lease = None;
+            books.hold_lease();
             (books.ledger, books.donors.clone())
         };
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
@@ -169,18 +176,26 @@ impl Account {
         charges
     }
 
-    /// It has no account above it any more: what it was given is given away for good. What has to be
-    /// written.
+    /// It has no account above it any more: what it was given is given away for good. If its thread has
+    /// ended, what went back is given away again, as far as it is still there. What has to be written.
     pub fn detach(&self) -> Vec<Charge> {
         let mut charges = Vec::new();
-        let (ledger, donors) = {
+        let (ledger, closed, donors) = {
             let mut books = self.books.lock();
-            books.lease = None;
-            (books.ledger, std::mem::take(&mut books.donors))
+            let donors = std::mem::take(&mut books.donors);
+            books.hold_lease();
+            (books.ledger, books.closed, donors)
         };
+        let mut own = Charge::to(self.thread);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
-            if let Some(donor) = donor {
-                let part = ledger.budget.of(what).map_or(0, to_signed);
+            let Some(donor) = donor else { continue };
+            let part = ledger.budget.of(what).map_or(0, to_signed);
+            if closed {
+                let used = ledger.spent.of(what);
+                let given = donor.give_away(what, part.saturating_sub(used));
+                (*own.granted.of_mut(what), *own.spent.of_mut(what)) = (given - part, -used);
+                charge(&mut charges, donor.thread, |charge| *charge.spent.of_mut(what) += given);
+            } else {
                 donor.take_back(self.thread, what, part, part);
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) -= part;
@@ -188,7 +203,26 @@ impl Account {
                 });
             }
         }
+        if !own.granted.is_zero() || !own.spent.is_zero() {
+            self.books.lock().ledger.apply(&own);
+            charges.push(own);
+        }
         charges
+    }
+
+    /// Gives this much away for good, or what is left if that is less: how much.
+    fn give_away(&self, what: Dimension, wanted: i64) -> i64 {
+        let mut books = self.books.lock();
+        // What one that is over had left went back, unless it had it of nobody.
+        if books.closed && books.donors[what as usize].is_some() {
+            return 0;
+        }
+        let Ledger { budget, spent, carved, .. } = books.ledger;
+        let gone = spent.of(what).saturating_add(carved.of(what));
+        let left = budget.of(what).map_or(0, to_signed).saturating_sub(gone);
+        let given = wanted.min(left).max(0);
+        *books.ledger.spent.of_mut(what) += given;
+        given
     }
 
     /// Gives it more, out of the accounts above it. What has to be written.

@@ -4,9 +4,7 @@
 //! has left is carved from the accounts above it, as at a spawn, so that budgets still add up; there
 //! it counts from then on, as after a resume.
 
-use std::sync::Arc;
-
-use coppicer_messages::{Amounts, Charge, Dimension, LeaseBook, LeaseKind, ThreadId};
+use coppicer_messages::{Amounts, Charge, Dimension, ThreadId};
 use tokio::time::Instant;
 
 use super::purse::carve_all;
@@ -94,19 +92,14 @@ impl Account {
     }
 
     /// The move was written.
-    pub fn finish_move(&self, moved: AccountMove, leases: &Arc<LeaseBook>) {
+    pub fn finish_move(&self, moved: AccountMove) {
         let AccountMove { donors, own, .. } = moved;
         let (before, budget) = {
             let mut books = self.books.lock();
             let budget = books.ledger.budget;
             books.ledger.apply(&own);
-            let is_carved = donors.iter().any(Option::is_some);
             let before = std::mem::replace(&mut books.donors, donors);
-            if !is_carved {
-                books.lease = None;
-            } else if books.lease.is_none() {
-                books.lease = Some(leases.grant(LeaseKind::Budget));
-            }
+            books.hold_lease();
             (before, budget)
         };
         for (what, donor) in Dimension::ALL.into_iter().zip(&before) {

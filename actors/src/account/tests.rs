@@ -44,7 +44,9 @@ impl Tree {
         let own = budget.map(|budget| {
             let ledger = Ledger::new(budget);
             self.stored.insert(thread, ledger);
-            Account::open(thread, ledger, false, above, &self.leases, self.now)
+            let account = Account::open(thread, ledger, false, above, &self.leases, self.now);
+            account.seat();
+            account
         });
         let purse = Purse::new(own, above);
         self.threads.push(Member { parent, purse, open: true });
@@ -91,7 +93,7 @@ impl Tree {
             self.threads[at].open = true;
             return true;
         };
-        if account.reopen(&self.leases, self.now).is_err() {
+        if account.reopen(self.now).is_err() {
             return false;
         }
         self.threads[at].open = true;
@@ -136,7 +138,7 @@ impl Tree {
                 self.store(&moved.reversed());
                 return false;
             }
-            account.finish_move(moved, &self.leases);
+            account.finish_move(moved);
         }
         if written {
             self.threads[at].parent = to;

@@ -238,8 +238,9 @@ fn undo_create(rows: &mut Rows, fence: Fence) -> Result<(), StoreError> {
         None => Ok(()),
         Some(row) if row.kept.epoch != epoch => Err(StoreError::Fenced { thread }),
         Some(row) => {
+            let ended = row.kept.status == ThreadStatus::Shutdown;
             let charged = row.more.charged.iter();
-            let back: Vec<Charge> = charged.map(|charge| charge.reversed()).collect();
+            let back: Vec<Charge> = charged.map(|charge| charge.undone(ended)).collect();
             charge(rows, &back);
             delete(rows, thread).map(drop)
         }

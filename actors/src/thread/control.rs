@@ -212,6 +212,13 @@ impl ThreadCore {
         }
     }
 
+    /// Nobody takes its crash over.
+    pub(crate) fn sit_parked(&mut self, out: &mut Vec<Effect>) {
+        if self.phase == Phase::Backoff && self.closing.is_none() {
+            self.sit(out);
+        }
+    }
+
     /// Is parked from now on.
     pub(super) fn sit(&mut self, out: &mut Vec<Effect>) {
         self.asking = None;

@@ -162,7 +162,8 @@ impl ThreadCore {
         // process though nobody asks for it.
         let opened = self.status == ThreadStatus::Shutdown && rise == Rise::ToWork;
         self.status = std::mem::replace(&mut self.status, ThreadStatus::PendingInit).reborn();
-        let stays_parked = self.status == ThreadStatus::Parked;
+        let runs = self.seeded.has(Bug::ParkedRuns);
+        let stays_parked = self.status == ThreadStatus::Parked && !runs;
         // The parent hears of a turn that its host or its actor left (P12).
         let told_before = self.status.is_final() && self.seeded.has(Bug::DoubleNotice);
         left |= !batch.states.is_empty() || told_before;

@@ -10,6 +10,7 @@ use coppicer_messages::{
 use super::core::ThreadCore;
 use super::effect::{Effect, Launch};
 use super::state::{LiveTurn, ThreadState};
+use crate::bugs::Bug;
 use crate::engine::{TurnClock, TurnContext, TurnInput, TurnLink};
 use crate::slot::{Door, Slot, refuse_closed};
 use crate::store::{Done, Fence};
@@ -181,8 +182,14 @@ impl ThreadState {
                 }
             }
             Effect::Refund => {
-                if let Some(account) = self.slot.purse().and_then(|purse| purse.own()) {
-                    self.writes.batch.charges.extend(account.close());
+                let own = self.slot.purse().and_then(|purse| purse.own());
+                let begun = own.and_then(|own| own.begin_end(self.world.turns.store.clone()));
+                if let Some((charges, refund)) = begun {
+                    if self.core.seeded.has(Bug::DoubleRefund) {
+                        self.writes.batch.charges.extend(charges.clone());
+                    }
+                    self.writes.batch.charges.extend(charges);
+                    self.writes.refund = Some(Box::new(refund));
                 }
             }
             Effect::DropSession => self.session = None,

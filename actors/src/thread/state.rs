@@ -330,6 +330,7 @@ impl ThreadState {
             ThreadMsg::Close { order } => self.decide(|core, out| core.close(order, now, out)),
             ThreadMsg::Mail { mail } => self.decide(|core, out| core.receive(mail, now, out)),
             ThreadMsg::LookForMail => self.decide(ThreadCore::look_for_mail),
+            ThreadMsg::SitParked => self.decide(ThreadCore::sit_parked),
             ThreadMsg::Moved => self.on_moved(),
             ThreadMsg::MailRead { epoch, result } if epoch == self.fence.epoch => {
                 self.decide(|core, out| core.mail_read(result.unwrap_or_default(), now, out));

@@ -6,6 +6,7 @@ use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadMs
 
 use super::effect::Effect;
 use super::state::ThreadState;
+use crate::account::Refund;
 use crate::seldom::{Blank, Seldom};
 use crate::store::{Batch, Done};
 
@@ -13,6 +14,8 @@ use crate::store::{Batch, Done};
 pub(super) struct Writes {
     /// Gathered during one wake-up.
     pub(super) batch: Seldom<Batch>,
+    /// What goes back of its thread's budget once `batch` is written.
+    pub(super) refund: Option<Box<Refund>>,
     /// Where `batch` begins.
     pub(super) from: Seq,
     /// Appends made so far, and those that are durable.
@@ -25,7 +28,8 @@ pub(super) struct Writes {
 impl Writes {
     /// Nothing written yet; the next record goes to `from`.
     pub(super) fn starting_at(from: Seq) -> Self {
-        Self { batch: Seldom::none(), from, made: 0, durable: 0, parked: Seldom::none() }
+        let (batch, parked) = (Seldom::none(), Seldom::none());
+        Self { batch, refund: None, from, made: 0, durable: 0, parked }
     }
 
     /// Whether something that was decided earlier is not durable, or not told yet.
@@ -118,8 +122,13 @@ impl ThreadState {
             self.writes.parked.push_back((append, told));
         }
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
-        let done =
-            Done::new(move |result| slot.notice(ThreadMsg::Committed { epoch, append, result }));
+        let refund = self.writes.refund.take();
+        let done = Done::new(move |result| {
+            if let Some(refund) = refund {
+                refund.answered(&result);
+            }
+            slot.notice(ThreadMsg::Committed { epoch, append, result });
+        });
         self.world.turns.store.append(self.fence, expected, batch, done);
         true
     }

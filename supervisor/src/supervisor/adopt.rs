@@ -367,6 +367,9 @@ impl SupervisorState {
         };
         let Some(writing) = writing else { return };
         self.places.wrote(thread);
+        if let Some((_, moved)) = &writing.account {
+            self.ledgers_change(&moved.charges());
+        }
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.moving == Some(op)) {
             entry.moving = None;
         }
@@ -408,7 +411,7 @@ impl SupervisorState {
         self.put_branch(thread, to, renaming.as_ref(), None);
         self.write_late(thread, to, &known);
         if let Some((account, moved)) = account {
-            account.finish_move(moved, &self.shared.leases);
+            account.finish_move(moved);
         }
         if let Some(entry) = self.table.get_mut(thread) {
             entry.adrift = false;

@@ -45,6 +45,9 @@ impl SupervisorState {
     /// The account of a thread as the store has it, or as it is in memory already.
     fn account(&mut self, stored: &AccountAbove, above: Option<&Purse>) -> Arc<Account> {
         if let Some(account) = self.accounts.get(&stored.thread).and_then(Weak::upgrade) {
+            if !stored.closed {
+                account.is_there_again();
+            }
             return account;
         }
         let now = self.now().instant;
@@ -142,9 +145,11 @@ impl SupervisorState {
         }
         let thread = entry.slot.thread();
         if let Some(account) = entry.slot.purse().and_then(Purse::own) {
-            self.write_charges(account.write_off());
+            let charges = account.write_off();
+            self.write_charges(charges);
             for donor in account.donors() {
                 self.lines.freed(Owner::Account(donor));
+                self.places.wrote(donor);
             }
             self.lines.freed(Owner::Account(thread));
         }
@@ -171,7 +176,15 @@ impl SupervisorState {
         }
     }
 
-    fn write_charges(&self, charges: Vec<Charge>) {
+    /// Ledgers are written by other than their threads: what the store said of them before is old.
+    pub(super) fn ledgers_change(&mut self, charges: &[Charge]) {
+        for charge in charges {
+            self.places.wrote(charge.to);
+        }
+    }
+
+    fn write_charges(&mut self, charges: Vec<Charge>) {
+        self.ledgers_change(&charges);
         if !charges.is_empty() {
             self.shared.store.charge(charges, Done::new(|result| {
                 if let Err(error) = result {

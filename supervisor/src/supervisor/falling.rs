@@ -35,11 +35,7 @@ impl SupervisorState {
         let Some(entry) = self.table.get(thread).filter(current) else { return };
         let slot = entry.slot.clone();
         match spent {
-            Some(cause) if !self.restart_parent(thread, cause) => {
-                let deadline = self.shared.clock.deadline(self.shared.limits.call_timeout);
-                let (reply, _nobody_waits) = Reply::channel(deadline, None);
-                drop(slot.control(ThreadMsg::Park { reply }));
-            }
+            Some(cause) if !self.restart_parent(thread, cause) => slot.tell(ThreadMsg::SitParked),
             Some(_) => {}
             None => self.take_down_siblings(thread, false),
         }

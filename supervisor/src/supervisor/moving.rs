@@ -195,6 +195,7 @@ impl SupervisorState {
     /// only the entry of the thread says so.
     pub(super) fn write_place(&mut self, close: u64, mut to: ThreadMove) {
         self.places.wrote(to.thread);
+        self.ledgers_change(&to.charges);
         if let Some(owed) = self.owed.remove(&to.thread) {
             to.charges.extend(owed.charges);
             let known = |id: &ThreadId| to.paths.iter().any(|(other, _)| other == id);
@@ -226,6 +227,7 @@ impl SupervisorState {
             Ok(()) => {
                 self.table.is_placed(thread);
                 self.places.wrote(thread);
+                self.ledgers_change(&to.charges);
                 self.let_go(thread);
                 self.find_held_back();
             }

@@ -35,7 +35,7 @@ impl Places {
         self.add(Change { thread, above: Some([before, after]) });
     }
 
-    /// The place of a thread is being written or was written.
+    /// The place of a thread, or its ledger, is being written or was written.
     pub(super) fn wrote(&mut self, thread: ThreadId) {
         self.add(Change { thread, above: None });
     }

@@ -164,7 +164,7 @@ impl SupervisorState {
         let purse = self.purse_of(stored);
         if let (true, Some(account)) = (is_shut, purse.as_ref().and_then(Purse::own)) {
             let now = self.now().instant;
-            if let Err(short) = account.reopen(&self.shared.leases, now) {
+            if let Err(short) = account.reopen(now) {
                 return self.undo(spawning, &SpawnError::Limit(short.refusal));
             }
             spawning.reopened = true;
@@ -234,6 +234,11 @@ impl SupervisorState {
                 Vec::new()
             }
             Some(account) if acquired.thread.status == ThreadStatus::Shutdown => {
+                // Its last end may have been written after it was looked up.
+                let now = self.shared.clock.now().instant;
+                if let Err(short) = account.reopen(now) {
+                    tracing::warn!(%thread, of = %short.of, "nothing is left for it above it");
+                }
                 account.reopening()
             }
             _ => Vec::new(),

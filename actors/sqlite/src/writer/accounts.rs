@@ -65,8 +65,8 @@ fn ledger_of(connection: &Connection, thread: ThreadId) -> Result<Option<(i64, L
     Ok(found.map(|(pk, ledger)| pk.map(|pk| (pk, ledger))).transpose()?)
 }
 
-/// Takes back what the making of a thread charged others.
-pub(super) fn take_back(connection: &Connection, pk: i64) -> Result<(), Fault> {
+/// Takes back what the making of a thread charged others. `ended`: its end has given its part back.
+pub(super) fn take_back(connection: &Connection, pk: i64, ended: bool) -> Result<(), Fault> {
     let charged: Option<Option<String>> = connection
         .prepare_cached(
             "SELECT charged FROM account WHERE thread = ?1 AND crc = seal(thread, ledger, charged)",
@@ -77,7 +77,7 @@ pub(super) fn take_back(connection: &Connection, pk: i64) -> Result<(), Fault> {
         .flatten()
         .and_then(|charged| serde_json::from_str(&charged).ok())
         .unwrap_or_default();
-    let back: Vec<Charge> = charges.into_iter().map(Charge::reversed).collect();
+    let back: Vec<Charge> = charges.into_iter().map(|charge| charge.undone(ended)).collect();
     charge(connection, &back).map(drop)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use coppicer_actors::Fence;
-use coppicer_messages::{StoreError, ThreadId};
+use coppicer_messages::{StoreError, ThreadId, ThreadStatus};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts;
@@ -36,7 +36,8 @@ pub(super) fn undo_create(connection: &Connection, fence: Fence) -> Result<(), F
     if row.stored.epoch != fence.epoch {
         return Err(StoreError::Fenced { thread: fence.thread }.into());
     }
-    accounts::take_back(connection, row.pk)?;
+    let ended = row.stored.status == ThreadStatus::Shutdown;
+    accounts::take_back(connection, row.pk, ended)?;
     delete(connection, fence.thread).map(drop)
 }
 

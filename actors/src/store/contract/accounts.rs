@@ -2,7 +2,7 @@
 
 use coppicer_messages::{
     Amounts, Budget, CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, Ledger, Seq, StoreError,
-    ThreadConfig,
+    ThreadConfig, ThreadStatus,
 };
 use futures::FutureExt;
 
@@ -116,6 +116,17 @@ cases! {
         undo_create(&store, fence).await.unwrap();
         assert_eq!(ledger(&store, 1).await.spent.tokens, 1);
         assert_eq!(store.thread(id(1)).await.unwrap().ledger.map(|l| l.budget.tokens), Some(Some(100)));
+        // One that has ended gave its part back with that.
+        let before = ledger(&store, 1).await.rest().tokens;
+        let ended = create(&store, new(5), Vec::new()).await.unwrap().fence;
+        let end = Batch {
+            status: Some(ThreadStatus::Shutdown),
+            charges: vec![carved(1, -40)],
+            ..Batch::default()
+        };
+        append(&store, ended, 0, end).await.unwrap();
+        undo_create(&store, ended).await.unwrap();
+        assert_eq!(ledger(&store, 1).await.rest().tokens, before, "once");
     }
 
     async fn a_grant_raises_a_budget_and_a_new_thread_under_an_old_id_has_none_of_it(store) {

@@ -1,0 +1,174 @@
+//! The ledgers of all threads, as they follow from what was written: an oracle for budgets that does
+//! not ask the store either.
+
+use std::collections::BTreeMap;
+
+use coppicer::{Amounts, Charge, Dimension, Ledger, ThreadId, ThreadStatus};
+
+use crate::witness::Row;
+
+/// One ledger.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    ledger: Ledger,
+    /// Parts that counted as used when its thread ended, since they had not been given back. Those who
+    /// have them give them back all the same.
+    written_off: Amounts,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers {
+    kept: BTreeMap<ThreadId, Kept>,
+    /// What making each thread charged.
+    making: BTreeMap<ThreadId, Vec<Charge>>,
+    /// Tokens that count as used and were given away for good.
+    given_away: i64,
+    /// How often somebody went with what was given to him.
+    pub(crate) moves: usize,
+}
+
+impl Ledgers {
+    /// A thread was made.
+    pub(crate) fn made(&mut self, thread: ThreadId, ledger: Option<Ledger>, charges: &[Charge]) {
+        if let Some(ledger) = ledger {
+            self.kept.insert(thread, Kept { ledger, ..Kept::default() });
+        }
+        self.apply(charges);
+        self.making.insert(thread, charges.to_vec());
+    }
+
+    /// The making of a thread was undone; `ended`: its end was written before.
+    pub(crate) fn undone(&mut self, thread: ThreadId, ended: bool) {
+        let mut back: Vec<Charge> = self.making.remove(&thread).unwrap_or_default();
+        for charge in &mut back {
+            *charge = charge.reversed();
+            if ended {
+                charge.carved = Amounts::default();
+            }
+        }
+        self.apply(&back);
+        self.kept.remove(&thread);
+    }
+
+    pub(crate) fn apply(&mut self, charges: &[Charge]) {
+        for charge in charges {
+            if let Some(kept) = self.kept.get_mut(&charge.to) {
+                kept.ledger.apply(charge);
+            }
+        }
+    }
+
+    /// The same, in a write of a thread itself: what it does not wait for any more is written off.
+    pub(crate) fn applied_by(&mut self, thread: ThreadId, charges: &[Charge]) {
+        self.apply(charges);
+        for charge in charges.iter().filter(|charge| charge.to == thread) {
+            self.write_off(charge);
+        }
+    }
+
+    /// The same, in a write of nobody's: an account is written off, gets more, or has been drawn on.
+    pub(crate) fn applied(&mut self, charges: &[Charge]) {
+        self.apply(charges);
+        let is_written_off = |charge: &&Charge| !charge.granted.is_zero() || charges.len() == 1;
+        for charge in charges.iter().filter(is_written_off) {
+            self.write_off(charge);
+        }
+    }
+
+    fn write_off(&mut self, charge: &Charge) {
+        let Some(kept) = self.kept.get_mut(&charge.to) else { return };
+        for what in Dimension::ALL {
+            let gone = (-charge.carved.of(what)).max(0);
+            *kept.written_off.of_mut(what) += gone;
+            if what == Dimension::Tokens {
+                self.given_away += gone;
+            }
+        }
+    }
+
+    /// What a move changed of what was `counted` before it: it was given away, and not used.
+    pub(crate) fn moved(&mut self, rows: &BTreeMap<ThreadId, Row>, counted: i64) {
+        self.given_away += self.counted(rows) - counted;
+        self.moves += 1;
+    }
+
+    /// What the store should say.
+    pub(crate) fn of(&self, thread: ThreadId) -> Option<Ledger> {
+        self.kept.get(&thread).map(|kept| kept.ledger)
+    }
+
+    /// The nearest account above a thread that limits this.
+    fn donor(
+        &self,
+        rows: &BTreeMap<ThreadId, Row>,
+        thread: ThreadId,
+        what: Dimension,
+    ) -> Option<ThreadId> {
+        let above = |thread: ThreadId| rows.get(&thread)?.parent.map(|(parent, _)| parent);
+        std::iter::successors(above(thread), |at| above(*at))
+            .find(|at| self.of(*at).is_some_and(|ledger| ledger.budget.of(what).is_some()))
+    }
+
+    /// BU-1: what an account gave away is what those below it hold that are not over, and no more than
+    /// it has.
+    pub(crate) fn check(&self, rows: &BTreeMap<ThreadId, Row>) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut held: BTreeMap<ThreadId, Amounts> = BTreeMap::new();
+        for (thread, kept) in &self.kept {
+            let is_over = |row: &Row| row.status == Some(ThreadStatus::Shutdown);
+            if rows.get(thread).is_none_or(is_over) {
+                continue;
+            }
+            for what in Dimension::ALL {
+                let Some(part) = kept.ledger.budget.of(what) else { continue };
+                if let Some(donor) = self.donor(rows, *thread, what) {
+                    *held.entry(donor).or_default().of_mut(what) += part.cast_signed();
+                }
+            }
+        }
+        for (thread, Kept { ledger, written_off }) in &self.kept {
+            let is_over =
+                rows.get(thread).is_none_or(|row| row.status == Some(ThreadStatus::Shutdown));
+            let held = held.get(thread).copied().unwrap_or_default();
+            for what in Dimension::ALL {
+                let Some(budget) = ledger.budget.of(what) else { continue };
+                let (carved, spent) = (ledger.carved.of(what), ledger.spent.of(what));
+                let gave = carved + written_off.of(what);
+                if gave != held.of(what) {
+                    let (has, limit) = (held.of(what), what.limit());
+                    broken.push(format!(
+                        "BU-1: {thread} gave {gave} of {limit} away, and those below it hold \
+                         {has}: {ledger:?}"
+                    ));
+                }
+                // Usage is counted after it happened; spawns are asked for.
+                let gone = if what == Dimension::Spawns { carved + spent } else { carved };
+                if gone > budget.cast_signed() || spent < 0 && !is_over {
+                    broken.push(format!("BU-1: {thread} gave away what it has not: {ledger:?}"));
+                }
+            }
+        }
+        broken
+    }
+
+    /// Tokens that were used, as far as accounts say so, and that were not merely given away.
+    pub(crate) fn used(&self, rows: &BTreeMap<ThreadId, Row>) -> i64 {
+        self.counted(rows) - self.given_away
+    }
+
+    /// Tokens that count as used.
+    pub(crate) fn counted(&self, rows: &BTreeMap<ThreadId, Row>) -> i64 {
+        let counts = |thread: ThreadId| {
+            let row = rows.get(&thread);
+            // What one that is over used counts where it was carved from.
+            row.is_some_and(|row| row.status != Some(ThreadStatus::Shutdown))
+                || self.donor(rows, thread, Dimension::Tokens).is_none()
+        };
+        let limited = self
+            .kept
+            .iter()
+            .filter(|(thread, kept)| kept.ledger.budget.tokens.is_some() && counts(**thread));
+        limited.map(|(_, kept)| kept.ledger.spent.tokens).sum()
+    }
+}

@@ -149,8 +149,32 @@ fn a_write_of_many_records_is_as_many_events_in_portions() {
     records(&hub, 0);
     records(&hub, 200);
     fenced(&hub);
-    let [all, turns] = taps.each_mut().map(|tap| read(tap, 999));
-    assert_eq!((all, turns), ((2..=201).collect(), vec![1, 202]));
+    let [all, turns] = taps.each_mut().map(|tap| std::iter::from_fn(|| tap.try_next()));
+    let places = all.map(|item| match item.event().unwrap() {
+        Event { seq, fact: Fact::Thread(ThreadEvent::RecordAppended { seq: at, .. }), .. } => {
+            (*seq, at.0)
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(places.collect::<Vec<_>>(), (2..=201).zip(7..).collect::<Vec<_>>());
+    assert_eq!(turns.map(|item| item.event().unwrap().seq).collect::<Vec<_>>(), [1, 202]);
+}
+
+#[test]
+fn what_a_reader_took_over_before_it_was_offered_counts_by_its_bytes_too() {
+    let hub = hub();
+    let bytes = 64 << 10;
+    let mut taps = [(); 2].map(|()| hub.tap(TapOptions::all().with_bytes(bytes)).unwrap());
+    let [early, late] = &mut taps;
+    records(&hub, 64);
+    assert_eq!(read(early, 99).len(), 64);
+    records(&hub, 5);
+    assert_eq!(read(early, 2), [65, 66], "three are in its hand");
+    let room = bytes / Run::BYTES;
+    records(&hub, room - 2);
+    assert_eq!(early.try_next(), Some(TapItem::Lagged { from: 67, to: 67, count: 1 }));
+    assert_eq!(late.try_next(), Some(TapItem::Lagged { from: 1, to: 67, count: 67 }));
+    assert_eq!(read(early, 999), read(late, 999));
 }
 
 #[derive(Default)]

@@ -62,7 +62,7 @@ pub use valid::{
 pub use write::{ABORTED_OUTPUT, Envelope, Line, TokenCounts};
 
 use starts::TurnHash;
-use tree::{Counted, SEGMENT_RECORDS, Segment, Summary, Tree};
+use tree::{Counted, SEGMENT_RECORDS, Segment, Tree};
 
 /// The records of one thread.
 ///
@@ -247,7 +247,10 @@ impl History {
 
     /// How many records of this kind it has, rolled back or not.
     fn count(&self, what: Counted) -> u64 {
-        self.sealed.summary().plus(self.tail_summary()).count(what)
+        // The tail is short: what it has is not noted with each record of each thread.
+        let tail = self.tail.records()[..self.tail_len].iter();
+        let tail = tail.filter(|record| what.has(&record.class)).count();
+        self.sealed.summary().count(what) + tail as u64
     }
 
     /// How many records of this kind stand before `seq`. A walk down the tree.
@@ -289,13 +292,6 @@ impl History {
         self.sealed.find_start(TurnHash::of(turn), |segment| {
             segment.records().iter().rev().find(is_start).map(|record| record.seq)
         })
-    }
-
-    fn tail_summary(&self) -> Summary {
-        if self.tail_len == self.tail.len() {
-            return self.tail.summary();
-        }
-        Summary::sum(&self.tail.records()[..self.tail_len])
     }
 
     fn sealed_len(&self) -> u64 {

@@ -100,7 +100,6 @@ impl Summary {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Segment {
     records: Vec<Record>,
-    summary: Summary,
 }
 
 impl Segment {
@@ -116,13 +115,8 @@ impl Segment {
         &self.records
     }
 
-    pub(super) fn summary(&self) -> Summary {
-        self.summary
-    }
-
     pub(super) fn first(&self, count: usize) -> Self {
-        let records = self.records[..count].to_vec();
-        Self { summary: Summary::sum(&records), records }
+        Self { records: self.records[..count].to_vec() }
     }
 
     pub(super) fn push(&mut self, record: Record) {
@@ -131,7 +125,6 @@ impl Segment {
             let more = self.records.len().clamp(1, SEGMENT_RECORDS / 2);
             self.records.reserve_exact(more);
         }
-        self.summary = self.summary.plus(Summary::of(&record));
         self.records.push(record);
     }
 }
@@ -153,7 +146,7 @@ enum Children {
 /// A full segment, and what is asked of many segments without a look into them.
 #[derive(Debug, Clone)]
 struct Leaf {
-    starts: Starts,
+    summary: Summary,
     segment: Arc<Segment>,
 }
 
@@ -243,7 +236,7 @@ impl Tree {
                     (slot, counted)
                 }
                 Children::Segments(leaves) => {
-                    let counts = leaves.iter().map(|leaf| leaf.segment.summary.count(what));
+                    let counts = leaves.iter().map(|leaf| leaf.summary.count(what));
                     let (slot, counted) = find(counts, nth - before)?;
                     return Some((segment + slot, before + counted));
                 }
@@ -271,7 +264,7 @@ impl Tree {
                     level -= 1;
                 }
                 Children::Segments(leaves) => {
-                    let counts = leaves[..slot].iter().map(|leaf| leaf.segment.summary.count(what));
+                    let counts = leaves[..slot].iter().map(|leaf| leaf.summary.count(what));
                     return before + counts.sum::<u64>();
                 }
             }
@@ -296,7 +289,7 @@ impl Tree {
             self.height += 1;
         }
         let root = self.root.get_or_insert_with(|| Arc::new(Node::leaf()));
-        let summary = segment.summary;
+        let summary = Summary::sum(segment.records());
         push_under(root, self.height, self.len, segment, summary);
         self.len += 1;
     }
@@ -375,7 +368,7 @@ fn push_under(
     let node = Arc::make_mut(node);
     node.summary = node.summary.plus(summary);
     match &mut node.children {
-        Children::Segments(leaves) => leaves.push(Leaf { starts: summary.starts, segment }),
+        Children::Segments(leaves) => leaves.push(Leaf { summary, segment }),
         Children::Nodes(nodes) => {
             let slot = slot(at, level);
             if slot == nodes.len() {
@@ -395,7 +388,7 @@ fn cut_after(node: &Arc<Node>, level: u32, last: usize) -> Arc<Node> {
     Arc::new(match &node.children {
         Children::Segments(leaves) => {
             let kept = leaves[..=slot].to_vec();
-            let counts = kept.iter().map(|leaf| leaf.segment.summary);
+            let counts = kept.iter().map(|leaf| leaf.summary);
             let summary = counts.fold(Summary::default(), Summary::plus);
             Node::with(summary, Children::Segments(kept))
         }
@@ -422,7 +415,7 @@ fn find_start<T>(
         Children::Segments(leaves) => leaves
             .iter()
             .rev()
-            .filter(|leaf| leaf.starts.may_have(turn))
+            .filter(|leaf| leaf.summary.starts.may_have(turn))
             .find_map(|leaf| ask(&leaf.segment)),
     }
 }

@@ -34,7 +34,7 @@ pub struct RestartTracker {
 }
 
 impl Blank for RestartTracker {
-    const BLANK: &'static Self = &Self { recent: VecDeque::new() };
+    const BLANK: &'static Self = &Self::new();
 
     fn is_blank(&self) -> bool {
         self.recent.is_empty()
@@ -42,6 +42,11 @@ impl Blank for RestartTracker {
 }
 
 impl RestartTracker {
+    /// No crashes yet.
+    pub const fn new() -> Self {
+        Self { recent: VecDeque::new() }
+    }
+
     /// Decides what follows a crash. `now` must not go backwards between calls; `jitter` is a random
     /// number from 0 to 1.
     pub fn crashed(&mut self, policy: &RestartPolicy, now: Instant, jitter: f32) -> Decision {

@@ -175,7 +175,7 @@ impl SupervisorState {
         if entry.making.is_some() {
             return Err(AdoptError::BeingMade { thread });
         }
-        if entry.moving.is_some() || entry.unplaced {
+        if entry.trouble.moving.is_some() || entry.unplaced {
             return Err(AdoptError::Moving { thread });
         }
         self.check_settled(thread)?;
@@ -216,7 +216,7 @@ impl SupervisorState {
         let (paths, before) = self.new_paths(thread, renaming.as_ref(), to, surveyed)?;
         let account = self.move_account(thread, to)?;
         if let Some(entry) = self.table.get_mut(thread) {
-            entry.moving = Some(op);
+            entry.trouble.moving = Some(op);
         }
         Ok(Some(Writing {
             from,
@@ -259,7 +259,7 @@ impl SupervisorState {
     pub(super) fn tear(&mut self, thread: ThreadId, lineage: &Lineage) -> Option<AgentPath> {
         let mut path = None;
         for above in lineage.iter() {
-            let moving = self.table.get(above).and_then(|entry| entry.moving);
+            let moving = self.table.get(above).and_then(|entry| entry.trouble.moving);
             let adopting = moving.and_then(|op| self.moves.get_mut(&op));
             if let Some(writing) = adopting.and_then(|adopting| adopting.writing.as_mut()) {
                 writing.torn = true;
@@ -288,7 +288,7 @@ impl SupervisorState {
         }
         // Two moves under way at once could make a cycle.
         let moves = |id: &ThreadId| {
-            *id != thread && self.table.get(*id).is_some_and(|entry| entry.moving.is_some())
+            *id != thread && self.table.get(*id).is_some_and(|entry| entry.trouble.moving.is_some())
         };
         match std::iter::once(parent).chain(about.lineage.iter()).find(moves) {
             Some(thread) => Err(AdoptError::Moving { thread }),
@@ -370,8 +370,8 @@ impl SupervisorState {
         if let Some((_, moved)) = &writing.account {
             self.ledgers_change(&moved.charges());
         }
-        if let Some(entry) = self.table.get_mut(thread).filter(|it| it.moving == Some(op)) {
-            entry.moving = None;
+        if let Some(entry) = self.table.get_mut(thread).filter(|it| it.trouble.moving == Some(op)) {
+            entry.trouble.moving = None;
         }
         self.on_moved_then(thread, to, reply, writing, result);
         self.find_held_back();
@@ -474,7 +474,7 @@ impl SupervisorState {
 
     /// A thread that is being moved is closed by its name: wherever it is then, its edge is closed.
     pub(super) fn closed_on_its_way(&mut self, thread: ThreadId) {
-        let moving = self.table.get(thread).and_then(|entry| entry.moving);
+        let moving = self.table.get(thread).and_then(|entry| entry.trouble.moving);
         let adopting = moving.and_then(|op| self.moves.get_mut(&op));
         if let Some(writing) = adopting.and_then(|adopting| adopting.writing.as_mut()) {
             writing.edge_closed = true;

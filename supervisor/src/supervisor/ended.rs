@@ -21,7 +21,7 @@ impl SupervisorState {
         let is_current = |entry: &&mut Entry| entry.epoch == epoch || by_id;
         let Some(entry) = self.table.get_mut(thread).filter(is_current) else { return };
         entry.incarnation = None;
-        let how = match (how, entry.crash_as.take()) {
+        let how = match (how, entry.trouble.there().and_then(|trouble| trouble.crash_as.take())) {
             (Ended::Killed, Some(cause)) => Ended::Crashed { cause },
             (how, _) => how,
         };
@@ -137,14 +137,14 @@ impl SupervisorState {
             }
             return;
         }
-        entry.crashes += 1;
-        let crash = entry.crashes;
+        entry.trouble.crashes += 1;
+        let crash = entry.trouble.crashes;
         let slot = entry.slot.clone();
         slot.count_crash();
         let parking = entry.parking;
-        entry.fell_of = Some(cause.to_owned());
+        entry.trouble.fell_of = Some(cause.to_owned());
         let policy = entry.rules.restart;
-        let decision = entry.tracker.crashed(&policy, now, jitter);
+        let decision = entry.trouble.tracker.crashed(&policy, now, jitter);
         match decision {
             _ if parking => {
                 // Not even a parked actor stays up: it is left without one until it is revived.
@@ -165,7 +165,7 @@ impl SupervisorState {
                 }
                 let at = Deadline::after(now, after).instant();
                 if let Some(entry) = self.table.get_mut(thread) {
-                    entry.back_at = Some(at);
+                    entry.trouble.back_at = Some(at);
                 }
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
                 self.take_down_siblings(thread, true);
@@ -208,7 +208,7 @@ impl SupervisorState {
     pub(super) fn on_revived(&mut self, thread: ThreadId) {
         if let Some(entry) = self.table.get_mut(thread) {
             entry.parking = false;
-            entry.tracker.reset();
+            entry.trouble.tracker.reset();
         }
     }
 
@@ -251,8 +251,8 @@ impl SupervisorState {
             self.directory.remove(&entry.slot);
             entry.slot.end();
             self.idle.forget(thread);
-            if let Some(at) = entry.back_at {
-                let tick = SupervisorTick::RestartDue { thread, crash: entry.crashes };
+            if let Some(at) = entry.trouble.back_at {
+                let tick = SupervisorTick::RestartDue { thread, crash: entry.trouble.crashes };
                 self.times.forget(at, tick);
             }
             self.unloading -= usize::from(entry.unloading);

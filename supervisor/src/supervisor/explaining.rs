@@ -24,9 +24,10 @@ impl SupervisorState {
                 Life::Dormant => EntryStage::Dormant,
                 Life::Lost => EntryStage::Lost,
             };
-            let left = entry.tracker.left(&entry.rules.restart, now.instant);
+            let left = entry.trouble.tracker.left(&entry.rules.restart, now.instant);
             let mut account = EntryAccount::new(stage, left);
             account.backoff_until_ms = entry
+                .trouble
                 .back_at
                 .filter(|_| stage == EntryStage::Backoff)
                 .map(|at| now.at_ms.saturating_add(millis_until(at, now.instant)));

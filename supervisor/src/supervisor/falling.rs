@@ -25,7 +25,7 @@ impl SupervisorState {
         };
         let Some(incarnation) = &entry.incarnation else { return false };
         incarnation.kill();
-        entry.crash_as = Some(cause);
+        entry.trouble.crash_as = Some(cause);
         true
     }
 
@@ -45,7 +45,7 @@ impl SupervisorState {
     /// False if it has to be parked.
     pub(super) fn escalate(&mut self, thread: ThreadId, cause: &str) -> bool {
         let Some(entry) = self.table.get_mut(thread) else { return true };
-        entry.tracker.reset();
+        entry.trouble.tracker.reset();
         let slot = entry.slot.clone();
         let comes = self.parent_comes(thread);
         if !comes && !self.restart_parent(thread, cause) {

@@ -122,7 +122,7 @@ impl SupervisorState {
         let asked = |entry: &&mut Entry| entry.unloading && !asleep;
         let Some(entry) = self.table.get_mut(thread).filter(asked) else { return };
         entry.unloading = false;
-        entry.stays_until = Some(due);
+        entry.trouble.stays_until = Some(due);
         self.unloading -= 1;
         self.room_came = true;
         if entry.life() == Life::Live {

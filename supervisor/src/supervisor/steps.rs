@@ -270,7 +270,8 @@ impl SupervisorState {
             });
             self.shared.store.put_edge(thread, EdgeChange::Status(EdgeStatus::Open), done);
         }
-        let fell_of = self.table.get_mut(thread).and_then(|entry| entry.fell_of.take());
+        let trouble = self.table.get_mut(thread).and_then(|entry| entry.trouble.there());
+        let fell_of = trouble.and_then(|trouble| trouble.fell_of.take());
         // A turn that nobody here started, and that nobody ended.
         let host_died = spawning.kind == Kind::Fresh && left.turn.is_some();
         let args = Box::new(ThreadArgs {

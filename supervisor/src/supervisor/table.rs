@@ -5,13 +5,14 @@
 //! added below a thread that closes.
 
 mod members;
+mod rare;
 mod reparent;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, hash_map};
 use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
-use coppicer_actors::{Blank, Incarnation, RestartTracker, Seldom, Slot};
+use coppicer_actors::{Incarnation, Seldom, Slot};
 use coppicer_messages::{
     AgentPath, Children, Epoch, Lease, LimitReached, Limits, ParentClose, RestartPolicy,
     SpawnError, ThreadConfig, ThreadId, ThreadMap, TreeLimits,
@@ -20,9 +21,8 @@ pub(crate) use reparent::{Absent, Branch, Renaming, Replaced};
 use tokio::time::Instant;
 
 use self::members::Members;
+use self::rare::{Names, Trouble};
 use super::close::Place as ClosePlace;
-use super::rate::Rate;
-use crate::nicknames::NamesUsed;
 
 /// Where a thread is, as its supervisor sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,17 +71,10 @@ pub(crate) struct Entry {
     life: Life,
     pub(crate) epoch: Epoch,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) tracker: Seldom<RestartTracker>,
-    pub(crate) crashes: u64,
     pub(crate) incarnation: Option<Incarnation>,
-    /// What it was killed for, if that counts as a crash of its own.
-    pub(crate) crash_as: Option<String>,
-    /// What the next incarnation keeps as the cause of its predecessor's crash.
-    pub(crate) fell_of: Option<String>,
+    pub(crate) trouble: Seldom<Trouble>,
     /// Whether its end is its own doing.
     pub(crate) ends_itself: bool,
-    /// When it comes back after its last crash, if it was to pause.
-    pub(crate) back_at: Option<Instant>,
     /// Whether it is being closed: intent is recorded before the signal.
     pub(crate) closing: bool,
     /// Whether a message came while its actor was on its way out.
@@ -97,16 +90,12 @@ pub(crate) struct Entry {
     pub(crate) adrift: bool,
     /// Whether it was asked to give up its actor, and has not answered.
     pub(crate) unloading: bool,
-    /// Until when it is not asked again, because it had something to do after all.
-    pub(crate) stays_until: Option<Instant>,
     /// How often it was looked whether it may leave memory, since it fell asleep.
     pub(crate) looks: u8,
     /// The closes that wait for its end, and its place in each.
     pub(crate) closes: InCloses,
     /// The spawn that makes it, until that is answered.
     pub(crate) making: Option<u64>,
-    /// The move of it that the store writes.
-    pub(crate) moving: Option<u64>,
     /// Whether the store has not written yet where it is.
     pub(crate) unplaced: bool,
     /// Those above it that go on when their parents are closed, and their paths.
@@ -208,27 +197,6 @@ struct Tree {
     /// What its root allows.
     limits: Seldom<TreeLimits>,
     names: Seldom<Names>,
-}
-
-/// What a tree has that has names, or more threads than its root.
-#[derive(Default)]
-struct Names {
-    /// What was spawned of late.
-    rate: Rate,
-    /// Names that are taken, also by dormant threads that left memory. Gone with the last entry.
-    paths: BTreeMap<AgentPath, ThreadId>,
-    /// Names for people that were given in it, also to threads that are gone.
-    nicknames: NamesUsed,
-}
-
-impl Blank for Names {
-    const BLANK: &'static Self =
-        &Self { rate: Rate::new(), paths: BTreeMap::new(), nicknames: NamesUsed::new() };
-
-    fn is_blank(&self) -> bool {
-        let Self { rate, paths, nicknames } = self;
-        rate.is_empty() && paths.is_empty() && nicknames.is_empty()
-    }
 }
 
 /// Where a new thread is to be put.
@@ -429,7 +397,8 @@ impl Table {
     /// is under way, and what is below it sleeps.
     pub(crate) fn may_sleep(&self, thread: ThreadId, now: Instant) -> bool {
         self.entries.get(&thread).is_some_and(|entry| {
-            let is_asked = entry.unloading || entry.stays_until.is_some_and(|until| now < until);
+            let is_asked =
+                entry.unloading || entry.trouble.stays_until.is_some_and(|until| now < until);
             entry.life == Life::Live && !entry.closing && !is_asked && !entry.parking
         }) && !self
             .children(thread)
@@ -441,7 +410,7 @@ impl Table {
     /// the store alone tells that it is not closed.
     pub(crate) fn may_leave(&self, thread: ThreadId) -> bool {
         self.entries.get(&thread).is_some_and(|entry| {
-            let only_here = entry.adrift || entry.unplaced || entry.moving.is_some();
+            let only_here = entry.adrift || entry.unplaced || entry.trouble.moving.is_some();
             entry.life == Life::Dormant && !entry.closing && !entry.wanted && !only_here
         }) && self.children(thread).next().is_none()
     }
@@ -487,13 +456,9 @@ impl Table {
             life,
             epoch: Epoch(0),
             rules,
-            tracker: Seldom::none(),
-            crashes: 0,
             incarnation: None,
-            crash_as: None,
-            fell_of: None,
+            trouble: Seldom::none(),
             ends_itself: false,
-            back_at: None,
             closing: false,
             wanted: false,
             parking: false,
@@ -501,11 +466,9 @@ impl Table {
             ends_only: false,
             adrift: false,
             unloading: false,
-            stays_until: None,
             looks: 0,
             closes: InCloses::None,
             making: None,
-            moving: None,
             unplaced: false,
             apart: Box::default(),
             _lease: lease,

@@ -144,7 +144,7 @@ impl Table {
 
     /// Whether the store may say of a thread that it is elsewhere than it is.
     pub(crate) fn is_between_places(&self, thread: ThreadId) -> bool {
-        let moves = |entry: &Entry| entry.unplaced || entry.moving.is_some();
+        let moves = |entry: &Entry| entry.unplaced || entry.trouble.moving.is_some();
         self.unplaced.contains(&thread) || self.get(thread).is_some_and(moves)
     }
 

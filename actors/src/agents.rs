@@ -177,7 +177,7 @@ pub async fn resolve(
 ) -> Result<ThreadId, FindAgentError> {
     if let Ok(thread) = reference.parse::<ThreadId>() {
         let known = match (world.find)(thread) {
-            Some(slot) => !slot.with_view(|view| view.internal),
+            Some(slot) => !slot.is_internal(),
             None => match world.store.thread(thread).await {
                 Ok(stored) => !stored.config.internal,
                 Err(StoreError::NotFound { .. }) => false,

@@ -25,8 +25,7 @@ use crate::taps::{Tap, TapFilter, TapOptions};
 #[derive(Clone)]
 pub struct ThreadHandle {
     slot: Arc<Slot>,
-    world: Arc<TurnWorld>,
-    /// Dropped after `slot`.
+    /// Dropped after `slot`. It also knows what threads of the runtime share.
     last: LastWord,
 }
 
@@ -98,8 +97,7 @@ impl ThreadHandle {
     /// The handle of a slot.
     #[doc(hidden)]
     pub fn new(slot: Arc<Slot>, world: Arc<TurnWorld>) -> Self {
-        let last = LastWord { world: world.clone(), of: None };
-        Self { slot, world, last }
+        Self { slot, last: LastWord { world, of: None } }
     }
 
     /// The thread's id.
@@ -116,7 +114,7 @@ impl ThreadHandle {
     /// Whether the thread is hidden from hosts.
     #[doc(hidden)]
     pub fn is_internal(&self) -> bool {
-        self.slot.with_view(|view| view.internal)
+        self.slot.is_internal()
     }
 
     /// The thread's status, without a message to it.
@@ -158,11 +156,11 @@ impl ThreadHandle {
         let deadline = self.deadline(options.budget);
         let submission = submission.into();
         if options.wait_for_place && !submission.op.is_control() {
-            check(&self.world, &submission)?;
-            let make = || message(&self.world, &self.slot, submission, deadline);
+            check(&self.last.world, &submission)?;
+            let make = || message(&self.last.world, &self.slot, submission, deadline);
             return self.slot.submit_in_line(deadline, make).await?.wait().await;
         }
-        submit_to(&self.world, &self.slot, submission, deadline).await
+        submit_to(&self.last.world, &self.slot, submission, deadline).await
     }
 
     /// Sends a submission and waits for its outcome, as long as that takes.
@@ -182,10 +180,10 @@ impl ThreadHandle {
             return self.outcome(&receipt.submission).await;
         }
         let waiting = self.await_outcome(&id, Deadline::after(tokio::time::Instant::now(), FAR));
-        check(&self.world, &submission)?;
+        check(&self.last.world, &submission)?;
         let deadline = self.deadline(None);
         let is_control = submission.op.is_control();
-        let make = || message_as(&self.world, &self.slot, submission, id, false, deadline);
+        let make = || message_as(&self.last.world, &self.slot, submission, id, false, deadline);
         send(&self.slot, is_control, make)?.wait().await?;
         match waiting.wait_for_ever().await {
             Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission).await,
@@ -212,7 +210,7 @@ impl ThreadHandle {
         budget: Duration,
     ) -> Result<Outcome, OutcomeError> {
         // Registered before looking, so that an outcome in between is not missed.
-        let waiting = self.await_outcome(submission, self.world.clock.deadline(budget));
+        let waiting = self.await_outcome(submission, self.last.world.clock.deadline(budget));
         if let Some(outcome) = self.look_up(submission).await? {
             return Ok(outcome);
         }
@@ -225,7 +223,7 @@ impl ThreadHandle {
     /// The outcome that the store has of a submission by now; none if it has not ended.
     async fn look_up(&self, submission: &SubmissionId) -> Result<Option<Outcome>, OutcomeError> {
         let (done, found) = Done::channel();
-        self.world.store.submission(self.id(), submission, done);
+        self.last.world.store.submission(self.id(), submission, done);
         match found.await {
             Ok(Some(known)) => Ok(match known.state {
                 SubmissionState::Ended(outcome) => Some(outcome),
@@ -312,7 +310,7 @@ impl ThreadHandle {
             let flushed = self.control(|reply| ThreadMsg::Flush { reply }).await;
             flushed.ok().map(|flushed| flushed.head)
         };
-        self.world.store.read(self.id(), flushed).await.inspect(debug_check)
+        self.last.world.store.read(self.id(), flushed).await.inspect(debug_check)
     }
 
     /// The thread's facts from now on.
@@ -320,7 +318,7 @@ impl ThreadHandle {
     /// # Errors
     /// Too many taps; the runtime has ended.
     pub fn events(&self) -> Result<Tap, TapError> {
-        self.world.hub.tap(TapOptions::matching(TapFilter::thread(self.id())))
+        self.last.world.hub.tap(TapOptions::matching(TapFilter::thread(self.id())))
     }
 
     /// The thread's changes of status from now on, numbered: none is skipped unless the stream says so.
@@ -329,7 +327,7 @@ impl ThreadHandle {
     /// Too many taps; the runtime has ended.
     pub fn status_changes(&self) -> Result<Tap, TapError> {
         let filter = TapFilter::thread(self.id()).kinds([EventKind::Status]);
-        self.world.hub.tap(TapOptions::matching(filter))
+        self.last.world.hub.tap(TapOptions::matching(filter))
     }
 
     /// Closes the thread and all below it, within `budget`. The report arrives by then, whatever
@@ -341,12 +339,16 @@ impl ThreadHandle {
     /// # Cancel safety
     /// Dropping the future gives up the report; the close goes on.
     pub async fn close(&self, budget: Duration) -> Result<CloseReport, CloseError> {
-        let lease = self.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
-        let slack = self.world.limits.close_slack;
+        let lease = self.last.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
+        let slack = self.last.world.limits.close_slack;
         let deadline = self.deadline(Some(budget));
         let (reply, answer) = Reply::channel_with_slack(deadline, slack, Some(lease));
         let scope = CloseScope::Thread(self.id());
-        if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
+        if !self.last.world.uplink.send(SupervisorMsg::Close {
+            scope,
+            drain: Duration::ZERO,
+            reply,
+        }) {
             return Err(CloseError::RuntimeEnded);
         }
         answer.wait().await
@@ -385,15 +387,15 @@ impl ThreadHandle {
     }
 
     fn new_id(&self) -> SubmissionId {
-        self.world.ids.submission(self.world.clock.now().at_ms)
+        self.last.world.ids.submission(self.last.world.clock.now().at_ms)
     }
 
     fn deadline(&self, budget: Option<Duration>) -> Deadline {
-        self.world.clock.deadline(budget.unwrap_or(self.world.limits.call_timeout))
+        self.last.world.clock.deadline(budget.unwrap_or(self.last.world.limits.call_timeout))
     }
 
     fn channel<T, E>(&self, deadline: Deadline) -> (Reply<T, E>, Answer<T, E>) {
-        let lease = self.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
+        let lease = self.last.world.leases.grant_to(LeaseKind::PendingReply, self.slot.holdings());
         Reply::channel(deadline, Some(lease))
     }
 }

@@ -50,7 +50,13 @@ pub enum Door {
 }
 
 /// What outlives the actor of one thread.
+///
+/// In this order, so that a look-up in the directory reads one line of the cache: the counters in front of
+/// a shared slot, and these two.
+#[repr(C)]
 pub struct Slot {
+    thread: ThreadId,
+    internal: bool,
     places: Places,
     common: Arc<SlotCommon>,
     /// What it, its callers and its turns hold.
@@ -80,6 +86,8 @@ impl Slot {
     /// The slot of a thread that has no actor yet.
     pub fn new(about: Arc<About>, view: ThreadView, common: Arc<SlotCommon>, door: Door) -> Self {
         Self {
+            thread: about.thread,
+            internal: view.internal,
             holdings: Arc::new(Holdings::of(Some(about.thread))),
             places: Places::new(about),
             common,
@@ -92,8 +100,13 @@ impl Slot {
     }
 
     /// Which thread.
-    pub fn thread(&self) -> ThreadId {
-        self.places.thread()
+    pub const fn thread(&self) -> ThreadId {
+        self.thread
+    }
+
+    /// Whether it is hidden from hosts: for as long as there is a slot.
+    pub const fn is_internal(&self) -> bool {
+        self.internal
     }
 
     /// What the thread holds, and what is held on its behalf.
@@ -110,6 +123,7 @@ impl Slot {
         let about = self.about();
         let mut view = ThreadView::of(about.thread);
         (view.parent, view.depth) = (about.parent, about.depth);
+        view.internal = self.internal;
         self.shown.lock().tell(&mut view);
         view.inbox = depth;
         view.inbox_capacity = self.common.inbox_max;

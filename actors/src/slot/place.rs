@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use coppicer_messages::{MOVES_MAX, ThreadId};
+use coppicer_messages::MOVES_MAX;
 
 use super::Slot;
 use crate::taps::About;
@@ -30,10 +30,6 @@ type Row = Box<[OnceLock<Arc<About>>]>;
 impl Places {
     pub(super) const fn new(first: Arc<About>) -> Self {
         Self { first, later: OnceLock::new() }
-    }
-
-    pub(super) fn thread(&self) -> ThreadId {
-        self.first.thread
     }
 
     pub(super) fn now(&self) -> &Arc<About> {
@@ -102,6 +98,8 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use coppicer_messages::ThreadId;
+
     use super::*;
 
     fn about(depth: u32) -> About {

@@ -109,7 +109,6 @@ pub(crate) struct Shown {
     pub(crate) status: ThreadStatus,
     pub(crate) status_seq: u64,
     pub(crate) phase: Phase,
-    pub(crate) internal: bool,
     pub(crate) waiting_for_host: bool,
     pub(crate) epoch: Epoch,
     pub(crate) turn: Option<TurnId>,
@@ -176,7 +175,6 @@ impl Shown {
             status: view.status,
             status_seq: view.status_seq,
             phase: view.phase,
-            internal: view.internal,
             waiting_for_host: view.waiting_for_host,
             epoch: view.epoch,
             turn: view.turn,
@@ -194,7 +192,6 @@ impl Shown {
         view.status = self.status.clone();
         view.status_seq = self.status_seq;
         view.phase = self.phase;
-        view.internal = self.internal;
         view.waiting_for_host = self.waiting_for_host;
         view.epoch = self.epoch;
         view.turn.clone_from(&self.turn);
@@ -232,7 +229,7 @@ impl Slot {
     pub fn description(&self) -> Option<RuntimeEvent> {
         let path = self.about().path.as_ref();
         let told = self.with_view(|view| {
-            let known = view.names.nickname.is_some() || view.names.role.is_some() || view.internal;
+            let known = view.names.nickname.is_some() || view.names.role.is_some() || self.internal;
             known || view.path.as_ref() != path
         });
         told.then(|| self.describe())
@@ -244,7 +241,7 @@ impl Slot {
             path: view.path.clone(),
             nickname: view.names.nickname.clone(),
             role: view.names.role.clone(),
-            internal: view.internal,
+            internal: self.internal,
         })
     }
 

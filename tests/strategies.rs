@@ -132,6 +132,23 @@ async fn p_7_a_turn_that_crashes_takes_the_siblings_down_and_its_own_thread_live
 }
 
 #[tokio::test(start_paused = true)]
+async fn p_7_a_turn_that_crashes_without_a_pause_takes_the_siblings_down_too() {
+    let world = World::new(engine()).await;
+    let parent = spawn(&world, supervising(Strategy::OneForAll, AutoShutdown::Never)).await;
+    let mut at_once = RestartPolicy::default().backoff;
+    (at_once.initial, at_once.max) = (Duration::ZERO, Duration::ZERO);
+    let policy = RestartPolicy::default().with_backoff(at_once);
+    let fragile = below(&world, &parent, ThreadConfig::default().with_restart(policy)).await;
+    let threads = [fragile, below(&world, &parent, ThreadConfig::default()).await];
+    let mut tap = lifecycle(&world);
+    assert!(matches!(threads[0].run("panic").await.unwrap(), Outcome::Crashed { .. }));
+    all_idle(&threads).await;
+    assert_eq!(ends_and_returns(&mut tap, &threads), (vec![1], vec![1]));
+    drop(tap);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p_7_what_a_sibling_ran_is_closed_and_what_it_has_queued_runs_after_it_is_back() {
     let world = World::new(engine()).await;
     let parent = spawn(&world, supervising(Strategy::OneForAll, AutoShutdown::Never)).await;

@@ -420,6 +420,9 @@ impl ThreadCore {
         match self.tracker.crashed(&self.config.restart, now.instant, jitter) {
             Decision::Again { restart, after } => {
                 out.push(self.publish(ThreadEvent::BackoffStarted { crash: restart, after }));
+                if self.parent.is_some() {
+                    out.push(Effect::TellCrash { spent: None }); // the siblings' affair, with a pause or none
+                }
                 if after.is_zero() {
                     return; // no pause: what is queued goes on at once
                 }
@@ -428,9 +431,6 @@ impl ThreadCore {
                 self.backoff_until_ms = Some(now.at_ms.saturating_add(after_ms));
                 let tick = ThreadTick::BackoffOver { crash: self.crashes };
                 out.push(Effect::Arm { at: later(now, after), tick });
-                if self.parent.is_some() {
-                    out.push(Effect::TellCrash { spent: None });
-                }
             }
             // It goes down with its parent, and comes back with it.
             Decision::Escalate if self.parent.is_some() => {

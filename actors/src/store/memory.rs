@@ -102,14 +102,13 @@ fn create(
         updated_ms: new.created_ms,
         archived_ms: None,
     };
-    charge(rows, &new.charges);
-    let more = More { charged: new.charges, ..More::default() };
+    let more = More { charged: new.charges.clone(), ..More::default() };
     let row = Row { kept: Kept::of(stored), history, appends: 0, more: more.into() };
-    let row = rows.entry(thread).or_insert(Box::new(row));
-    let thread = row.stored(thread);
+    rows.insert(thread, Box::new(row));
+    charge(rows, &new.charges); // its own ledger too
     Ok(Acquired {
-        fence: Fence { thread: thread.id, epoch: Epoch(1) },
-        thread,
+        fence: Fence { thread, epoch: Epoch(1) },
+        thread: rows[&thread].stored(thread),
         open: Vec::new(),
         mail: Vec::new(),
         crashes: Vec::new(),

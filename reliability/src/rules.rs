@@ -246,7 +246,7 @@ fn one_life(
                 None if did => verdict.say(Kind::Lost, format!("thread {thread} of step {id}")),
                 None => {}
                 Some(seen) => {
-                    let places = places(oracle, &steps, id);
+                    let places = Places::of(oracle, &steps, id);
                     made(oracle, step, id, &places, seen, closed(at), verdict);
                 }
             }
@@ -300,23 +300,31 @@ fn ended(oracle: &Oracle, snapshot: &Snapshot, id: StepId, made: u64, verdict: &
     }
 }
 
-/// The threads that the sub-agent of a step may be below: where it was put last, and where it may
-/// have been put since.
-fn places(oracle: &Oracle, steps: &[Step], id: StepId) -> BTreeSet<ThreadId> {
-    let thread = |at: u64| thread_of(oracle.seed, StepId { at, ..id });
-    let mut places = BTreeSet::from([thread(0)]);
-    for (step, at) in steps.iter().zip(0..) {
-        let Step::Move { made, to } = step else { continue };
-        let step = StepId { at, ..id };
-        if *made != id.at || !oracle.may(step) {
-            continue;
+/// The threads that the sub-agent of a step was put below.
+struct Places {
+    /// Where it was put last, and where it may have been put since.
+    now: BTreeSet<ThreadId>,
+    /// Where it was before a move that was acknowledged.
+    before: BTreeSet<ThreadId>,
+}
+
+impl Places {
+    fn of(oracle: &Oracle, steps: &[Step], id: StepId) -> Self {
+        let thread = |at: u64| thread_of(oracle.seed, StepId { at, ..id });
+        let mut places = Self { now: BTreeSet::from([thread(0)]), before: BTreeSet::new() };
+        for (step, at) in steps.iter().zip(0..) {
+            let Step::Move { made, to } = step else { continue };
+            let step = StepId { at, ..id };
+            if *made != id.at || !oracle.may(step) {
+                continue;
+            }
+            if oracle.did(step) {
+                places.before.append(&mut places.now);
+            }
+            places.now.insert(thread(*to));
         }
-        if oracle.did(step) {
-            places.clear();
-        }
-        places.insert(thread(*to));
+        places
     }
-    places
 }
 
 /// A thread that a step made, as it must be.
@@ -324,7 +332,7 @@ fn made(
     oracle: &Oracle,
     step: &Step,
     id: StepId,
-    places: &BTreeSet<ThreadId>,
+    places: &Places,
     seen: &Seen,
     closed: Option<u64>,
     verdict: &mut Verdict,
@@ -335,8 +343,10 @@ fn made(
                 return verdict
                     .say(Kind::HalfEdge, format!("the child of step {id} has no parent"));
             };
-            if !places.contains(&parent) {
-                verdict.say(Kind::HalfEdge, format!("the child of step {id} is below {parent}"));
+            if !places.now.contains(&parent) {
+                let was = places.before.contains(&parent);
+                let kind = if was { Kind::Lost } else { Kind::HalfEdge };
+                verdict.say(kind, format!("the child of step {id} is below {parent}"));
             }
             let close = closed.map(|at| StepId { at, ..id });
             if close.is_some_and(|close| oracle.did(close)) && open {

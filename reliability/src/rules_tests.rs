@@ -228,7 +228,7 @@ fn a_move_that_was_lost_or_is_half_there_is_found() {
     };
     let (oracle, mut snapshot) = world(at + 1);
     back(&mut snapshot);
-    assert_eq!(kinds(&oracle, &snapshot), [Kind::HalfEdge], "acknowledged, and not there");
+    assert_eq!(kinds(&oracle, &snapshot), [Kind::Lost], "acknowledged, and not there");
     let (oracle, _) = world(at);
     assert_eq!(violations(&oracle, &snapshot, true), [], "in doubt: it is here or there");
     assert_eq!(violations(&oracle, &world(at + 1).1, true), []);

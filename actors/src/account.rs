@@ -79,8 +79,13 @@ struct Run {
 type Donors = [Option<Arc<Account>>; Dimension::ALL.len()];
 
 impl Books {
+    /// Whether its thread has ended, or its end is on its way to the store: nobody gets more of it.
+    const fn is_over(&self) -> bool {
+        self.closed || self.ending.is_some()
+    }
+
     fn left(&self, what: Dimension, now: Instant) -> i64 {
-        if self.closed || self.ending.is_some() {
+        if self.is_over() {
             return 0;
         }
         let granted = self.ledger.budget.of(what).map_or(i64::MAX, to_signed);
@@ -236,7 +241,7 @@ impl Account {
     ) -> Result<(), LimitReached> {
         let mut books = self.books.lock();
         let left = books.left(what, now);
-        if books.closed || books.ending.is_some() || left < part {
+        if books.is_over() || left < part {
             return Err(books.refusal(what, left));
         }
         let carved = books.ledger.carved.of_mut(what);

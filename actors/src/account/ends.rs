@@ -10,38 +10,13 @@ use super::{Account, Purse, Short, charge, to_signed};
 impl Account {
     /// Its thread has ended: what is left goes back. What has to be written with that end.
     pub fn close(&self) -> Vec<Charge> {
-        let mut charges = Vec::new();
-        let (ledger, donors) = {
-            let mut books = self.books.lock();
-            books.ending = None;
-            if std::mem::replace(&mut books.closed, true) {
-                return charges;
-            }
-            books.hold_lease();
-            books.reopening.clear();
-            // What was not given back is given away.
-            let lost = books.ledger.carved;
-            if !lost.is_zero() {
-                books.ledger.spent += lost;
-                books.ledger.carved += -lost;
-                charge(&mut charges, self.thread, |charge| {
-                    charge.spent += lost;
-                    charge.carved += -lost;
-                });
-            }
-            (books.ledger, books.donors.clone())
-        };
-        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
-            if let Some(donor) = donor {
-                let part = ledger.budget.of(what).map_or(0, to_signed);
-                let used = ledger.spent.of(what);
-                donor.take_back(self.thread, what, part, used);
-                charge(&mut charges, donor.thread, |charge| {
-                    *charge.carved.of_mut(what) -= part;
-                    *charge.spent.of_mut(what) += used;
-                });
-            }
+        let mut books = self.books.lock();
+        books.ending = None;
+        if books.closed {
+            return Vec::new();
         }
+        let (ending, charges) = books.part(self.thread);
+        self.give_back(books, ending, false);
         charges
     }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use coppicer_messages::{Amounts, Charge, Dimension, Seq, StoreError, ThreadId};
+use parking_lot::MutexGuard;
 
-use super::{Account, charge, to_signed};
+use super::{Account, Books, charge, to_signed};
 use crate::store::{Done, ThreadStore};
 
 /// An end that is being written.
@@ -25,6 +26,34 @@ pub(crate) struct Refund {
     store: Arc<dyn ThreadStore>,
 }
 
+impl Books {
+    /// Its thread ends: what goes back with that, and what has to be written for it.
+    pub(super) fn part(&mut self, thread: ThreadId) -> (Ending, Vec<Charge>) {
+        self.reopening.clear();
+        // What was not given back is given away.
+        let lost = self.ledger.carved;
+        let (mut granted, mut used) = (Amounts::default(), self.ledger.spent);
+        used += lost;
+        let mut charges = Vec::new();
+        if !lost.is_zero() {
+            charge(&mut charges, thread, |charge| {
+                charge.spent += lost;
+                charge.carved += -lost;
+            });
+        }
+        for (what, donor) in Dimension::ALL.into_iter().zip(&self.donors) {
+            *granted.of_mut(what) = self.ledger.budget.of(what).map_or(0, to_signed);
+            if let Some(donor) = donor {
+                charge(&mut charges, donor.thread, |charge| {
+                    *charge.carved.of_mut(what) -= granted.of(what);
+                    *charge.spent.of_mut(what) += used.of(what);
+                });
+            }
+        }
+        (Ending { granted, used, lost, over: false }, charges)
+    }
+}
+
 impl Account {
     /// Its thread ends: what is left goes back with the write of that. What is to be written; nothing
     /// if it is over already, or another write says so.
@@ -33,35 +62,34 @@ impl Account {
         store: Arc<dyn ThreadStore>,
     ) -> Option<(Vec<Charge>, Refund)> {
         let mut books = self.books.lock();
-        if books.closed || books.ending.is_some() {
+        if books.is_over() {
             return None;
         }
-        books.reopening.clear();
-        // What was not given back is given away.
-        let lost = books.ledger.carved;
-        let (mut granted, mut used) = (Amounts::default(), books.ledger.spent);
-        used += lost;
-        for what in Dimension::ALL {
-            *granted.of_mut(what) = books.ledger.budget.of(what).map_or(0, to_signed);
-        }
-        books.ending = Some(Ending { granted, used, lost, over: false });
-        let mut charges = Vec::new();
-        if !lost.is_zero() {
-            charge(&mut charges, self.thread, |charge| {
-                charge.spent += lost;
-                charge.carved += -lost;
-            });
-        }
-        for (what, donor) in Dimension::ALL.into_iter().zip(&books.donors) {
-            if let Some(donor) = donor {
-                charge(&mut charges, donor.thread, |charge| {
-                    *charge.carved.of_mut(what) -= granted.of(what);
-                    *charge.spent.of_mut(what) += used.of(what);
-                });
-            }
-        }
+        let (ending, charges) = books.part(self.thread);
+        books.ending = Some(ending);
         drop(books);
         Some((charges, Refund { account: Some(self.clone()), store }))
+    }
+
+    /// It is over, and what is left goes back. `written`: whether the store has written the end.
+    pub(super) fn give_back(
+        &self,
+        mut books: MutexGuard<'_, Books>,
+        ending: Ending,
+        written: bool,
+    ) {
+        let Ending { granted, used, lost, .. } = ending;
+        (books.closed, books.end_written) = (true, written);
+        books.hold_lease();
+        books.ledger.spent += lost;
+        books.ledger.carved += -lost;
+        let donors = books.donors.clone();
+        drop(books);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                donor.take_back(self.thread, what, granted.of(what), used.of(what));
+            }
+        }
     }
 
     /// Whether the end of its thread is being written. If so, it is over whatever comes of that.
@@ -84,18 +112,8 @@ impl Account {
 
     fn ended(&self) {
         let mut books = self.books.lock();
-        let Some(ending) = books.ending.take() else { return };
-        (books.closed, books.end_written) = (true, true);
-        books.hold_lease();
-        let Ending { granted, used, lost, .. } = ending;
-        books.ledger.spent += lost;
-        books.ledger.carved += -lost;
-        let donors = books.donors.clone();
-        drop(books);
-        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
-            if let Some(donor) = donor {
-                donor.take_back(self.thread, what, granted.of(what), used.of(what));
-            }
+        if let Some(ending) = books.ending.take() {
+            self.give_back(books, ending, true);
         }
     }
 }

@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { Served, Way, launch, open, until } from "./lib.js";
+import * as lib from "./lib.js";
+import { Served, Way, assertQuiet, home, launch, open, until } from "./lib.js";
 
 let served, way, browser, page;
 
@@ -23,22 +24,17 @@ after(async () => {
 });
 
 beforeEach(async () => {
-  for (let left = await page.locator("dialog[open]").count(); left > 0; left -= 1) await page.keyboard.press("Escape");
-  await show("#/tree");
-  await page.locator(".grid").waitFor();
-  await page.evaluate(() => document.activeElement.blur());
+  await home(page);
   await page.keyboard.press("Escape"); // clears the filter, if a test left one
 });
 
-afterEach(() => {
-  assert.deepEqual(page.wrong.splice(0), [], "the page has nothing to complain of");
-});
+afterEach(() => assertQuiet(page));
 
 const rowOf = (id) => page.locator(`.grid [data-thread="${id}"]`);
 const cell = (id, name) => rowOf(id).locator(`.cell.${name}`).first().innerText();
 const shown = () => page.$$eval(".grid .rows .row", (rows) => rows.map((row) => [Number(row.getAttribute("aria-rowindex")), row.dataset.thread, Number(row.getAttribute("aria-level"))]).sort((a, b) => a[0] - b[0]));
-const dialog = () => page.locator("dialog[open]");
-const show = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
+const dialog = () => lib.dialog(page);
+const show = (hash) => lib.show(page, hash);
 
 async function focus(id) {
   await show("#/tree");

@@ -1,5 +1,6 @@
 // What the browser test stands on: the command with its console, a way to it that can be cut, a browser.
 
+import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -194,6 +195,24 @@ export async function open(browser, address, options = {}) {
   });
   await page.goto(address);
   return page;
+}
+
+/** Has the page show one of its views. */
+export const show = (page, hash) => page.evaluate((to) => { location.hash = to; }, hash);
+
+export const dialog = (page) => page.locator("dialog[open]");
+
+/** Where each test begins: the tree, with no dialog above it and nothing that has the focus. */
+export async function home(page) {
+  for (let left = await dialog(page).count(); left > 0; left -= 1) await page.keyboard.press("Escape");
+  await show(page, "#/tree");
+  await page.locator(".grid").waitFor();
+  await page.evaluate(() => document.activeElement.blur());
+}
+
+/** Fails with what went wrong in the page since it was last asked. */
+export function assertQuiet(page) {
+  assert.deepEqual(page.wrong.splice(0), [], "the page has nothing to complain of");
 }
 
 /** Waits until `holds` gives something; tells what it was waiting for if it never does. */

@@ -7,7 +7,8 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { Served, Way, launch, open, root, until } from "./lib.js";
+import * as lib from "./lib.js";
+import { Served, Way, assertQuiet, home, launch, open, root, until } from "./lib.js";
 
 /** The thread of the chat, and the record that is damaged in it. */
 const DAMAGED = "01a2032d-a9a4-7001-8aea-b4350a6e6193";
@@ -38,18 +39,13 @@ after(async () => {
 });
 
 beforeEach(async () => {
-  for (let left = await page.locator("dialog[open]").count(); left > 0; left -= 1) await page.keyboard.press("Escape");
-  await show("#/tree");
-  await page.locator(".grid").waitFor();
-  await page.evaluate(() => document.activeElement.blur());
+  await home(page);
 });
 
-afterEach(() => {
-  assert.deepEqual(page.wrong.splice(0), [], "the page has nothing to complain of");
-});
+afterEach(() => assertQuiet(page));
 
-const show = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
-const dialog = () => page.locator("dialog[open]");
+const show = (hash) => lib.show(page, hash);
+const dialog = () => lib.dialog(page);
 const stateOf = (id) => page.locator(`.grid [data-thread="${id}"] .cell.state`).first().innerText();
 const itemOf = (kind, id) => page.locator(`.attention li[data-item^="${kind}/${id}"]`);
 const card = (name) => page.locator(`.threadview section[aria-label="${name}"]`);

@@ -45,7 +45,8 @@ fn a_store_opens_after_its_first_opening_was_killed() {
 
 #[test]
 fn a_loss_of_power_loses_nothing_and_the_controls_tell_the_difference() {
-    let rounds = ["--rounds", "2", "--control-rounds", "2", "--raw-rounds", "1", "--threads", "30"];
+    // One control in four loses nothing (11 of 40 were seen): of six, some lose something.
+    let rounds = ["--rounds", "2", "--control-rounds", "6", "--raw-rounds", "1", "--threads", "30"];
     let line = line(&[&["power", "--seed", "13"][..], &rounds[..]].concat());
     if !line.contains("skipped") {
         assert!(count(&line, "rounds that lost") > 0);

@@ -83,9 +83,11 @@ fn a_storm_of_crashes_gives_every_turn_its_outcome_and_runs_nothing_in_a_parked_
     equals(&figures, "storm/outcomes of another kind", 0.0);
     equals(&figures, "storm/left by the audit", 0.0);
     for reply in ["engine's panic to first reply", "engine's panic to next durable outcome"] {
-        let figure = &figures[&format!("respawn/{reply}")];
-        assert_eq!(figure["baseline"], "raw ractor", "{figure}");
-        assert!(figure["ratio"].as_f64().unwrap() > 0.0, "{figure}");
+        for pace in ["respawn", "respawn back to back"] {
+            let figure = &figures[&format!("{pace}/{reply}")];
+            assert_eq!(figure["baseline"], "raw ractor", "{figure}");
+            assert!(figure["ratio"].as_f64().unwrap() > 0.0, "{figure}");
+        }
     }
     equals(&figures, "parked/threads parked", 20.0);
     equals(&figures, "parked/turns until then", 80.0);

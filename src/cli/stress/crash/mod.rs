@@ -28,7 +28,7 @@ const RESPAWN: Target = Target::RatioAtMost(3.0);
 ///
 /// Targets: threads that do not crash keep 95 % of the throughput that they have without the crashes
 /// (rounds with and without in turns, the median of their ratios); from a panic to the first reply of the new incarnation at
-/// most three times what raw ractor needs to respawn an actor; nothing runs in a parked thread. Pauses
+/// most three times what raw ractor needs to respawn an actor, each on a host at rest; nothing runs in a parked thread. Pauses
 /// between restarts are set to zero: the worst case. The panic of a thread's own actor is a fault that
 /// only the feature `testing` can order: without it that figure is left out.
 #[derive(Debug, clap::Args)]
@@ -71,7 +71,7 @@ pub(super) async fn measure(args: &Args, common: Common) -> Result<Frame, Failur
     let steps = rounds * 3 + 1;
     let mut frame = Frame::new("crash", common, Layout::Figures, steps);
     storm::measure(&mut frame, storm, rounds).await?;
-    let respawns = Respawns { each: common.pick(20, 300, 300), rounds };
+    let respawns = Respawns { each: common.pick(20, 100, 200), rounds };
     respawn::measure(&mut frame, respawns).await?;
     parked::measure(&mut frame, threads, storm.time).await?;
     Ok(frame)

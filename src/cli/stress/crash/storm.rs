@@ -62,14 +62,20 @@ pub(super) async fn measure(frame: &mut Frame, storm: Storm, rounds: usize) -> R
     let mut with = Vec::new();
     let mut without = Vec::new();
     for round in 1..=rounds {
-        frame.step(&format!("storm, round {round} of {rounds}, without panics"));
-        without.push(one_round(storm, false).await?);
-        frame.step(&format!("storm, round {round} of {rounds}, with panics"));
-        with.push(one_round(storm, true).await?);
+        // Who goes first changes: the second of a pair finds the memory as the first has left it.
+        let panics_first = round % 2 == 0;
+        for panics in [panics_first, !panics_first] {
+            let (name, to) = match panics {
+                true => ("with", &mut with),
+                false => ("without", &mut without),
+            };
+            frame.step(&format!("storm, round {round} of {rounds}, {name} panics"));
+            to.push(one_round(storm, panics).await?);
+        }
     }
     let healthy = |rounds: &[Round]| median(rounds.iter().map(|round| round.healthy).collect());
     let kept = frame.figure("storm/throughput of healthy threads", healthy(&with), "turns/s");
-    // A round is set beside the one right before it: the machine may be busier at times.
+    // A round is set beside the one next to it: the machine may be busier at times.
     let pairs = with.iter().zip(&without).filter(|(_, without)| without.healthy > 0.0);
     let ratio = median(pairs.map(|(with, without)| with.healthy / without.healthy).collect());
     frame.judge(kept.beside_in_turns("without panics", healthy(&without), ratio), KEPT);

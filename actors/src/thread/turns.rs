@@ -311,7 +311,9 @@ impl ThreadCore {
             told = self.tell_parent(&mut batch, &verdict.status);
         }
         self.status = verdict.status;
-        self.phase = Phase::Idle;
+        if self.closing.is_none() {
+            self.phase = Phase::Idle;
+        }
         self.questions.clear();
         if let Some(rung) = verdict.rung {
             self.rung = self.rung.max(rung);
@@ -347,7 +349,8 @@ impl ThreadCore {
         }
         out.push(Effect::TurnOver { turn: id.clone(), keep_session: verdict.keep_session });
         let cause = end.describe();
-        if crashed && retrial == Retrial::Over && self.config.poison.then == AfterPoison::Park {
+        let given_up = retrial == Retrial::Over && self.closing.is_none();
+        if crashed && given_up && self.config.poison.then == AfterPoison::Park {
             self.crashes += 1;
             self.sit(out);
         } else if crashed && self.parking.is_empty() {

@@ -205,6 +205,21 @@ fn a_policy_can_park_a_thread_that_a_turn_has_poisoned() {
 }
 
 #[test]
+fn a_thread_that_is_told_to_end_is_not_parked_for_its_poison() {
+    let mut poison = Poison::default();
+    (poison.same_place_max, poison.then) = (1, AfterPoison::Park);
+    let mut hands = Hands::of(retrying(10).with_poison(poison));
+    hands.begin(Vec::new());
+    hands.submit("a", Delivery::Queue).unwrap();
+    hands.permit();
+    hands.close(ms(1_000));
+    hands.end("a", &panicked());
+    assert!(!hands.phases.contains(&Phase::Parked) && !hands.done.contains(&"park"));
+    assert!(hands.writes.iter().all(|batch| batch.status != Some(ThreadStatus::Parked)));
+    assert_eq!(hands.phases.last(), Some(&Phase::Stopped));
+}
+
+#[test]
 fn a_turn_that_was_stopped_and_panics_is_not_tried_again() {
     let mut hands = Hands::of(retrying(10));
     hands.begin(Vec::new());

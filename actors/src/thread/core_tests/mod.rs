@@ -47,6 +47,8 @@ struct Hands {
     ended: HashMap<SubmissionId, Vec<Outcome>>,
     settled: Vec<SubmissionId>,
     events: Vec<ThreadEvent>,
+    /// The phases that were shown, one after the other.
+    phases: Vec<Phase>,
     asked: VecDeque<TurnId>,
     launched: Vec<(TurnId, u32)>,
     items: Vec<TurnItem>,
@@ -117,6 +119,7 @@ impl Hands {
             ended: HashMap::new(),
             settled: Vec::new(),
             events: Vec::new(),
+            phases: Vec::new(),
             asked: VecDeque::new(),
             launched: Vec::new(),
             items: Vec::new(),
@@ -176,7 +179,11 @@ impl Hands {
             Effect::Refuse { reply, refusal } => reply.tell(Err(refusal)),
             Effect::Settle { submission, .. } => self.settled.push(submission),
             Effect::Publish { event, .. } => self.events.push(event),
-            Effect::TellRecords { .. } | Effect::Show { .. } | Effect::ShowTask { .. } => {}
+            Effect::Show { phase, .. } => {
+                self.phases.push(phase);
+                self.phases.dedup();
+            }
+            Effect::TellRecords { .. } | Effect::ShowTask { .. } => {}
             Effect::Launch(Launch { turn, attempt, items, .. }) => {
                 if self.decide(|core, now, out| core.launched(&turn, now, out)) {
                     self.launched.push((turn, attempt));

@@ -7,7 +7,7 @@ use coppicer_messages::{
     Rung, SubmitError, ThreadStatus,
 };
 
-use super::{Do, Hands, PERMITS, answered, ms, transient, turn};
+use super::{Do, Hands, PERMITS, answered, ms, panicked, transient, turn};
 use crate::thread::running::TurnEnd;
 
 #[test]
@@ -76,6 +76,23 @@ fn a_close_between_two_attempts_ends_the_turn_at_once() {
     let writes = hands.writes.len();
     hands.pass(Duration::from_secs(60));
     assert_eq!((hands.launched.len(), hands.writes.len()), (1, writes));
+}
+
+#[test]
+fn a_thread_that_is_told_to_end_is_stopping_until_it_is_stopped() {
+    let ends: [Do; 3] = [
+        |hands| hands.done("a"),
+        |hands| hands.end("a", &transient()),
+        |hands| hands.end("a", &panicked()),
+    ];
+    for end in ends {
+        let mut hands = Hands::running("a");
+        hands.submit("b", Delivery::Queue).unwrap();
+        hands.close(ms(1_000));
+        end(&mut hands);
+        let last: Vec<Phase> = hands.phases.iter().rev().take(3).rev().copied().collect();
+        assert_eq!(last, [Phase::Running, Phase::Stopping, Phase::Stopped]);
+    }
 }
 
 #[test]

@@ -37,15 +37,30 @@ async fn below(world: &World, parent: &ThreadHandle, config: ThreadConfig) -> Th
     world.spawn(request).await.unwrap()
 }
 
+/// Comes back without a pause.
+fn at_once() -> ThreadConfig {
+    let mut at_once = RestartPolicy::default().backoff;
+    (at_once.initial, at_once.max) = (Duration::ZERO, Duration::ZERO);
+    ThreadConfig::default().with_restart(RestartPolicy::default().with_backoff(at_once))
+}
+
 /// A parent with four children, who have a child each.
 async fn family(
     world: &World,
     strategy: Strategy,
 ) -> (ThreadHandle, Vec<ThreadHandle>, Vec<ThreadHandle>) {
+    family_of(world, strategy, ThreadConfig::default()).await
+}
+
+async fn family_of(
+    world: &World,
+    strategy: Strategy,
+    config: ThreadConfig,
+) -> (ThreadHandle, Vec<ThreadHandle>, Vec<ThreadHandle>) {
     let parent = spawn(world, supervising(strategy, AutoShutdown::Never)).await;
     let (mut children, mut grandchildren) = (Vec::new(), Vec::new());
     for _ in 0..4 {
-        let child = below(world, &parent, ThreadConfig::default()).await;
+        let child = below(world, &parent, config.clone()).await;
         grandchildren.push(below(world, &child, ThreadConfig::default()).await);
         children.push(child);
     }
@@ -87,13 +102,18 @@ async fn all_idle(threads: &[ThreadHandle]) {
 #[tokio::test(start_paused = true)]
 async fn p_7_siblings_go_down_last_started_first_and_come_back_in_start_order_behind_the_crashed_one()
  {
-    for (strategy, ends, returns) in [
+    let cases = [
         (Strategy::OneForOne, vec![1], vec![1]),
         (Strategy::RestForOne, vec![1, 3, 2], vec![1, 2, 3]),
         (Strategy::OneForAll, vec![1, 3, 2, 0], vec![1, 0, 2, 3]),
-    ] {
+    ];
+    // With a pause and without.
+    let configs = [ThreadConfig::default(), at_once()];
+    let cases = configs.iter().flat_map(|config| cases.iter().map(move |case| (case, config)));
+    for ((strategy, ends, returns), config) in cases {
+        let (strategy, ends, returns) = (*strategy, ends.clone(), returns.clone());
         let world = World::new(engine()).await;
-        let (parent, children, grandchildren) = family(&world, strategy).await;
+        let (parent, children, grandchildren) = family_of(&world, strategy, config.clone()).await;
         let mut tap = lifecycle(&world);
         children[1].panic_for_test();
         let down = ends.len();
@@ -135,10 +155,7 @@ async fn p_7_a_turn_that_crashes_takes_the_siblings_down_and_its_own_thread_live
 async fn p_7_a_turn_that_crashes_without_a_pause_takes_the_siblings_down_too() {
     let world = World::new(engine()).await;
     let parent = spawn(&world, supervising(Strategy::OneForAll, AutoShutdown::Never)).await;
-    let mut at_once = RestartPolicy::default().backoff;
-    (at_once.initial, at_once.max) = (Duration::ZERO, Duration::ZERO);
-    let policy = RestartPolicy::default().with_backoff(at_once);
-    let fragile = below(&world, &parent, ThreadConfig::default().with_restart(policy)).await;
+    let fragile = below(&world, &parent, at_once()).await;
     let threads = [fragile, below(&world, &parent, ThreadConfig::default()).await];
     let mut tap = lifecycle(&world);
     assert!(matches!(threads[0].run("panic").await.unwrap(), Outcome::Crashed { .. }));

@@ -160,6 +160,8 @@ impl SupervisorState {
                 self.table.set_life(thread, Life::Backoff { crash });
                 self.show(&slot, ThreadStatus::Crashed(cause.to_owned()), Phase::Backoff);
                 self.publish(Some(&slot), RuntimeEvent::RestartScheduled { restart, after });
+                // With a pause or without: they wait until it is back.
+                self.take_down_siblings(thread, true);
                 if after.is_zero() {
                     return self.on_restart_due(thread, crash);
                 }
@@ -168,7 +170,6 @@ impl SupervisorState {
                     entry.trouble.back_at = Some(at);
                 }
                 self.arm(at, SupervisorTick::RestartDue { thread, crash });
-                self.take_down_siblings(thread, true);
             }
             Decision::Escalate if self.escalate(thread, cause) => {}
             Decision::Park | Decision::Escalate => {

@@ -190,13 +190,11 @@ pub struct Asker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SupervisorTick {
-    /// The report of this close is due.
-    CloseDue(u64),
     /// The threads of this close are told to end, whether or not the store has said what goes on.
     TellBy(u64),
-    /// The first of the times that the supervisor waits for has come.
+    /// The first of the times that the supervisor waits for has come, reports of closes among them.
     TimeDue,
-    /// More threads of a close are to be told.
+    /// More threads of a close are to be told, or fenced off.
     TellOn,
     /// The runtime ends now, whatever is still being closed.
     EndDue,

@@ -343,19 +343,24 @@ impl SupervisorState {
         }
         let deadline = reply.deadline().instant();
         let due = reached.retry_after.map_or(deadline, |after| (now + after).min(deadline));
-        for due in [Some(due), (due != deadline).then_some(deadline)].into_iter().flatten() {
-            self.lines.look_at(owner, due);
-            self.arm(due, SupervisorTick::LineDue);
-        }
         let front = self.serving == Some(owner);
         if front {
             self.serving = None; // whoever is behind it waits too
         }
-        self.lines.push(owner, Postponed { request, asker, reply }, front);
+        self.lines.push(owner, Postponed { request, asker, reply }, [due, deadline], front);
     }
 
     pub(super) fn on_line_due(&mut self) {
+        self.came(SupervisorTick::LineDue);
         self.lines.time_is(self.now().instant);
+    }
+
+    /// Has the lines looked at when the first of their times has come.
+    fn arm_lines(&mut self) {
+        match self.lines.next_due() {
+            Some(due) => self.arm_first(due, SupervisorTick::LineDue),
+            None => self.disarm(SupervisorTick::LineDue),
+        }
     }
 
     /// Whether a thread has no actor, and can be given one.
@@ -367,6 +372,11 @@ impl SupervisorState {
 
     /// Tries requests again whose limit may have passed, in their order, until one meets it again.
     pub(super) fn serve_lines(&mut self) {
+        self.serve_freed();
+        self.arm_lines();
+    }
+
+    fn serve_freed(&mut self) {
         let mut tries = SERVE_MAX;
         while let Some(owner) = self.lines.next_freed() {
             self.serving = Some(owner);
@@ -387,11 +397,9 @@ impl SupervisorState {
                 tries -= 1;
                 if let Some(parent) = request.parent.filter(|&parent| self.sleeps(parent)) {
                     // It fell asleep meanwhile, and is woken for it.
-                    self.lines.push(
-                        Owner::Parent(parent),
-                        Postponed { request, asker, reply },
-                        false,
-                    );
+                    let deadline = reply.deadline().instant();
+                    let waiting = Postponed { request, asker, reply };
+                    self.lines.push(Owner::Parent(parent), waiting, [deadline; 2], false);
                     self.on_activate(parent);
                 } else {
                     self.on_spawn(request, asker, reply);

@@ -101,7 +101,7 @@ impl SupervisorState {
         let limits = self.shared.limits.clone();
         let plan = ClosePlan::new(&rows, now, reply.deadline().instant(), drain, &limits);
         self.publish(None, RuntimeEvent::CloseStarted { threads: threads.len() });
-        self.arm(plan.deadline(), SupervisorTick::CloseDue(close));
+        self.arm_report(plan.deadline(), close);
         let mut op = CloseOp {
             plan,
             reply,
@@ -340,12 +340,14 @@ impl SupervisorState {
         }
     }
 
-    fn report_due(&mut self) {
+    /// Reports all closes that are due. Only what they say is made here, so whoever has much to do may
+    /// ask for it in between.
+    pub(super) fn report_due(&mut self) {
         if self.closes.is_empty() {
             return;
         }
         let now = self.now().instant;
-        if let Some(close) = self.times.next_report(now) {
+        while let Some(close) = self.times.next_report(now) {
             self.on_close_due(close);
         }
     }
@@ -353,7 +355,7 @@ impl SupervisorState {
     /// A close is under way no more: neither does anything wait for its times.
     fn end_close(&mut self, close: u64) -> Option<CloseOp> {
         let op = self.closes.remove(&close)?;
-        self.times.forget(op.plan.deadline(), SupervisorTick::CloseDue(close));
+        self.times.forget_report(op.plan.deadline(), close);
         self.times.forget(op.plan.ask_until(), SupervisorTick::TellBy(close));
         Some(op)
     }

@@ -42,7 +42,6 @@ use coppicer_messages::{
     ThreadStatus,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::nicknames::Nicknames;
@@ -123,8 +122,6 @@ pub(crate) struct SupervisorState {
     store_ails: Option<StoreTrouble>,
     /// Threads with an actor, by when each may have been idle for long enough.
     idle: IdleQueue,
-    /// When the supervisor looks at them next.
-    idle_armed: Option<Instant>,
     /// Threads that were asked to give up their actor and have not answered.
     unloading: usize,
     /// What waits until a thread gives up its actor, and whether to look at it.
@@ -189,7 +186,6 @@ impl Actor for SupervisorActor {
             recovery: Recovery::new(args.recover),
             store_ails: None,
             idle: IdleQueue::default(),
-            idle_armed: None,
             unloading: 0,
             for_room: VecDeque::new(),
             room_came: false,
@@ -295,9 +291,6 @@ impl SupervisorState {
             }
             SupervisorMsg::ThreadEnded { thread, epoch, how } => self.on_ended(thread, epoch, how),
             SupervisorMsg::Tick { tick: SupervisorTick::TimeDue } => self.on_time_due(),
-            SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
-                self.on_close_due(close);
-            }
             SupervisorMsg::Tick { tick: SupervisorTick::TellBy(close) } => self.on_tell_by(close),
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
             SupervisorMsg::Tick { tick: SupervisorTick::EndDue } => self.on_end_due(),

@@ -236,7 +236,7 @@ impl SupervisorState {
                 self.owed.insert(thread, to);
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
-                self.arm(at, SupervisorTick::EdgesDue);
+                self.arm_first(at, SupervisorTick::EdgesDue);
             }
         }
         self.close_detached(close, thread, result);
@@ -260,6 +260,7 @@ impl SupervisorState {
 
     /// Asks the store again for what it could not write. Where a thread is by now counts.
     pub(super) fn write_owed(&mut self) {
+        self.came(SupervisorTick::EdgesDue);
         for (thread, mut to) in std::mem::take(&mut self.owed) {
             if let Some(entry) = self.table.get(thread).filter(|entry| !entry.closing) {
                 to.edge = edge_below(entry.parent, EdgeStatus::Open);

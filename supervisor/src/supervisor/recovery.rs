@@ -33,8 +33,6 @@ pub(super) struct Recovery {
     after: Option<ThreadId>,
     /// Those that were found and are not up.
     found: HashSet<ThreadId>,
-    /// Whether a tick is on its way.
-    armed: bool,
 }
 
 /// Whether the store is asked for more.
@@ -56,15 +54,7 @@ impl Recovery {
             Recover::Unfinished => Pages::More,
             Recover::OnDemand => Pages::Over,
         };
-        Self { pages, after: None, found: HashSet::new(), armed: false }
-    }
-
-    pub(super) const fn is_armed(&self) -> bool {
-        self.armed
-    }
-
-    pub(super) const fn armed(&mut self) {
-        self.armed = true;
+        Self { pages, after: None, found: HashSet::new() }
     }
 
     /// The store may be asked again.
@@ -133,13 +123,13 @@ impl SupervisorState {
                 self.recovery.pages = Pages::Pause;
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
-                self.arm(at, SupervisorTick::ComebackDue);
+                self.arm_first(at, SupervisorTick::ComebackDue);
             }
         }
     }
 
     pub(super) fn on_comeback_due(&mut self) {
-        self.recovery.armed = false;
+        self.came(SupervisorTick::ComebackDue);
         self.recovery.end_pause();
         self.comebacks.due(self.now().instant);
         self.arm_comebacks();

@@ -52,18 +52,13 @@ impl SupervisorState {
     }
 
     fn arm_idle(&mut self) {
-        let Some(due) = self.idle.next_due() else { return };
-        if self.idle_armed.is_none_or(|armed| due < armed) {
-            self.idle_armed = Some(due);
-            self.arm(due, SupervisorTick::IdleDue);
+        if let Some(due) = self.idle.next_due() {
+            self.arm_first(due, SupervisorTick::IdleDue);
         }
     }
 
     pub(super) fn on_idle_due(&mut self) {
-        let now = self.now().instant;
-        if self.idle_armed.is_some_and(|armed| armed <= now) {
-            self.idle_armed = None;
-        }
+        self.came(SupervisorTick::IdleDue);
         for _ in 0..UNLOADS_MAX {
             if !self.unload_one(false) {
                 break;

@@ -1,7 +1,7 @@
 //! Times that the supervisor waits for: one timer for all, set for the first. What is waited for no
 //! more is taken out, so that nothing of it stays until its time has come.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coppicer_messages::{SupervisorMsg, SupervisorTick};
 use tokio::task::AbortHandle;
@@ -16,7 +16,11 @@ const TELL_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Times {
     due: BTreeSet<(Instant, SupervisorTick)>,
-    /// The timer: when it ends, not after the first of `due`, and how to end it sooner.
+    /// Closes, by when their report is due: told of by themselves, before all else that is due.
+    reports: BTreeSet<(Instant, u64)>,
+    /// The times of ticks that have one time at most.
+    only: BTreeMap<SupervisorTick, Instant>,
+    /// The timer: when it ends, not after the first of all these, and how to end it sooner.
     timer: Option<(Instant, AbortHandle)>,
 }
 
@@ -31,6 +35,31 @@ impl Times {
         self.due.remove(&(at, tick))
     }
 
+    /// `tick`, which has one time at most, is to be told at `at` or before: whether it was not.
+    fn no_later(&mut self, at: Instant, tick: SupervisorTick) -> bool {
+        match self.only.get(&tick) {
+            Some(&before) if before <= at => return false,
+            Some(&later) => drop(self.forget(later, tick)),
+            None => {}
+        }
+        self.only.insert(tick, at);
+        true
+    }
+
+    /// `tick`, which has one time at most, was told: that may have been for this time.
+    fn came(&mut self, tick: SupervisorTick, now: Instant) {
+        if self.only.get(&tick).is_some_and(|&at| at <= now) {
+            self.only.remove(&tick);
+        }
+    }
+
+    /// `tick`, which has one time at most, is not told any more.
+    fn never(&mut self, tick: SupervisorTick) {
+        if let Some(at) = self.only.remove(&tick) {
+            self.forget(at, tick);
+        }
+    }
+
     /// The next one whose time has come.
     fn next(&mut self, now: Instant) -> Option<SupervisorTick> {
         let (at, tick) = self.due.first().copied().filter(|(at, _)| *at <= now)?;
@@ -38,20 +67,22 @@ impl Times {
         Some(tick)
     }
 
-    /// The next close whose report is due, whatever else is.
+    /// The next close whose report is due.
     pub(super) fn next_report(&mut self, now: Instant) -> Option<u64> {
-        let mut due = self.due.iter().take_while(|(at, _)| *at <= now);
-        let (at, close) = due.find_map(|&(at, tick)| match tick {
-            SupervisorTick::CloseDue(close) => Some((at, close)),
-            _ => None,
-        })?;
-        self.forget(at, SupervisorTick::CloseDue(close));
+        let (at, close) = self.reports.first().copied().filter(|(at, _)| *at <= now)?;
+        self.forget_report(at, close);
         Some(close)
+    }
+
+    /// The report of a close is not due at `at` any more.
+    pub(super) fn forget_report(&mut self, at: Instant, close: u64) {
+        self.reports.remove(&(at, close));
     }
 
     /// When a timer has to end, if there is none or it would end too late.
     fn timer_for(&self) -> Option<Instant> {
-        let (first, _) = *self.due.first()?;
+        let (due, report) = (self.due.first(), self.reports.first());
+        let first = due.map(|(at, _)| *at).into_iter().chain(report.map(|(at, _)| *at)).min()?;
         self.timer.as_ref().is_none_or(|(at, _)| first < *at).then_some(first)
     }
 }
@@ -76,6 +107,30 @@ impl SupervisorState {
         self.set_timer();
     }
 
+    /// The same for a tick that has one time at most: the first that it was asked for. Its handler
+    /// says that it [came](Self::came), and asks for the next.
+    pub(super) fn arm_first(&mut self, at: Instant, tick: SupervisorTick) {
+        if self.times.no_later(at, tick) {
+            self.arm(at, tick);
+        }
+    }
+
+    /// A tick that has one time at most was told.
+    pub(super) fn came(&mut self, tick: SupervisorTick) {
+        self.times.came(tick, self.now().instant);
+    }
+
+    /// Nothing waits for a tick that has one time at most.
+    pub(super) fn disarm(&mut self, tick: SupervisorTick) {
+        self.times.never(tick);
+    }
+
+    /// Has the report of a close told when it is due.
+    pub(super) fn arm_report(&mut self, at: Instant, close: u64) {
+        self.times.reports.insert((at, close));
+        self.set_timer();
+    }
+
     /// Sets the timer for the first of the times, if it is not.
     pub(super) fn set_timer(&mut self) {
         let Some(at) = self.times.timer_for() else { return };
@@ -94,6 +149,7 @@ impl SupervisorState {
         let now = self.now().instant;
         self.times.timer.take_if(|(at, _)| *at <= now);
         for _ in 0..TELL_MAX {
+            self.report_due();
             let Some(tick) = self.times.next(now) else { return self.set_timer() };
             self.take(SupervisorMsg::Tick { tick });
         }
@@ -108,12 +164,12 @@ mod tests {
 
     use super::*;
 
-    /// Close n is due in n seconds.
+    /// Something of close n is due in n seconds.
     fn times(closes: &[u64]) -> (Times, impl Fn(u64) -> Instant + use<>) {
         let (mut times, start) = (Times::default(), Instant::now());
         let at = move |n| start + Duration::from_secs(n);
         for &n in closes {
-            times.add(at(n), SupervisorTick::CloseDue(n));
+            times.add(at(n), SupervisorTick::TellBy(n));
         }
         (times, at)
     }
@@ -122,8 +178,8 @@ mod tests {
     fn what_is_due_is_told_in_order_and_once() {
         let (mut times, at) = times(&[3, 1, 2]);
         assert_eq!(times.next(at(0)), None);
-        assert_eq!(times.next(at(2)), Some(SupervisorTick::CloseDue(1)));
-        assert_eq!(times.next(at(2)), Some(SupervisorTick::CloseDue(2)));
+        assert_eq!(times.next(at(2)), Some(SupervisorTick::TellBy(1)));
+        assert_eq!(times.next(at(2)), Some(SupervisorTick::TellBy(2)));
         assert_eq!(times.next(at(2)), None);
         assert_eq!(times.timer_for(), Some(at(3)));
     }
@@ -131,20 +187,45 @@ mod tests {
     #[test]
     fn what_is_waited_for_no_more_leaves_nothing() {
         let (mut times, at) = times(&[1, 2]);
-        assert!(times.forget(at(1), SupervisorTick::CloseDue(1)));
-        assert!(!times.forget(at(1), SupervisorTick::CloseDue(1)));
-        assert!(times.forget(at(2), SupervisorTick::CloseDue(2)));
+        assert!(times.forget(at(1), SupervisorTick::TellBy(1)));
+        assert!(!times.forget(at(1), SupervisorTick::TellBy(1)));
+        assert!(times.forget(at(2), SupervisorTick::TellBy(2)));
         assert_eq!((times.due.len(), times.timer_for()), (0, None));
     }
 
     #[test]
     fn a_report_that_is_due_goes_before_all_that_is_due_beside_it() {
-        let (mut times, at) = times(&[2, 4]);
-        times.add(at(1), SupervisorTick::IdleDue);
+        let (mut times, at) = times(&[1, 4]);
+        times.reports.extend([(at(3), 30), (at(2), 20), (at(2), 21), (at(5), 50)]);
+        assert_eq!(times.timer_for(), Some(at(1)));
         assert_eq!(times.next_report(at(1)), None);
-        assert_eq!(times.next_report(at(3)), Some(2));
+        assert_eq!((times.next_report(at(3)), times.next_report(at(3))), (Some(20), Some(21)));
+        times.forget_report(at(3), 30);
         assert_eq!(times.next_report(at(3)), None);
-        assert_eq!(times.next(at(3)), Some(SupervisorTick::IdleDue));
+        assert_eq!(times.next(at(3)), Some(SupervisorTick::TellBy(1)));
+        assert_eq!(times.next(at(4)), Some(SupervisorTick::TellBy(4)));
+        assert_eq!(times.timer_for(), Some(at(5)), "of a report");
+    }
+
+    #[test]
+    fn a_tick_with_one_time_has_the_first_that_it_was_asked_for_and_leaves_no_other() {
+        let (mut times, at) = times(&[]);
+        let tick = SupervisorTick::LineDue;
+        for (n, sooner) in [(9, true), (9, false), (10, false), (3, true), (2, true)] {
+            assert_eq!(times.no_later(at(n), tick), sooner, "{n}");
+            if sooner {
+                times.add(at(n), tick);
+            }
+        }
+        assert_eq!(times.due.len(), 1, "one for all of them");
+        times.came(tick, at(1));
+        assert!(!times.no_later(at(4), tick), "it was told for another reason");
+        assert_eq!(times.next(at(2)), Some(tick));
+        times.came(tick, at(2));
+        assert!(times.no_later(at(4), tick), "it has come");
+        times.add(at(4), tick);
+        times.never(tick);
+        assert_eq!((times.due.len(), times.only.len()), (0, 0));
     }
 
     #[tokio::test]
@@ -153,9 +234,9 @@ mod tests {
         let timer = tokio::spawn(std::future::pending::<()>()).abort_handle();
         times.timer = Some((at(2), timer));
         assert_eq!(times.timer_for(), None);
-        times.add(at(3), SupervisorTick::CloseDue(3));
+        times.add(at(3), SupervisorTick::TellBy(3));
         assert_eq!(times.timer_for(), None);
-        times.add(at(1), SupervisorTick::CloseDue(1));
+        times.add(at(1), SupervisorTick::TellBy(1));
         assert_eq!(times.timer_for(), Some(at(1)));
     }
 }

@@ -54,12 +54,8 @@ impl SupervisorState {
     }
 
     pub(super) fn arm_comebacks(&mut self) {
-        if self.recovery.is_armed() {
-            return;
-        }
         if let Some(at) = self.comebacks.next_due() {
-            self.recovery.armed();
-            self.arm(at, SupervisorTick::ComebackDue);
+            self.arm_first(at, SupervisorTick::ComebackDue);
         }
     }
 

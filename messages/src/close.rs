@@ -55,7 +55,8 @@ impl ThreadClosed {
     }
 }
 
-/// What became of everything that was to close. Lists are sorted by id.
+/// What became of everything that was to close. Lists are sorted by id. What had not ended when the report
+/// was given is fenced off right behind it, before it can be resumed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CloseReport {

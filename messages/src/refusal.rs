@@ -383,7 +383,9 @@ pub enum CloseError {
     /// Too many requests are under way.
     #[error(transparent)]
     Limit(#[from] LimitReached),
-    /// The supervisor did not answer: its host's threads are blocked.
+    /// The supervisor did not answer: its host's threads are blocked. A close that is taken up after its
+    /// deadline is carried out all the same, with no time left for anybody. It is the one request that is
+    /// (P4): what it was to end would go on.
     #[error("no answer by the deadline")]
     NoAnswer,
     /// The runtime has ended; so has everything in it.

@@ -436,7 +436,7 @@ impl Runtime {
     /// threads do (P5). Closing what is closed already is a success.
     ///
     /// # Errors
-    /// No such thread; the runtime has ended.
+    /// No such thread; the runtime has ended; [no answer](CloseError::NoAnswer), and it goes on.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the report; the close goes on.

@@ -75,7 +75,8 @@ impl SupervisorState {
         drain: Duration,
         reply: Reply<CloseReport, CloseError>,
     ) {
-        // A close is never refused, whatever else is under way: it makes room.
+        // A close is never refused, whatever else is under way: it makes room. Nor is one left undone
+        // that is taken up too late for its caller: its threads would go on (P5 goes before P4).
         let close = self.new_op();
         let (all, branch) = match scope {
             CloseScope::All => {
@@ -323,8 +324,8 @@ impl SupervisorState {
         }
     }
 
-    /// Goes on with closes after each message: tells those whose children have ended, and reports
-    /// what is due even if this actor is behind with its messages.
+    /// Goes on with closes after each message: reports what is due even if this actor is behind with
+    /// its messages, tells those whose children have ended, and fences off what was too late.
     pub(super) fn go_on_closing(&mut self) {
         for _ in 0..TELL_MAX {
             let Some((close, place)) = self.to_tell.pop_front() else { break };
@@ -332,9 +333,14 @@ impl SupervisorState {
             self.tell(close, place);
         }
         self.report_due();
-        if !self.to_tell.is_empty() && !self.telling_on {
-            // The others after those that were just woken: so this actor is never far behind them.
-            self.telling_on = true;
+        self.go_on_fencing();
+    }
+
+    /// Comes back for the others after those that were just woken: so this actor is never far behind
+    /// them.
+    pub(super) fn tell_on(&mut self) {
+        let rest = !self.to_tell.is_empty() || !self.fences.is_empty();
+        if rest && !std::mem::replace(&mut self.telling_on, true) {
             let tick = SupervisorTick::TellOn;
             self.shared.uplink.send(SupervisorMsg::Tick { tick });
         }
@@ -410,16 +416,17 @@ impl SupervisorState {
         }
     }
 
-    /// The deadline: what has not ended is reported, then killed and fenced off (P5). The report
-    /// goes first: killing thousands takes its time.
+    /// The deadline: what has not ended is reported, and stands in line to be killed and fenced off
+    /// (P5). Killing thousands takes its time, which other reports do not have.
     pub(super) fn on_close_due(&mut self, close: u64) {
         let Some(mut op) = self.end_close(close) else { return };
-        self.write_absent(close, std::mem::take(&mut op.going_on.absent));
+        let absent = std::mem::take(&mut op.going_on.absent);
         let unended = op.plan.unended();
         if let Some(LookUp { thread, .. }) = op.looking {
             // Nobody knows whether there is one. What is below it has been told that it closes.
             if !op.plan.covers_any() {
                 op.reply.tell(Err(CloseError::NoAnswer));
+                self.write_absent(close, absent);
                 return self.stop_when_done();
             }
             let left = "it could not be looked up by the deadline".to_owned();
@@ -427,42 +434,9 @@ impl SupervisorState {
         }
         let (reply, report) = self.report(op);
         reply.tell(Ok(report));
-        for thread in unended {
-            self.fence_off(thread);
-        }
+        self.write_absent(close, absent);
+        self.fences.add(Some(close), unended);
         self.stop_when_done();
-    }
-
-    /// Ends a thread without a word, and lets go of all it held.
-    pub(super) fn fence_off(&mut self, thread: ThreadId) {
-        if let Some(entry) = self.table.get_mut(thread) {
-            entry.closing = true;
-            if let Life::Coming { op } = entry.life()
-                && let Some(spawning) = self.ops.get_mut(&op)
-            {
-                spawning.cancelled = true;
-            }
-            if let Some(incarnation) = &entry.incarnation {
-                incarnation.kill();
-                // What it has in flight is refused from here on (P1).
-                self.revoke(thread);
-            }
-        }
-        let left = Some("its end was not durable by the deadline");
-        self.finish(thread, Rung::Fenced, How::TimedOut, left);
-    }
-
-    /// Takes the right to write a thread away from whoever has it. One that was made and not yet
-    /// taken is undone instead.
-    fn revoke(&mut self, thread: ThreadId) {
-        let made = self.ops.values_mut().find(|op| op.thread == thread && op.made.is_some());
-        match made.and_then(|op| op.made.take()) {
-            Some(fence) => {
-                self.shared.store.undo_create(fence, Done::ignore());
-                self.on_registered(-1);
-            }
-            None => self.shared.store.acquire(thread, Done::ignore()),
-        }
     }
 
     fn answer_close(&mut self, close: u64) {

@@ -201,6 +201,7 @@ impl SupervisorState {
                 let slot = entry.slot.clone();
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(child, Rung::Killed, How::SubmitFailed, None);
+                self.report_due(); // there may be thousands
             }
         }
     }
@@ -233,6 +234,7 @@ impl SupervisorState {
             };
             if waits {
                 self.load(child, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
+                self.report_due(); // there may be thousands
             }
         }
     }

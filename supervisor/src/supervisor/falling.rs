@@ -129,6 +129,7 @@ impl SupervisorState {
                 self.table.set_life(thread, Life::AwaitParent);
             } else {
                 self.load(thread, SpawnOrigin::Resume, Vec::new(), Kind::Restart);
+                self.report_due(); // there may be thousands
             }
         }
     }

@@ -14,6 +14,7 @@ mod comebacks;
 mod ended;
 mod explaining;
 mod falling;
+mod fencing;
 mod idle;
 mod line;
 mod moving;
@@ -50,6 +51,7 @@ use budgets::Funding;
 use close::Place;
 use closing::CloseOp;
 use comebacks::Comebacks;
+use fencing::Fences;
 use idle::IdleQueue;
 use line::{Lines, Owner};
 use patching::Patching;
@@ -108,7 +110,9 @@ pub(crate) struct SupervisorState {
     times: Times,
     /// Threads of closes whose children have ended, to be told next.
     to_tell: VecDeque<(u64, Place)>,
-    /// Whether a notice to tell more of them is on its way.
+    /// Threads of closes that were answered and have not ended, to be fenced off next.
+    fences: Fences,
+    /// Whether a notice to go on with both is on its way.
     telling_on: bool,
     postponed: HashMap<ThreadId, Vec<Postponed>>,
     /// Those who wait for threads that come back by themselves.
@@ -178,6 +182,7 @@ impl Actor for SupervisorActor {
             closes: BTreeMap::new(),
             times: Times::default(),
             to_tell: VecDeque::new(),
+            fences: Fences::default(),
             telling_on: false,
             postponed: HashMap::new(),
             waiting: HashMap::new(),
@@ -238,6 +243,7 @@ impl Actor for SupervisorActor {
             tracing::error!(msg = name, "the supervisor panicked, and goes on");
             state.set_timer();
         }
+        state.tell_on();
         Ok(())
     }
 
@@ -375,13 +381,15 @@ impl SupervisorState {
         }
     }
 
+    /// Ends the runtime once every close is answered and nothing is left.
     fn stop_when_done(&mut self) {
-        if !self.ended || !self.closes.is_empty() {
+        if !self.ended || !self.closes.is_empty() || !self.fences.is_empty() {
             return;
         }
-        // Usually none: everything was closed before. What was not goes down without a word.
-        for thread in self.everything() {
-            self.fence_off(thread);
+        // Usually nothing: it was closed before. What was not goes down without a word.
+        let left = self.everything();
+        if !left.is_empty() {
+            return self.fences.add(None, left);
         }
         self.publish(None, RuntimeEvent::RuntimeEnded);
         self.shared.hub.close();

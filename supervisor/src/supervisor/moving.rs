@@ -51,8 +51,15 @@ impl SupervisorState {
         self.siblings_settled(thread);
         let replaced = self.table.reparent(thread, to, renaming);
         let new_order = self.table.get(thread).map(|entry| entry.order);
-        for op in self.ops.values_mut().filter(|op| op.thread == thread && op.order == order) {
-            op.order = new_order;
+        // What brings it up, and what makes it: no others have its place.
+        let coming = self.table.get(thread).map(|entry| match entry.life() {
+            Life::Coming { op } => [Some(op), entry.making],
+            _ => [None, entry.making],
+        });
+        for op in coming.into_iter().flatten().flatten() {
+            if let Some(op) = self.ops.get_mut(&op).filter(|op| op.order == order) {
+                op.order = new_order;
+            }
         }
         self.bound_trees(thread, to);
         // The top first: what is told of those below it is told of its branch.

@@ -1,0 +1,191 @@
+//! What has not ended when its close is due: the reports of all that are due come first, and what is
+//! fenced off goes in portions, so that nobody else waits for thousands (P4, P5).
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
+use std::time::Duration;
+
+use coppicer::faulty::StoreOp;
+use coppicer::testing::{BUDGET, World};
+use coppicer::{
+    EventKind, Fact, LeaseKind, Limits, Rung, RuntimeEvent, ScriptedEngine, SpawnThread, Tap,
+    TapFilter, TapOptions, ThreadEvent, ThreadHandle, ThreadStatus,
+};
+use futures::FutureExt as _;
+
+const BUDGET_OF_CLOSE: Duration = Duration::from_secs(3);
+
+/// Threads that are fenced off at one go: each tree here takes several.
+const AT_ONE_GO: usize = 256;
+
+/// A root with so many children.
+async fn tree(world: &World, children: usize) -> (ThreadHandle, Vec<ThreadHandle>) {
+    let top = world.spawn(SpawnThread::new()).await.unwrap();
+    let mut below = Vec::new();
+    for _ in 0..children {
+        below.push(world.spawn(SpawnThread::new().with_parent(top.id())).await.unwrap());
+    }
+    (top, below)
+}
+
+fn facts(world: &World) -> Tap {
+    let filter = TapFilter::all().kinds([EventKind::Runtime, EventKind::Status]);
+    world.tap(TapOptions::matching(filter).with_capacity(100_000)).unwrap()
+}
+
+/// What a tap has, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Report,
+    Over,
+    Spawned,
+    Ended,
+}
+
+fn told(tap: &mut Tap) -> Vec<Told> {
+    let mut told = Vec::new();
+    while let Some(item) = tap.try_next() {
+        told.extend(match &item.event().unwrap().fact {
+            Fact::Runtime(RuntimeEvent::CloseEnded { .. }) => Some(Told::Report),
+            Fact::Runtime(RuntimeEvent::ThreadSpawned { .. }) => Some(Told::Spawned),
+            Fact::Runtime(RuntimeEvent::RuntimeEnded) => Some(Told::Ended),
+            Fact::Thread(ThreadEvent::StatusChanged { status: ThreadStatus::Shutdown, .. }) => {
+                Some(Told::Over)
+            }
+            _ => None,
+        });
+    }
+    told
+}
+
+fn count(told: &[Told], what: Told) -> usize {
+    told.iter().filter(|it| **it == what).count()
+}
+
+/// When a close that begins now is due.
+async fn until_due(limits: &Limits) {
+    tokio::time::sleep(BUDGET_OF_CLOSE - limits.close_margin).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_all_closes_that_are_due_are_reported_before_anything_is_killed() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let (one, _) = tree(&world, 2 * AT_ONE_GO).await;
+    let (two, _) = tree(&world, 10).await;
+    let mut tap = facts(&world);
+    world.store.hold(StoreOp::Append);
+    let (first, second) = tokio::join!(one.close(BUDGET_OF_CLOSE), two.close(BUDGET_OF_CLOSE));
+    for (report, threads) in [(first.unwrap(), 2 * AT_ONE_GO + 1), (second.unwrap(), 11)] {
+        assert_eq!((report.count(Rung::Fenced), report.threads.len()), (threads, threads));
+    }
+    world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
+    let told = told(&mut tap);
+    assert_eq!(told[..2], [Told::Report; 2]);
+    assert_eq!(count(&told, Told::Over), 2 * AT_ONE_GO + 12);
+    drop(tap);
+    world.store.release(StoreOp::Append);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_what_is_asked_while_thousands_are_fenced_off_does_not_wait_for_all_of_them() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let limits = Limits::default();
+    let (top, _) = tree(&world, 8 * AT_ONE_GO).await;
+    let mut tap = facts(&world);
+    world.store.hold(StoreOp::Append);
+    let spawn = async {
+        until_due(&limits).await;
+        world.spawn(SpawnThread::new()).await.unwrap();
+    };
+    let late = async {
+        let close = top.close(BUDGET_OF_CLOSE);
+        // One before the close, one after it: whichever the timer comes between, one is behind it.
+        let after = async {
+            until_due(&limits).await;
+            world.spawn(SpawnThread::new()).await.unwrap();
+        };
+        tokio::join!(close, after).0.unwrap()
+    };
+    let ((), report) = tokio::join!(spawn, late);
+    assert_eq!(report.count(Rung::Fenced), 8 * AT_ONE_GO + 1);
+    world.until(|audit| audit.count(LeaseKind::Slot) == 2).await;
+    let told = told(&mut tap);
+    let place = |what| told.iter().rposition(|it| *it == what).unwrap();
+    assert_eq!(count(&told, Told::Spawned), 2);
+    assert!(place(Told::Spawned) < place(Told::Over), "both before the last is fenced off");
+    drop(tap);
+    world.store.release(StoreOp::Append);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_is_resumed_when_it_was_fenced_off_is_not_fenced_off_again() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let limits = Limits::default();
+    let (top, below) = tree(&world, 4 * AT_ONE_GO).await;
+    // The first to go of its tree, whose own close is due at the same time and stands behind it.
+    let child = below.last().unwrap();
+    world.store.hold(StoreOp::Append);
+    let resume = async {
+        until_due(&limits).await;
+        world.resume(child.id()).await
+    };
+    let closes = async { tokio::join!(top.close(BUDGET_OF_CLOSE), child.close(BUDGET_OF_CLOSE)) };
+    let (resumed, (of_tree, of_child)) = tokio::join!(resume, closes);
+    assert_eq!(of_tree.unwrap().rung(child.id()), Some(Rung::Fenced));
+    assert_eq!(of_child.unwrap().rung(child.id()), Some(Rung::Fenced));
+    let resumed = resumed.unwrap();
+    world.store.release(StoreOp::Append);
+    world.until(|audit| audit.count(LeaseKind::Slot) == 1).await;
+    assert_eq!(resumed.run("hello").await.unwrap().message(), Some("hello"));
+    assert_eq!(world.list().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_runtime_comes_behind_the_last_that_is_fenced_off() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let (_top, _) = tree(&world, 3 * AT_ONE_GO).await;
+    let mut tap = facts(&world);
+    world.store.hold(StoreOp::Append);
+    let report = world.shutdown(BUDGET_OF_CLOSE).await.unwrap();
+    assert_eq!(report.count(Rung::Fenced), 3 * AT_ONE_GO + 1);
+    let told = told(&mut tap);
+    assert_eq!((told[0], told.last()), (Told::Report, Some(&Told::Ended)));
+    assert_eq!(count(&told, Told::Over), 3 * AT_ONE_GO + 1);
+    assert_eq!(count(&told, Told::Ended), 1);
+    drop(tap);
+    let audit = world.audit().await;
+    assert!(audit.is_empty(), "{audit:?}");
+    world.store.release(StoreOp::Append);
+}
+
+// supervisor |■■■ 5 s behind ■■■|✓ close: ended all the same
+// caller     |─ 1 s ─|
+#[tokio::test(start_paused = true)]
+async fn p5_a_close_that_is_taken_up_too_late_for_its_caller_closes_all_the_same() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let (top, _) = tree(&world, 3).await;
+    let mut close = Box::pin(top.close(Duration::from_secs(1)));
+    // Sent, and not taken up before its time has passed.
+    assert!(close.as_mut().now_or_never().is_none());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    // Nobody had to listen; who does hears of it.
+    assert_eq!(close.await.unwrap().count(Rung::Fenced), 4);
+    world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
+    assert_eq!(world.runtime().status(top.id()), ThreadStatus::NotFound);
+    assert!(world.close(top.id(), BUDGET).await.unwrap().timed_out.is_empty());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_close_without_any_time_is_reported_at_once_and_ends_what_it_names() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let (top, _) = tree(&world, 3).await;
+    let before = tokio::time::Instant::now();
+    let report = top.close(Duration::ZERO).await.unwrap();
+    assert_eq!((report.threads.len(), before.elapsed()), (4, Duration::ZERO));
+    world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
+    world.end().await;
+}

@@ -2,14 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer::faulty::StoreOp;
+use coppicer::faulty::{FaultyStore, StoreOp};
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    EventKind, Fact, ImportThread, LeaseKind, LimitReached, Limits, NewThread, RuntimeEvent,
-    Script, ScriptedEngine, SpawnError, SpawnThread, Step, TapFilter, TapOptions, ThreadConfig,
-    ThreadEvent, ThreadHandle, ThreadId, TreeLimits,
+    EventKind, Fact, ImportThread, LeaseKind, LimitReached, Limits, MemoryStore, NewThread,
+    RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnThread, Step, StoreError, StoreHealth,
+    TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadHandle, ThreadId, TreeLimits,
 };
 
 fn ms(ms: u64) -> Duration {
@@ -295,4 +296,47 @@ async fn the_store_may_know_so_many_threads_and_no_more() {
     second.spawn(SpawnThread::new()).await.unwrap();
     assert_eq!(met(&second, SpawnThread::new()).await.0, "registered_max");
     second.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_say_how_many_threads_it_has_is_asked_until_it_does() {
+    // After the pause, or as soon as it is well.
+    for is_well in [false, true] {
+        let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+        let broken = || StoreError::Unavailable { reason: "not now".into() };
+        store.fail_next(StoreOp::Count, broken());
+        store.fail_next(StoreOp::Count, broken());
+        let mut limits = Limits::default();
+        (limits.registered_max, limits.store_retry) = (2, Duration::from_secs(60));
+        let world = World::on(store, engine(), limits).await;
+        let mut tap = world.watch();
+        tokio::time::sleep(ms(1)).await;
+        for _ in 0..3 {
+            world.spawn(SpawnThread::new()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        world.spawn(SpawnThread::new()).await.unwrap();
+        if is_well {
+            world.store.tell(&StoreHealth::Well);
+            tokio::time::sleep(ms(1)).await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(met(&world, SpawnThread::new()).await.0, "registered_max");
+        let mut told = Vec::new();
+        while let Some(item) = tap.try_next() {
+            match &item.event().unwrap().fact {
+                Fact::Runtime(RuntimeEvent::ThreadsNotCounted { .. }) => told.push(None),
+                Fact::Runtime(RuntimeEvent::ThreadsCounted { threads }) => {
+                    told.push(Some(*threads))
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(told.len() - told.iter().flatten().count(), 1, "told once: {told:?}");
+        assert_eq!(told.last(), Some(&Some(4)));
+        drop(tap);
+        assert_eq!(world.store.calls(StoreOp::Count), 3, "and asked no more");
+        world.end().await;
+    }
 }

@@ -189,6 +189,20 @@ pub enum RuntimeEvent {
         /// Whether it is tried again.
         again: bool,
     },
+    /// The store does not say how many threads it knows, so none is refused for `registered_max`. It is
+    /// asked again each `store_retry`, and as soon as it is well, until it does. Told once.
+    #[fact(Runtime, lifecycle)]
+    ThreadsNotCounted {
+        /// Why.
+        reason: String,
+    },
+    /// The store says how many threads it knows, behind `ThreadsNotCounted`: `registered_max` holds from
+    /// here on.
+    #[fact(Runtime, lifecycle)]
+    ThreadsCounted {
+        /// How many.
+        threads: u64,
+    },
     /// The runtime has ended. The last event of every tap.
     #[fact(Runtime, lifecycle)]
     RuntimeEnded,

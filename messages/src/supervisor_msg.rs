@@ -202,6 +202,8 @@ pub enum SupervisorTick {
     ComebackDue,
     /// Edges that the store could not write are tried again.
     EdgesDue,
+    /// The store is asked again how many threads it knows.
+    CountDue,
     /// A thread may have been idle for long enough.
     IdleDue,
     /// Of the spawns that wait in line, some may be due, or their deadline has come.

@@ -33,6 +33,8 @@ pub enum StoreOp {
     Detaching,
     /// [`ThreadStore::submission`].
     Submission,
+    /// [`ThreadStore::count`].
+    Count,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
 }
@@ -221,7 +223,13 @@ impl ThreadStore for FaultyStore {
     }
 
     fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.count()
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Count, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            self.inner.count().await
+        }
+        .boxed()
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {

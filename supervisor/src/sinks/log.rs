@@ -42,6 +42,7 @@ fn level(fact: &Fact) -> Level {
             | RuntimeEvent::SpawnUndone
             | RuntimeEvent::RestartScheduled { .. }
             | RuntimeEvent::RecoveryFailed { .. }
+            | RuntimeEvent::ThreadsNotCounted { .. }
             | RuntimeEvent::ThreadEnded {
                 how: Ended::Killed | Ended::Fenced | Ended::StoreLost { .. },
             } => Level::WARN,

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use coppicer_actors::{Account, Done, Purse, Slot};
 use coppicer_messages::{
-    Asker, Budget, Charge, Dimension, FundError, LimitReached, OnLimit, Reply, SpawnError,
-    SpawnThread, StoreError, SupervisorTick, ThreadId, ThreadStatus,
+    Asker, Budget, Charge, Dimension, FundError, OnLimit, Reply, SpawnError, SpawnThread,
+    StoreError, SupervisorTick, ThreadId, ThreadStatus,
 };
 
 use super::line::Owner;
@@ -249,47 +249,6 @@ impl SupervisorState {
                 reply.tell(Err(FundError::Store(error)));
             }
         }
-    }
-
-    // How many there are.
-
-    /// Asks the store how many threads there are. Nothing is refused for it until it says.
-    pub(super) fn count_registered(&self) {
-        let store = self.shared.store.clone();
-        self.outside(0, async move { Step::Counted(store.count().await) });
-    }
-
-    pub(super) fn on_counted(&mut self, result: Result<u64, StoreError>) {
-        match result {
-            Ok(count) => self.registered = Some(count),
-            Err(error) => tracing::warn!(%error, "the store does not say how many threads it has"),
-        }
-    }
-
-    /// The store knows a new thread, or never will.
-    pub(super) fn made(&mut self, spawning: &mut Spawning) {
-        self.being_made -= u64::from(std::mem::take(&mut spawning.being_made));
-    }
-
-    pub(super) fn on_registered(&mut self, more: i64) {
-        self.registered = self.registered.map(|count| count.saturating_add_signed(more));
-        if more < 0 {
-            self.lines.freed(Owner::Runtime);
-        }
-    }
-
-    fn check_registered(&self) -> Result<(), LimitReached> {
-        let max = self.shared.limits.registered_max;
-        if self.registered.is_none_or(|count| count + self.being_made < max) {
-            return Ok(());
-        }
-        Err(LimitReached {
-            limit: "registered_max",
-            value: max,
-            holders: Vec::new(),
-            retry_after: None,
-            advice: "delete a thread",
-        })
     }
 
     // Lines.

@@ -11,6 +11,7 @@ mod budgets;
 mod close;
 mod closing;
 mod comebacks;
+mod counting;
 mod ended;
 mod explaining;
 mod falling;
@@ -51,6 +52,7 @@ use budgets::Funding;
 use close::Place;
 use closing::CloseOp;
 use comebacks::Comebacks;
+use counting::Registered;
 use fencing::Fences;
 use idle::IdleQueue;
 use line::{Lines, Owner};
@@ -147,9 +149,8 @@ pub(crate) struct SupervisorState {
     /// Those who wait for a limit to pass, and whose line is served right now.
     lines: Lines<Postponed>,
     serving: Option<Owner>,
-    /// How many threads the store knows, once it has said, and how many are being made.
-    registered: Option<u64>,
-    being_made: u64,
+    /// How many threads the store knows.
+    registered: Registered,
     /// Closes of everything under way: nothing new starts.
     closing_all: u32,
     ended: bool,
@@ -204,8 +205,7 @@ impl Actor for SupervisorActor {
             fundings: HashMap::new(),
             lines: Lines::default(),
             serving: None,
-            registered: None,
-            being_made: 0,
+            registered: Registered::default(),
             closing_all: 0,
             ended: false,
             ending: Vec::new(),
@@ -219,7 +219,7 @@ impl Actor for SupervisorActor {
         _myself: ActorRef<SupervisorMsg>,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.count_registered();
+        state.count_again();
         state.bring_back();
         Ok(())
     }
@@ -302,6 +302,7 @@ impl SupervisorState {
             SupervisorMsg::Tick { tick: SupervisorTick::EndDue } => self.on_end_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::ComebackDue } => self.on_comeback_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::EdgesDue } => self.write_owed(),
+            SupervisorMsg::Tick { tick: SupervisorTick::CountDue } => self.on_count_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::IdleDue } => self.on_idle_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::LineDue } => self.on_line_due(),
             SupervisorMsg::Tick { tick: SupervisorTick::RestartDue { thread, crash } } => {

@@ -283,7 +283,7 @@ impl SupervisorState {
             self.table.note_spawn(root, now.instant);
             self.wake_for_child(parent);
         }
-        self.being_made += 1;
+        self.making();
         let origin = match &request.origin {
             Origin::Fork { .. } => SpawnOrigin::Fork,
             _ => SpawnOrigin::New,

@@ -24,6 +24,7 @@ impl SupervisorState {
         }
         self.comebacks.end_pauses();
         self.recovery.end_pause();
+        self.count_again();
         self.write_owed();
     }
 

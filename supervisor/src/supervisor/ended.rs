@@ -266,13 +266,13 @@ impl SupervisorState {
         }
         self.came_back(thread);
         self.siblings_settled(thread);
-        let waiting = self.waiting.remove(&thread).unwrap_or_default();
+        let waiting = self.waiting.take(thread);
         self.refuse(waiting, &SpawnError::Closing { thread });
         self.close_ended(&closes, rung, how, left);
         if let Some(parent) = significant {
             self.significant_ended(parent, thread);
         }
-        for postponed in self.postponed.remove(&thread).unwrap_or_default() {
+        for postponed in self.postponed.take(thread) {
             self.on_spawn(postponed.request, postponed.asker, postponed.reply);
         }
     }

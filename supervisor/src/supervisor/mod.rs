@@ -16,6 +16,7 @@ mod ended;
 mod explaining;
 mod falling;
 mod fencing;
+mod held;
 mod idle;
 mod line;
 mod moving;
@@ -54,6 +55,7 @@ use closing::CloseOp;
 use comebacks::Comebacks;
 use counting::Registered;
 use fencing::Fences;
+use held::Held;
 use idle::IdleQueue;
 use line::{Lines, Owner};
 use patching::Patching;
@@ -116,9 +118,9 @@ pub(crate) struct SupervisorState {
     fences: Fences,
     /// Whether a notice to go on with both is on its way.
     telling_on: bool,
-    postponed: HashMap<ThreadId, Vec<Postponed>>,
+    postponed: Held<Postponed>,
     /// Those who wait for threads that come back by themselves.
-    waiting: HashMap<ThreadId, Vec<Waiter>>,
+    waiting: Held<Waiter>,
     /// Threads that are down with a sibling.
     siblings: Siblings,
     /// What comes up without being asked for.
@@ -185,8 +187,8 @@ impl Actor for SupervisorActor {
             to_tell: VecDeque::new(),
             fences: Fences::default(),
             telling_on: false,
-            postponed: HashMap::new(),
-            waiting: HashMap::new(),
+            postponed: Held::default(),
+            waiting: Held::default(),
             siblings: Siblings::default(),
             comebacks,
             recovery: Recovery::new(args.recover),

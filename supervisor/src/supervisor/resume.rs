@@ -28,7 +28,7 @@ impl SupervisorState {
             if entry.closing {
                 // The old life ends first.
                 let postponed = Postponed { request, asker, reply };
-                self.postponed.entry(thread).or_default().push(postponed);
+                self.postpone(thread, postponed);
                 return;
             }
             let has = entry.slot.rollout_path();
@@ -38,6 +38,12 @@ impl SupervisorState {
         }
         let first = request.first.take();
         self.join(thread, Waiter { first, ..Waiter::new(reply) });
+    }
+
+    /// Has a request wait for the end of an earlier life of its thread.
+    fn postpone(&mut self, thread: ThreadId, postponed: Postponed) {
+        let now = self.now().instant;
+        self.postponed.add(thread, postponed, |postponed| !postponed.reply.expired(now));
     }
 
     /// As a resume that is made now.
@@ -52,7 +58,7 @@ impl SupervisorState {
             let mut request = Box::new(SpawnThread::resume(thread));
             request.first = waiter.first;
             let postponed = Postponed { request, asker: None, reply: waiter.reply };
-            self.postponed.entry(thread).or_default().push(postponed);
+            self.postpone(thread, postponed);
             return;
         }
         self.join(thread, waiter);
@@ -83,9 +89,7 @@ impl SupervisorState {
             // It comes by itself, and they are answered then.
             Life::Backoff { .. } | Life::AwaitParent | Life::AwaitSibling | Life::AwaitStore => {
                 let now = self.now().instant;
-                let waiting = self.waiting.entry(thread).or_default();
-                waiting.retain(|waiting| !waiting.reply.expired(now));
-                waiting.push(waiter);
+                self.waiting.add(thread, waiter, |waiting| !waiting.reply.expired(now));
             }
             Life::Dormant | Life::Lost => {
                 let origin =
@@ -145,7 +149,7 @@ impl SupervisorState {
         let op = self.new_op();
         let Some(order) = self.table.get(thread).map(|entry| entry.order) else { return };
         self.table.set_life(thread, Life::Coming { op });
-        waiters.extend(self.waiting.remove(&thread).unwrap_or_default());
+        waiters.extend(self.waiting.take(thread));
         let mut spawning = Spawning::new(op, thread, kind, origin, waiters);
         spawning.order = Some(order);
         self.ops.insert(op, spawning);

@@ -173,8 +173,7 @@ impl SupervisorState {
         if self.ended || self.closing_all > 0 {
             return Err(SpawnError::RuntimeEnded);
         }
-        let waiting = self.postponed.values().map(Vec::len).sum::<usize>()
-            + self.waiting.values().map(Vec::len).sum::<usize>();
+        let waiting = self.postponed.len() + self.waiting.len();
         let changes = self.patches.len() + self.moves.len() + self.held_back.len();
         let under_way =
             self.ops.len() + self.closes.len() + changes + self.for_room.len() + waiting;

@@ -134,3 +134,25 @@ async fn another_close_does_not_put_a_sleeping_thread_back_that_goes_on_from_a_c
     drop((leaf, other, back));
     world.end().await;
 }
+
+/// Found by seed 5418 of the model.
+#[tokio::test(start_paused = true)]
+async fn a_close_reports_by_its_deadline_that_the_store_may_show_a_thread_where_it_is_not() {
+    let world = world().await;
+    let top = root(&world, "top").await;
+    let deep = below(&world, top.id(), "deep", ParentClose::Detach).await.id();
+    let leaf = below(&world, deep, "leaf", ParentClose::Close).await.id();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.get(leaf).is_none(), "it sleeps in the store alone");
+    world.store.hold(StoreOp::PutEdge);
+    assert_eq!(closed_meanwhile(&world, top.id()).await.detached, [deep]);
+    let since = tokio::time::Instant::now();
+    let report = closed_meanwhile(&world, leaf).await;
+    assert_eq!((&report.timed_out[..], &report.unknown[..]), (&[leaf][..], &[leaf][..]));
+    assert!(since.elapsed() <= Duration::from_millis(200), "{:?}", since.elapsed());
+    write(&world).await;
+    let report = world.close(leaf, BUDGET).await.unwrap();
+    assert_eq!((&report.completed[..], report.unknown.len()), (&[leaf][..], 0), "{report:?}");
+    drop(top);
+    world.end().await;
+}

@@ -19,6 +19,7 @@ struct Custom(Arc<Inner>);
 struct Inner {
     mem: MemoryStore,
     slow_thread: AtomicBool,
+    lost_thread: AtomicBool,
     hold: AtomicBool,
     held: parking_lot::Mutex<Vec<Held>>,
     largest: AtomicUsize,
@@ -81,6 +82,9 @@ impl ThreadStore for Custom {
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
         async move {
+            if self.0.lost_thread.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable { reason: "disk gone".into() });
+            }
             let found = self.0.mem.thread(thread).await;
             if self.0.slow_thread.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -330,13 +334,54 @@ async fn a_close_whose_thread_is_not_looked_up_in_time_ends_what_is_below_it_all
     let left = report.threads.iter().find(|row| row.thread == parent);
     let left = left.and_then(|row| row.left.clone()).unwrap();
     assert!(left.contains("looked up"), "{left}");
-    assert_eq!(report.completed, [child]);
-    let nobody = ThreadId::from_parts(1, [9; 10]);
-    let refusal = rt.close(nobody, Duration::from_millis(20)).await.unwrap_err();
-    assert_eq!(refusal, CloseError::NoAnswer, "there may be one");
+    assert_eq!((report.completed, report.unknown), (vec![child], vec![parent]));
     store.0.slow_thread.store(false, Ordering::SeqCst);
     let child = rt.resume(child).await.unwrap();
     let hello = child.submit("hello").await.unwrap();
     child.outcome_within(&hello.submission, BUDGET).await.unwrap();
+    assert!(rt.audit().await.is_clean());
+}
+
+/// P5: that a thread is only known to the store, and that it says nothing, is an answer too.
+#[tokio::test(start_paused = true)]
+async fn a_close_whose_thread_only_a_silent_store_knows_reports_that_it_is_not_known() {
+    let store = Custom::default();
+    let before = runtime(&store, Limits::default()).await;
+    let thread = before.spawn(SpawnThread::new()).await.unwrap().id();
+    before.close_all(BUDGET).await.unwrap();
+    let rt = runtime(&store, Limits::default()).await;
+    let nobody = ThreadId::from_parts(1, [9; 10]);
+    let within = Duration::from_millis(20);
+    let unknown = |report: &CloseReport, left: &str| {
+        let [row] = &report.threads[..] else { panic!("one row: {report:?}") };
+        assert!(row.left.as_ref().is_some_and(|it| it.contains(left)), "{report:?}");
+        assert_eq!(report.timed_out, [row.thread]);
+        assert_eq!(report.unknown, [row.thread]);
+        assert!(report.completed.is_empty() && report.submit_failed.is_empty());
+        row.thread
+    };
+    store.0.slow_thread.store(true, Ordering::SeqCst);
+    for one in [thread, nobody] {
+        let since = tokio::time::Instant::now();
+        let report = rt.close(one, within).await.unwrap();
+        assert_eq!(unknown(&report, "looked up by the deadline"), one);
+        assert!(since.elapsed() <= within, "{:?}", since.elapsed());
+    }
+    let report = rt.close(thread, Duration::ZERO).await.unwrap();
+    assert_eq!(unknown(&report, "looked up by the deadline"), thread);
+    // What is not known to have ended is neither archived nor deleted.
+    let refusal = rt.archive(thread, within).await.unwrap_err();
+    assert_eq!(refusal, ArchiveError::Close(CloseError::NoAnswer));
+    let refusal = rt.delete(thread, within).await.unwrap_err();
+    assert_eq!(refusal, DeleteError::Close(CloseError::NoAnswer));
+    store.0.slow_thread.store(false, Ordering::SeqCst);
+    store.0.lost_thread.store(true, Ordering::SeqCst);
+    let report = rt.close(thread, BUDGET).await.unwrap();
+    assert_eq!(unknown(&report, "looked up: "), thread);
+    store.0.lost_thread.store(false, Ordering::SeqCst);
+    let report = rt.close(thread, BUDGET).await.unwrap();
+    assert!(report.timed_out.is_empty() && report.unknown.is_empty(), "{report:?}");
+    let refusal = rt.close(nobody, BUDGET).await.unwrap_err();
+    assert_eq!(refusal, CloseError::NotFound { thread: nobody });
     assert!(rt.audit().await.is_clean());
 }

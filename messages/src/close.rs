@@ -65,9 +65,15 @@ pub struct CloseReport {
     /// Threads that had crashed before they could be told.
     pub submit_failed: Vec<ThreadId>,
     /// Threads that had not ended by the deadline. They are fenced: nothing of them can be written.
+    /// Except [`unknown`](Self::unknown) ones, which had no life here.
     pub timed_out: Vec<ThreadId>,
     /// Each thread's rung and time.
     pub threads: Vec<ThreadClosed>,
+    /// Those of `timed_out` that only the store could know, while it said nothing of them by the
+    /// deadline, or could not read them: whether there are such threads, and whether they are closed,
+    /// is not known. Nobody told them to end; ask again.
+    #[serde(default)]
+    pub unknown: Vec<ThreadId>,
     /// Threads that were below what closed and go on, as roots
     /// ([`ParentClose::Detach`](crate::ParentClose::Detach)), also such as sleep in the store alone.
     /// They stand in no other list.

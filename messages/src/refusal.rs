@@ -385,7 +385,8 @@ pub enum CloseError {
     Limit(#[from] LimitReached),
     /// The supervisor did not answer: its host's threads are blocked. A close that is taken up after its
     /// deadline is carried out all the same, with no time left for anybody. It is the one request that is
-    /// (P4): what it was to end would go on.
+    /// (P4): what it was to end would go on. Or, of a close that comes before something else (an archive, a
+    /// deletion): the store did not say what there is to close.
     #[error("no answer by the deadline")]
     NoAnswer,
     /// The runtime has ended; so has everything in it.

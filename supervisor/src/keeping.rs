@@ -132,7 +132,9 @@ impl Runtime {
     ) -> Result<CloseReport, CloseError> {
         // A part of the time is the store's, for what follows.
         let budget = budget.saturating_sub(budget / 4);
-        self.close_with(CloseScope::Branch(thread), Duration::ZERO, budget).await
+        let report = self.close_with(CloseScope::Branch(thread), Duration::ZERO, budget).await?;
+        // It may have a life of which nobody here knows, or be none at all.
+        if report.unknown.is_empty() { Ok(report) } else { Err(CloseError::NoAnswer) }
     }
 
     /// Who facts of a thread are about, from the store.

@@ -34,6 +34,8 @@ pub(super) struct CloseOp {
     keeps_edge: bool,
     /// The thread is being looked up in the store.
     looking: Option<LookUp>,
+    /// The store could not say anything of the thread.
+    unknown: bool,
     going_on: GoingOn,
     /// Changes of places before the store was asked what goes on.
     places: u64,
@@ -112,6 +114,7 @@ impl SupervisorState {
             edge_failed: None,
             keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
+            unknown: false,
             going_on: GoingOn::default(),
             places: 0,
             tells: false,
@@ -269,23 +272,19 @@ impl SupervisorState {
             }
             // There is nothing that could be ended of one that cannot be read.
             Err(SpawnError::Damaged { .. }) => self.answer_close(close),
-            // What is below it ends all the same.
-            Err(error) if op.plan.covers_any() => {
-                if !matches!(error, SpawnError::NotFound { .. }) {
-                    op.edge_failed = Some((thread, format!("it could not be looked up: {error}")));
-                }
-                self.answer_close(close);
-            }
-            Err(error) => {
+            Err(SpawnError::NotFound { .. }) if !op.plan.covers_any() => {
                 if let Some(mut op) = self.end_close(close) {
                     self.write_absent(close, std::mem::take(&mut op.going_on.absent));
-                    op.reply.tell(Err(match error {
-                        SpawnError::NotFound { .. } => CloseError::NotFound { thread },
-                        // Nobody knows whether there is one.
-                        _ => CloseError::NoAnswer,
-                    }));
+                    op.reply.tell(Err(CloseError::NotFound { thread }));
                     self.stop_when_done();
                 }
+            }
+            // What is below it ends all the same.
+            Err(SpawnError::NotFound { .. }) => self.answer_close(close),
+            Err(error) => {
+                op.unknown = true;
+                op.edge_failed = Some((thread, format!("it could not be looked up: {error}")));
+                self.answer_close(close);
             }
         }
     }
@@ -424,11 +423,7 @@ impl SupervisorState {
         let unended = op.plan.unended();
         if let Some(LookUp { thread, .. }) = op.looking {
             // Nobody knows whether there is one. What is below it has been told that it closes.
-            if !op.plan.covers_any() {
-                op.reply.tell(Err(CloseError::NoAnswer));
-                self.write_absent(close, absent);
-                return self.stop_when_done();
-            }
+            op.unknown = true;
             let left = "it could not be looked up by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }
@@ -468,6 +463,7 @@ impl SupervisorState {
             row.1 = if row.1.is_empty() { left } else { format!("{}; {left}", row.1) };
         }
         let mut report = op.plan.report(self.now().instant, op.edge_failed.as_ref());
+        report.unknown.extend(op.target.filter(|_| op.unknown));
         report.detached = going_on.threads.into_iter().collect();
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });

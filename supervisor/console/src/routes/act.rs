@@ -209,6 +209,7 @@ pub(super) async fn close(
         "completed": report.completed,
         "submit_failed": report.submit_failed,
         "timed_out": report.timed_out,
+        "unknown": report.unknown,
         "threads": threads.collect::<Vec<_>>(),
         "rungs": serde_json::Map::from_iter(rungs),
     })))

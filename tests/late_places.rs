@@ -8,8 +8,8 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AdoptError, CloseReport, Limits, ParentClose, Phase, Script, ScriptedEngine, SpawnThread,
-    ThreadHandle, ThreadId,
+    AdoptError, CloseReport, Done, Limits, ParentClose, Phase, Script, ScriptedEngine, SpawnThread,
+    ThreadHandle, ThreadId, ThreadStore,
 };
 
 fn engine() -> ScriptedEngine {
@@ -118,16 +118,22 @@ async fn an_adoption_does_not_put_a_sleeping_thread_back_that_goes_on_from_a_clo
 async fn another_close_does_not_put_a_sleeping_thread_back_that_goes_on_from_a_close() {
     let world = world().await;
     let (deep, leaf, other) = goes_on_asleep(&world).await;
+    let top = shown(&world, deep).await.0.unwrap();
     let closing = world.close(deep, BUDGET);
     let writing = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let view = leaf.view();
         assert_eq!((view.depth, view.phase), (1, Phase::Idle), "it waits until that is known");
+        let here = world.get(deep).and_then(|deep| deep.view().parent);
+        assert_eq!(here, None, "nobody shows it below what it has left");
         write(&world).await;
     };
     let (report, ()) = tokio::join!(closing, writing);
     let report = report.unwrap();
     assert_eq!(report.completed, [deep, leaf.id()], "{report:?}");
+    let (done, mail) = Done::channel();
+    world.store.mail(top, done);
+    assert_eq!(mail.await.unwrap().len(), 0, "a root has nobody whom it could tell (P12)");
     assert_eq!(shown(&world, deep).await.0, None, "it is closed where it is");
     let back = world.resume(deep).await.unwrap();
     assert_eq!((back.view().parent, back.view().depth), (None, 0));

@@ -67,9 +67,10 @@ pub enum AdoptError {
     /// from.
     #[error(transparent)]
     Limit(#[from] LimitReached),
-    /// It draws on a budget that is not its own, where it is or where it was to go. Moving would make
-    /// it free of that, or would have it draw on what was not meant for it.
-    #[error("thread {thread} has no {limit} of its own, and is limited in it by another thread")]
+    /// It draws on a budget that is not its own, where it is or where it was to go, and not on the same
+    /// one before and after. Moving would make it free of that, or would have it draw on what was not
+    /// meant for it.
+    #[error("thread {thread} has no {limit} of its own, and another thread would limit it in that")]
     Budget {
         /// Which.
         thread: ThreadId,

@@ -2,7 +2,10 @@
 //!
 //! It keeps what it has: what it was given is given away for good where it was. Where it goes, what it
 //! has left is carved from the accounts above it, as at a spawn, so that budgets still add up; there
-//! it counts from then on, as after a resume.
+//! it counts from then on, as after a resume. What was carved from an account that is above it before
+//! and after stays as it is.
+
+use std::sync::Arc;
 
 use coppicer_messages::{Amounts, Charge, Dimension, ThreadId};
 use tokio::time::Instant;
@@ -14,6 +17,8 @@ use super::{Account, Donors, Purse, Short, charge, to_signed};
 #[must_use = "what was set aside is given back by a cancel"]
 pub struct AccountMove {
     donors: Donors,
+    /// For each dimension, whether its part comes from another account than before.
+    changed: [bool; Dimension::ALL.len()],
     parts: Amounts,
     own: Charge,
     charges: Vec<Charge>,
@@ -32,19 +37,24 @@ impl AccountMove {
 }
 
 impl Purse {
-    /// What the thread of this purse draws on an account that is not its own.
-    pub fn draws_on_others(&self, thread: ThreadId) -> Option<Dimension> {
-        Dimension::ALL
-            .into_iter()
-            .find(|&what| self.draws_on(what).is_some_and(|account| account.thread() != thread))
+    /// What a thread without a limit of its own would draw on another account once it is below `above`
+    /// than it does with this purse: what it draws on others can neither go back nor come along.
+    /// `purse`: what it has now, none if nothing limits it.
+    pub fn draws_otherwise(purse: Option<&Self>, above: Option<&Self>) -> Option<Dimension> {
+        let own = purse.and_then(Self::own).map(|own| own.ledger().budget).unwrap_or_default();
+        Dimension::ALL.into_iter().filter(|&what| own.of(what).is_none()).find(|&what| {
+            let [now, then] = [purse, above].map(|purse| purse?.draws_on(what));
+            !same(now, then)
+        })
     }
+}
 
-    /// What is limited here and not by an account of `below`, which is to be a thread below this one.
-    pub fn limits_without(&self, below: Option<&Self>) -> Option<Dimension> {
-        let own = below.and_then(Self::own).map(|own| own.ledger().budget).unwrap_or_default();
-        Dimension::ALL
-            .into_iter()
-            .find(|&what| self.draws_on(what).is_some() && own.of(what).is_none())
+/// Whether both are the same account, or none.
+fn same(one: Option<&Arc<Account>>, other: Option<&Arc<Account>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -61,14 +71,20 @@ impl Account {
         let donor =
             |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
         let donors: Donors = Dimension::ALL.map(donor);
+        let changed = Dimension::ALL.map(|what| {
+            !same(before[what as usize].as_ref(), donors[what as usize].as_ref())
+        });
         let part = |what: Dimension| {
+            if !changed[what as usize] {
+                return 0;
+            }
             let budget = ledger.budget.of(what).map_or(0, to_signed);
             budget.saturating_sub(ledger.spent.of(what)).max(0)
         };
         carve_all(&donors, self.thread, part, now)?;
         let (mut parts, mut own) = (Amounts::default(), Charge::to(self.thread));
         let mut charges = Vec::new();
-        for (at, what) in Dimension::ALL.into_iter().enumerate() {
+        for (at, what) in Dimension::ALL.into_iter().enumerate().filter(|(at, _)| changed[*at]) {
             let budget = ledger.budget.of(what).map_or(0, to_signed);
             if let Some(donor) = &before[at] {
                 charge(&mut charges, donor.thread, |charge| {
@@ -88,12 +104,12 @@ impl Account {
         if !own.granted.is_zero() || !own.spent.is_zero() {
             charges.push(own);
         }
-        Ok(AccountMove { donors, parts, own, charges })
+        Ok(AccountMove { donors, changed, parts, own, charges })
     }
 
     /// The move was written.
     pub fn finish_move(&self, moved: AccountMove) {
-        let AccountMove { donors, own, .. } = moved;
+        let AccountMove { donors, changed, own, .. } = moved;
         let (before, budget) = {
             let mut books = self.books.lock();
             let budget = books.ledger.budget;
@@ -103,7 +119,7 @@ impl Account {
             (before, budget)
         };
         for (what, donor) in Dimension::ALL.into_iter().zip(&before) {
-            if let Some(donor) = donor {
+            if let (Some(donor), true) = (donor, changed[what as usize]) {
                 let part = budget.of(what).map_or(0, to_signed);
                 donor.take_back(self.thread, what, part, part);
             }
@@ -113,7 +129,7 @@ impl Account {
     /// The move did not come to be.
     pub fn cancel_move(&self, moved: &AccountMove) {
         for (what, donor) in Dimension::ALL.into_iter().zip(&moved.donors) {
-            if let Some(donor) = donor {
+            if let (Some(donor), true) = (donor, moved.changed[what as usize]) {
                 donor.take_back(self.thread, what, moved.parts.of(what), 0);
             }
         }

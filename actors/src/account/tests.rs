@@ -125,9 +125,7 @@ impl Tree {
     fn put(&mut self, at: usize, to: Option<usize>, written: bool) -> bool {
         let own = self.threads[at].purse.clone();
         let above = to.and_then(|to| self.threads[to].purse.clone());
-        let draws = own.as_ref().and_then(|own| own.draws_on_others(id(at as u64)));
-        let would = above.as_ref().and_then(|above| above.limits_without(own.as_ref()));
-        if draws.is_some() || would.is_some() {
+        if Purse::draws_otherwise(own.as_ref(), above.as_ref()).is_some() {
             return false;
         }
         if let Some(account) = self.account(at).cloned() {
@@ -281,6 +279,28 @@ fn what_moves_has_what_it_had_left_and_those_above_it_set_it_aside() {
     tree.close_below(old);
     assert_eq!(tree.account(0).unwrap().ledger().rest().tokens, Some(30), "40 of 60 are gone");
     tree.close_below(0);
+    tree.check().unwrap();
+}
+
+#[test]
+fn what_stays_below_the_account_that_it_draws_on_moves_and_takes_nothing_with_it() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let old = tree.spawn(0, None).unwrap();
+    let new = tree.spawn(0, Some(budget(None, None))).unwrap();
+    let limited = tree.spawn(0, Some(budget(Some(10), None))).unwrap();
+    let plain = tree.spawn(old, None).unwrap();
+    let owns = tree.spawn(old, Some(budget(Some(60), None))).unwrap();
+    let rest = |tree: &Tree, at: usize| tree.account(at).unwrap().ledger().rest().tokens.unwrap();
+    assert!(!tree.put(plain, Some(limited), true), "it would draw on another");
+    assert!(!tree.put(plain, None, true), "it would be free of any");
+    assert!(tree.put(plain, Some(new), true) && tree.put(owns, Some(plain), true));
+    assert_eq!((rest(&tree, 0), rest(&tree, owns)), (30, 60), "nothing was carved twice");
+    assert!(!tree.put(owns, Some(old), false), "a move that does not come to be");
+    tree.check().unwrap();
+    tree.use_tokens(plain, 5);
+    tree.use_tokens(owns, 20);
+    tree.close_below(owns);
+    assert_eq!(rest(&tree, 0), 65, "what it did not use is back");
     tree.check().unwrap();
 }
 

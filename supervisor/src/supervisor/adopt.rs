@@ -348,9 +348,7 @@ impl SupervisorState {
         to: Option<ThreadId>,
     ) -> Result<Option<(Arc<Account>, AccountMove)>, AdoptError> {
         let (own, above) = (self.own_purse(thread), self.purse_above(to));
-        let foreign = own.as_ref().and_then(|own| own.draws_on_others(thread));
-        let foreign = foreign.or_else(|| above.as_ref()?.limits_without(own.as_ref()));
-        if let Some(what) = foreign {
+        if let Some(what) = Purse::draws_otherwise(own.as_ref(), above.as_ref()) {
             return Err(AdoptError::Budget { thread, limit: what.limit() });
         }
         let Some(account) = own.as_ref().and_then(Purse::own).cloned() else { return Ok(None) };

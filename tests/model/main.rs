@@ -9,7 +9,8 @@
 //! - `host.rs`, `runner.rs`: carry a case out. `checks.rs`: what must hold.
 //!
 //! `COPPICER_MODEL_CASES` says how many cases are run, `COPPICER_MODEL_SEED` which is the first: a
-//! failure names both for the case that failed. One seed is one case, and one trace.
+//! failure names both for the case that failed. One seed is one case, and one trace: `COPPICER_MODEL_TRACE`
+//! has the trace of the smallest failing case printed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails where it panics")]
 
@@ -104,10 +105,15 @@ fn check(seed: u64) {
         generator.run_one(tree, |case| run(&case, options).map(drop).map_err(TestCaseError::fail));
     match result {
         Ok(_) => {}
-        Err(TestError::Fail(why, case)) => panic!(
+        Err(TestError::Fail(why, case)) => {
+            if setting("COPPICER_MODEL_TRACE").is_some() {
+                drop(run(&case, Options { traced: true, ..options }));
+            }
+            panic!(
             "seed {seed}:\n{why}\nthe smallest case that fails:\n{case:#?}\nreplay with\n  \
              COPPICER_MODEL_SEED={seed} COPPICER_MODEL_CASES=1 cargo test --all-features --test model part_1\n"
-        ),
+            )
+        }
         Err(error) => panic!("seed {seed}: {error}"),
     }
 }

@@ -94,6 +94,9 @@ pub(crate) fn run(case: &Case, options: Options) -> Result<Vec<String>, String> 
         book.broken.append(&mut seen.broken);
         if !book.broken.is_empty() {
             book.broken.truncate(4);
+            for line in seen.trace.iter().chain(&book.trace).flatten() {
+                println!("{line}");
+            }
             return Err(book.broken.join("\n"));
         }
         if matches!(next, Next::Done) {

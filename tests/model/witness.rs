@@ -63,7 +63,7 @@ impl Seen {
     }
 
     fn created(&mut self, new: &NewThread, head: Seq) {
-        self.note(|| format!("create {} below {:?}", new.id, new.parent));
+        self.note(|| format!("create {} below {:?} {:?}", new.id, new.parent, new.charges));
         if let Some(parent) = new.parent
             && !self.rows.contains_key(&parent)
         {
@@ -135,6 +135,7 @@ impl Seen {
 
     fn relocated(&mut self, to: &ThreadMove) {
         let counted = self.ledgers.counted(&self.rows);
+        self.note(|| format!("relocate {} {:?}", to.thread, to.charges));
         self.edge(to.thread, to.edge);
         self.ledgers.apply(&to.charges);
         self.ledgers.moved(&self.rows, counted);
@@ -157,13 +158,14 @@ impl Seen {
             let classes: Vec<&str> =
                 batch.records.iter().map(|record| record.class.name()).collect();
             format!(
-                "append {thread} {} #{} at {expected}: {classes:?} {:?} {:?} mail {} taken {}",
+                "append {thread} {} #{} at {expected}: {classes:?} {:?} {:?} mail {} taken {} {:?}",
                 fence.epoch,
                 batch.number,
                 batch.states,
                 batch.status,
                 batch.mail.len(),
-                batch.mail_taken.len()
+                batch.mail_taken.len(),
+                batch.charges
             )
         });
         let stamp = self.stamp;

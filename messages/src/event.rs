@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::encoded_bytes;
 use crate::facts::{FactRow, facts};
 use crate::{
-    AgentPath, Epoch, MailId, Outcome, Phase, RecordClass, Remedy, Rung, Seq, StoreTrouble,
+    AgentPath, Budget, Epoch, MailId, Outcome, Phase, RecordClass, Remedy, Rung, Seq, StoreTrouble,
     SubmissionId, ThreadId, ThreadStatus, TurnId, TurnPhase,
 };
 
@@ -422,6 +422,12 @@ pub enum ThreadEvent {
         limit: String,
         /// How much that was.
         granted: u64,
+    },
+    /// A thread was given more of its budget.
+    #[fact(Turn, lifecycle)]
+    BudgetFunded {
+        /// How much of what.
+        more: Budget,
     },
     /// A piece of text on its way. Never durable.
     #[fact(Delta, ephemeral)]

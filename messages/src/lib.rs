@@ -54,7 +54,9 @@ pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
 #[doc(hidden)]
 pub use ids::{ThreadHasher, ThreadMap};
 pub use lease::{Lease, LeaseBook, LeaseKind};
-pub use limits::{LimitRow, Limits, MOVES_MAX};
+pub use limits::{
+    CONCERN_BYTES_MAX, CONCERNS_BYTES_MAX, CONCERNS_MAX, LimitRow, Limits, MOVES_MAX,
+};
 pub use op::{Delivery, InputPart, Mail, MailId, Op, Submission, UserInput};
 pub use outcome::{Accepted, Interrupted, Outcome, Rung, SubmissionState};
 pub use path::{AgentPath, PathError};

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 /// kept until it leaves, some 100 bytes.
 pub const MOVES_MAX: usize = 1 << 14;
 
+/// Questions, stuck turns, damage and the like that a snapshot of the tree can say. What was told of longest
+/// ago is forgotten first.
+pub const CONCERNS_MAX: usize = 4_096;
+
+/// The same in bytes of their facts, by [`Event::bytes`](crate::Event::bytes).
+pub const CONCERNS_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a question of which a snapshot says the body too.
+pub const CONCERN_BYTES_MAX: usize = 64 << 10;
+
 /// One row of the table of bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

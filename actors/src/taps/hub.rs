@@ -17,7 +17,7 @@ use super::groups::Groups;
 use super::journal::{Journal, Published};
 use super::log::{Aftermath, Bounds};
 use super::portion::{Classes, Open, Run, Spare};
-use super::tree::{ThreadTree, snapshot_of};
+use super::tree::{ThreadTree, concerns_of, snapshot_of};
 use super::{About, Tap, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
 use crate::lineage::Lineage;
@@ -268,7 +268,8 @@ impl TapHub {
             TapFrom::Now => {}
             TapFrom::Snapshot => {
                 let ailing = state.tree.ailing().cloned();
-                image = Some((state.tree.image(), state.seq, ailing));
+                let concerns = state.tree.image_of_concerns().clone();
+                image = Some((state.tree.image(), state.seq, ailing, concerns));
             }
             TapFrom::Cursor(cursor) => drop(state.journal.after(cursor, state.seq)?),
         }
@@ -286,11 +287,15 @@ impl TapHub {
         drop(state);
         after.carry_out(&self.spare);
         // The rows are picked and sorted while others publish.
-        let snapshot = image.map(|(image, seq, ailing)| {
+        let snapshot = image.map(|(image, seq, ailing, concerns)| {
             let filter = follower.log().filter();
             let ailing = ailing.filter(|_| filter.covers_runtime());
             let rows = |thread, lineage: &Lineage| filter.covers(thread, lineage);
-            Arc::new(snapshot_of(&image, seq, rows).with_ailing(ailing))
+            let concerns = concerns_of(&image, &concerns, |thread, lineage| {
+                thread.map_or_else(|| filter.covers_runtime(), |thread| rows(thread, lineage))
+            });
+            let snapshot = snapshot_of(&image, seq, rows);
+            Arc::new(snapshot.with_ailing(ailing).with_concerns(concerns))
         });
         let lease = self.leases.grant(LeaseKind::Tap);
         Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), _lease: lease })

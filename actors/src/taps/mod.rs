@@ -7,6 +7,7 @@
 //! One lock numbers events, adds them to the logs, and folds them into the tree of threads and the
 //! journal, so that a tap can begin with exactly what was before its first event.
 
+mod concerns;
 mod filter;
 mod follower;
 mod groups;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use coppicer_messages::{AgentPath, Event, ThreadId};
 
 use crate::lineage::Lineage;
+pub use concerns::Concern;
 pub use filter::TapFilter;
 pub use hub::TapHub;
 pub(crate) use portion::Classes;
@@ -54,7 +56,8 @@ pub enum TapFrom {
     Now,
     /// The tree of threads at the subscription, as one [`TapItem::Snapshot`], then every event after
     /// it: without a gap, and without a repeat. Of threads that the filter leaves out there is no row;
-    /// its kinds are of events alone. It also says whether the store cannot write.
+    /// its kinds are of events alone. It also says whether the store cannot write, and what needs
+    /// somebody.
     Snapshot,
     /// The lifecycle events after this sequence number, from the journal, then everything after the
     /// subscription. Goes on from the last event that was read, or from

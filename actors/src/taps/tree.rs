@@ -17,6 +17,7 @@ use coppicer_messages::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::concerns::{Concern, Concerns};
 use super::places::Places;
 use super::rows::{Entry, Image, Rows};
 use crate::lineage::Lineage;
@@ -103,19 +104,30 @@ pub struct TreeSnapshot {
     /// The trouble of the store, if it cannot write. A tap of one thread or subtree is not told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ailing: Option<Arc<AilingStore>>,
+    /// What needs somebody and is not over, in the order in which it was told. Parked threads are not
+    /// among it: their rows say that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<Concern>,
 }
 
 impl TreeSnapshot {
     /// A snapshot from its parts, such as those of a recording.
     pub fn new(seq: u64, mut rows: Vec<Arc<TreeRow>>) -> Self {
         rows.sort_unstable_by_key(|row| row.thread);
-        Self { seq, rows, ailing: None }
+        Self { seq, rows, ailing: None, concerns: Vec::new() }
     }
 
     /// The same of a store that is in this trouble.
     #[must_use]
     pub fn with_ailing(mut self, ailing: Option<Arc<AilingStore>>) -> Self {
         self.ailing = ailing;
+        self
+    }
+
+    /// The same where this needs somebody.
+    #[must_use]
+    pub fn with_concerns(mut self, concerns: Vec<Concern>) -> Self {
+        self.concerns = concerns;
         self
     }
 
@@ -151,13 +163,15 @@ pub struct ThreadTree {
     /// Threads with a row by parent, also of parents that have none.
     children: ThreadMap<BTreeSet<ThreadId>>,
     ailing: Option<Arc<AilingStore>>,
+    concerns: Arc<Concerns>,
 }
 
 impl ThreadTree {
     /// The tree of a snapshot.
     pub fn from_snapshot(snapshot: &TreeSnapshot) -> Self {
         let (seq, ailing) = (snapshot.seq, snapshot.ailing.clone());
-        let mut tree = Self { seq, ailing, ..Self::default() };
+        let concerns = Arc::new(Concerns::of(&snapshot.concerns));
+        let mut tree = Self { seq, ailing, concerns, ..Self::default() };
         for row in &snapshot.rows {
             tree.insert(Entry { row: row.clone(), lineage: Lineage::default() });
         }
@@ -172,6 +186,11 @@ impl ThreadTree {
     /// The trouble of the store, if it cannot write.
     pub const fn ailing(&self) -> Option<&Arc<AilingStore>> {
         self.ailing.as_ref()
+    }
+
+    /// What needs somebody and is not over, in the order in which it was told.
+    pub fn concerns(&self) -> Vec<Concern> {
+        self.concerns.list(|_, _| true)
     }
 
     /// How many threads have a row.
@@ -201,7 +220,8 @@ impl ThreadTree {
 
     /// The tree as it is.
     pub fn snapshot(&self) -> TreeSnapshot {
-        snapshot_of(&self.image(), self.seq, |_, _| true).with_ailing(self.ailing.clone())
+        let snapshot = snapshot_of(&self.image(), self.seq, |_, _| true);
+        snapshot.with_ailing(self.ailing.clone()).with_concerns(self.concerns())
     }
 
     /// Takes in the next event. One that it has already changes nothing.
@@ -223,6 +243,22 @@ impl ThreadTree {
             Fact::Runtime(RuntimeEvent::StoreRecovered) => self.ailing = None,
             _ => {}
         }
+        if self.concerns.heeds(event) {
+            let row = event.thread.and_then(|thread| self.get(thread));
+            let has_row = row.is_some_and(|row| !is_stale(event, row));
+            Arc::make_mut(&mut self.concerns).follow(event, lineage, has_row);
+        }
+        let change = self.follow(event, lineage);
+        if let TreeChange::Removed(rows) = &change
+            && !self.concerns.is_empty()
+        {
+            let threads = rows.iter().map(|row| row.thread);
+            Arc::make_mut(&mut self.concerns).are_over(threads);
+        }
+        change
+    }
+
+    fn follow(&mut self, event: &Event, lineage: &Lineage) -> TreeChange {
         let Some(thread) = event.thread else { return TreeChange::Unchanged };
         match &event.fact {
             Fact::Runtime(RuntimeEvent::ThreadSpawned { .. }) => self.rise(event, lineage, false),
@@ -365,14 +401,21 @@ impl ThreadTree {
     pub(super) fn image(&self) -> Image {
         self.rows.image()
     }
+
+    /// What needs somebody at this moment.
+    pub(super) const fn image_of_concerns(&self) -> &Arc<Concerns> {
+        &self.concerns
+    }
 }
 
-/// Equal if they stand at the same event, have the same rows, and know the same of the store.
+/// Equal if they stand at the same event, have the same rows, and know the same of the store and of what
+/// needs somebody.
 impl PartialEq for ThreadTree {
     fn eq(&self, other: &Self) -> bool {
         self.seq == other.seq
             && self.len() == other.len()
             && self.ailing == other.ailing
+            && self.concerns == other.concerns
             && self.rows().all(|row| other.get(row.thread) == Some(row))
     }
 }
@@ -385,6 +428,23 @@ pub(super) fn snapshot_of(
 ) -> TreeSnapshot {
     let wanted = image.entries().filter(|entry| wanted(entry.row.thread, &entry.lineage));
     TreeSnapshot::new(seq, wanted.map(|entry| entry.row.clone()).collect())
+}
+
+/// Of what needs somebody, that of `wanted` threads. Where a thread with a row hangs, the image says.
+pub(super) fn concerns_of(
+    image: &Image,
+    concerns: &Concerns,
+    wanted: impl Fn(Option<ThreadId>, &Lineage) -> bool,
+) -> Vec<Concern> {
+    if concerns.is_empty() {
+        return Vec::new();
+    }
+    let places: ThreadMap<&Lineage> =
+        image.entries().map(|entry| (entry.row.thread, &entry.lineage)).collect();
+    concerns.list(|thread, then| {
+        let now = thread.and_then(|thread| places.get(&thread).copied());
+        wanted(thread, now.unwrap_or(then))
+    })
 }
 
 /// Whether it was told of an earlier incarnation than the row's. Facts of no incarnation never are.

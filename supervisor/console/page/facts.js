@@ -12,7 +12,7 @@ export const KIND_OF = {
   status_changed: "status",
   submission_accepted: "submission", submission_ended: "submission", steered: "submission",
   turn_started: "turn", turn_retried: "turn", turn_ended: "turn", turn_fenced: "turn", turn_stuck: "turn",
-  wait_cycle: "turn", budget_spent: "turn",
+  wait_cycle: "turn", budget_spent: "turn", budget_funded: "turn",
   crashed: "crash", backoff_started: "crash",
   record_appended: "record",
   mail_received: "mail", mail_delivered: "mail",

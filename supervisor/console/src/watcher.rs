@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use coppicer_actors::{Tap, TapFilter, TapFrom, TapItem, TapOptions};
-use coppicer_messages::{Event, EventKind, TapError};
+use coppicer_messages::{EventKind, TapError};
 use coppicer_supervisor::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -102,38 +102,6 @@ fn open(runtime: &Runtime) -> Result<Tap, TapError> {
     runtime.tap(options)
 }
 
-/// What the journal has of that of which no row tells: questions, stuck turns, budgets, damage, and the ends of
-/// these.
-fn past(runtime: &Runtime) -> Vec<Arc<Event>> {
-    let kinds = [
-        EventKind::Runtime,
-        EventKind::Turn,
-        EventKind::Crash,
-        EventKind::Question,
-        EventKind::Damage,
-    ];
-    let options = TapOptions::matching(TapFilter::all().kinds(kinds).lifecycle());
-    let mut cursor = 0;
-    // Its oldest may go between two calls.
-    for _ in 0..JOURNAL_TRIES {
-        match runtime.tap(options.clone().with_from(TapFrom::Cursor(cursor))) {
-            Ok(mut tap) => {
-                let mut past = Vec::new();
-                while let Some(item) = tap.try_next() {
-                    if let TapItem::Event(event) = item {
-                        past.push(event);
-                    }
-                }
-                return past;
-            }
-            Err(TapError::CursorOutside { from, .. }) => cursor = from,
-            Err(_) => break,
-        }
-    }
-    tracing::warn!("the console does not know what began before it and needs somebody");
-    Vec::new()
-}
-
 struct Watching {
     runtime: Runtime,
     board: Board,
@@ -152,9 +120,6 @@ enum Taken {
     /// Nothing more comes.
     End,
 }
-
-/// How often the beginning of the journal is asked for.
-const JOURNAL_TRIES: usize = 8;
 
 /// Facts that are taken in at one go before others get their turn.
 const AT_ONCE_MAX: usize = 512;
@@ -199,8 +164,7 @@ impl Watching {
         match item {
             TapItem::Event(event) => self.board.follow(&event),
             TapItem::Snapshot(snapshot) => {
-                let past = past(&self.runtime);
-                self.board.begin(&snapshot, &past, self.runtime.now_ms());
+                self.board.begin(&snapshot, self.runtime.now_ms());
             }
             TapItem::Lagged { count, .. } => {
                 self.board.lost(count);

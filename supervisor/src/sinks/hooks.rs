@@ -1,17 +1,18 @@
 //! What a host wants to be called for: threads that are over, and what needs somebody's attention.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{
-    Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
+    AilingStore, Tap, TapFilter, TapFrom, TapItem, TapOptions, ThreadTree, TreeChange, TreeRow,
+    TreeSnapshot,
 };
 use coppicer_messages::{
-    Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError, ThreadEvent,
-    ThreadId, TurnId,
+    Ended, Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError,
+    ThreadEvent, ThreadId, TurnId,
 };
 
 use crate::Runtime;
@@ -25,7 +26,8 @@ pub struct Terminal {
     pub row: Arc<TreeRow>,
 }
 
-/// What needs somebody's attention. Told once when it begins; again when it comes back.
+/// What needs somebody's attention. Told once when it begins; again when it comes back. What began before
+/// the hooks did and is not over is told when they begin.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Attention {
@@ -83,8 +85,8 @@ pub enum Attention {
         /// Its value.
         value: u64,
     },
-    /// The store cannot write, such as on a full disk: nothing is acknowledged until it can. Also told
-    /// when the hooks begin, if it is so then.
+    /// The store cannot write, such as on a full disk: nothing is acknowledged until it can. Told again if
+    /// it is trouble of another kind.
     StoreAiling {
         /// What kind of trouble it is; a full disk is [`StoreTrouble::DiskFull`].
         trouble: StoreTrouble,
@@ -93,7 +95,9 @@ pub enum Attention {
     },
     /// The store writes again.
     StoreRecovered,
-    /// The hooks were too slow, and events were lost. No end of a thread is missed.
+    /// The hooks were too slow, and events were lost. Ends of threads among them are told behind this, from
+    /// the journal (where that does not reach back so far: of those threads that the hooks knew), and then what
+    /// began meanwhile and still needs attention.
     Lagged {
         /// How many events.
         count: u64,
@@ -156,29 +160,64 @@ impl Hooks {
     /// Dropping the future ends the hooks.
     pub async fn run(mut self, runtime: &Runtime) -> Result<HookCounts, TapError> {
         let limits = runtime.limits().clone();
-        let mut tap = open(runtime)?;
+        let mut tap = open(runtime, TapFrom::Snapshot)?;
         let mut watch = Watch::new(&limits);
         loop {
-            let item = tap.next().await;
-            match item {
-                None => {
-                    self.tell(watch.end());
-                    return Ok(self.counts);
-                }
+            match tap.next().await {
+                None => break,
                 Some(TapItem::Snapshot(snapshot)) => self.tell(watch.begin(&snapshot)),
                 Some(TapItem::Event(event)) => self.tell(watch.event(&event)),
                 Some(TapItem::Lagged { count, .. }) => {
-                    self.tell(vec![Told::Attention(Attention::Lagged { count })]);
-                    // What the gap hid is in what the tree is now.
-                    match open(runtime) {
+                    match self.go_on(tap, count, &mut watch, runtime).await {
                         Ok(again) => tap = again,
-                        Err(TapError::RuntimeEnded) => {}
+                        Err(TapError::RuntimeEnded) => break,
                         Err(error) => return Err(error),
                     }
                 }
                 Some(_) => {}
             }
         }
+        self.tell(watch.end());
+        Ok(self.counts)
+    }
+
+    /// Goes on behind a gap. Ends are told as the journal has them; of the rest what still is so.
+    async fn go_on(
+        &mut self,
+        mut tap: Tap,
+        mut count: u64,
+        watch: &mut Watch,
+        runtime: &Runtime,
+    ) -> Result<Tap, TapError> {
+        let told = watch.told();
+        loop {
+            self.tell(vec![Told::Attention(Attention::Lagged { count })]);
+            tap = again(tap, runtime, watch.tree.seq())?;
+            match self.catch_up(&mut tap, watch).await {
+                Some(lost) => count = lost,
+                None => break,
+            }
+        }
+        self.tell(watch.since(&told));
+        Ok(tap)
+    }
+
+    /// Takes in what waits, and tells of ends. How many events were lost meanwhile, if some were.
+    async fn catch_up(&mut self, tap: &mut Tap, watch: &mut Watch) -> Option<u64> {
+        let mut taken = 0_usize;
+        while let Some(item) = tap.try_next() {
+            match item {
+                TapItem::Snapshot(snapshot) => self.tell(watch.replace(&snapshot)),
+                TapItem::Event(event) => self.tell(watch.follow(&event).0),
+                TapItem::Lagged { count, .. } => return Some(count),
+                _ => {}
+            }
+            taken += 1;
+            if taken.is_multiple_of(AT_ONCE_MAX) {
+                tokio::task::yield_now().await;
+            }
+        }
+        None
     }
 
     fn tell(&mut self, told: Vec<Told>) {
@@ -218,11 +257,31 @@ fn call<T>(hook: Option<&mut Hook<T>>, told: T) -> bool {
     hook.is_none_or(|hook| catch_unwind(AssertUnwindSafe(|| hook(told))).is_ok())
 }
 
-fn open(runtime: &Runtime) -> Result<Tap, TapError> {
+/// Events that are taken in at one go before others get their turn.
+const AT_ONCE_MAX: usize = 512;
+
+fn open(runtime: &Runtime, from: TapFrom) -> Result<Tap, TapError> {
     let quiet = [EventKind::Delta];
     let kinds = EventKind::ALL.into_iter().filter(|kind| !quiet.contains(kind));
     let filter = TapFilter::all().kinds(kinds);
-    runtime.tap(TapOptions::matching(filter).with_from(TapFrom::Snapshot))
+    runtime.tap(TapOptions::matching(filter).with_from(from))
+}
+
+/// A tap behind that event, or from what is now if the journal does not reach back so far. The old one is
+/// kept until then, because it has the rest if the runtime has ended; but not where there is room for one.
+fn again(tap: Tap, runtime: &Runtime, seq: u64) -> Result<Tap, TapError> {
+    let open = || match open(runtime, TapFrom::Cursor(seq)) {
+        Err(TapError::CursorOutside { .. }) => open(runtime, TapFrom::Snapshot),
+        opened => opened,
+    };
+    match open() {
+        Err(TapError::RuntimeEnded) => Ok(tap),
+        Err(TapError::Limit(_)) => {
+            drop(tap);
+            open()
+        }
+        opened => opened,
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -234,11 +293,17 @@ enum Told {
 /// What decides. Pure: events and the time in, what is told out.
 struct Watch {
     tree: ThreadTree,
-    parked: BTreeSet<ThreadId>,
+    /// Since when they are.
+    parked: BTreeMap<ThreadId, u64>,
     resident: Gauge,
     executing: Gauge,
-    /// Whether the store was told of as ailing, and not as recovered.
-    ailing: bool,
+}
+
+/// What was told up to an event.
+struct Before {
+    seq: u64,
+    ailing: Option<Arc<AilingStore>>,
+    parked: BTreeMap<ThreadId, u64>,
 }
 
 /// How much of a limit is used.
@@ -274,72 +339,100 @@ impl Watch {
     fn new(limits: &Limits) -> Self {
         Self {
             tree: ThreadTree::default(),
-            parked: BTreeSet::new(),
+            parked: BTreeMap::new(),
             resident: Gauge::new("resident_max", limits.resident_max as u64),
             executing: Gauge::new("executing_max", limits.executing_max as u64),
-            ailing: false,
         }
     }
 
-    /// Begins, or begins again after a gap: what is not there any more is over.
+    /// What was told up to now.
+    fn told(&self) -> Before {
+        let (seq, ailing) = (self.tree.seq(), self.tree.ailing().cloned());
+        Before { seq, ailing, parked: self.parked.clone() }
+    }
+
+    /// What needs attention now and was not told then.
+    fn since(&mut self, before: &Before) -> Vec<Told> {
+        let mut told = Vec::new();
+        told.extend(match self.tree.ailing() {
+            Some(store) if before.ailing.as_ref() != Some(store) => {
+                let (trouble, reason) = (store.trouble, store.reason.clone());
+                Some(Attention::StoreAiling { trouble, reason })
+            }
+            None if before.ailing.is_some() => Some(Attention::StoreRecovered),
+            _ => None,
+        });
+        let concerns = self.tree.concerns();
+        let new = concerns.iter().filter(|concern| concern.event.seq > before.seq);
+        told.extend(new.filter_map(|concern| attention_of(&concern.event)));
+        let parked = self.parked.iter();
+        let parked = parked.filter(|&(thread, since)| before.parked.get(thread) != Some(since));
+        told.extend(parked.map(|(&thread, _)| Attention::Parked { thread }));
+        let mut told: Vec<Told> = told.into_iter().map(Told::Attention).collect();
+        told.extend(self.resident.tell());
+        told.extend(self.executing.tell());
+        told
+    }
+
+    /// Begins with what is so.
     fn begin(&mut self, snapshot: &TreeSnapshot) -> Vec<Told> {
+        let before = self.told();
+        let mut told = self.replace(snapshot);
+        told.extend(self.since(&before));
+        told
+    }
+
+    /// Takes a snapshot for what it knew: what is not there any more is over.
+    fn replace(&mut self, snapshot: &TreeSnapshot) -> Vec<Told> {
         let before = std::mem::replace(&mut self.tree, ThreadTree::from_snapshot(snapshot));
         let gone = before.snapshot().rows.into_iter();
         let gone = gone.filter(|row| self.tree.get(row.thread).is_none());
-        let mut told: Vec<Told> = gone.map(|row| Told::Terminal(Terminal { row })).collect();
-        let was_ailing = std::mem::replace(&mut self.ailing, snapshot.ailing.is_some());
-        told.extend(match &snapshot.ailing {
-            Some(store) if !was_ailing => {
-                let (trouble, reason) = (store.trouble, store.reason.clone());
-                Some(Told::Attention(Attention::StoreAiling { trouble, reason }))
-            }
-            None if was_ailing => Some(Told::Attention(Attention::StoreRecovered)),
-            _ => None,
-        });
         self.resident.used = 0;
         self.executing.used = 0;
-        let was_parked = std::mem::take(&mut self.parked);
+        self.parked.clear();
         for row in &snapshot.rows {
             self.resident.used += u64::from(is_resident(row.phase));
             self.executing.used += u64::from(row.phase == Phase::Running);
             if row.phase == Phase::Parked {
-                self.parked.insert(row.thread);
-                if !was_parked.contains(&row.thread) {
-                    told.push(Told::Attention(Attention::Parked { thread: row.thread }));
-                }
+                self.parked.insert(row.thread, row.since_ms);
             }
         }
+        gone.map(|row| Told::Terminal(Terminal { row })).collect()
+    }
+
+    fn event(&mut self, event: &Event) -> Vec<Told> {
+        let attention = attention_of(event).filter(|_| !self.is_told(event));
+        let (over, parked) = self.follow(event);
+        let mut told: Vec<Told> = attention.into_iter().map(Told::Attention).collect();
+        told.extend(over);
+        told.extend(parked.map(Told::Attention));
         told.extend(self.resident.tell());
         told.extend(self.executing.tell());
         told
     }
 
-    fn event(&mut self, event: &Event) -> Vec<Told> {
-        let mut told = Vec::new();
-        if let Some(attention) = attention_of(event) {
-            told.push(Told::Attention(attention));
-        }
+    /// Takes an event in: which threads it ends, and whether it parks one.
+    fn follow(&mut self, event: &Event) -> (Vec<Told>, Option<Attention>) {
         let Some(thread) = event.thread else {
             self.tree.apply(event);
-            self.ailing = self.tree.ailing().is_some();
-            return told;
+            return (Vec::new(), None);
         };
         let before = self.tree.get(thread).map(|row| row.phase);
         if let TreeChange::Removed(rows) = self.tree.apply(event) {
-            for row in rows {
+            for row in &rows {
                 self.moved(row.thread, Some(row.phase), None);
-                told.push(Told::Terminal(Terminal { row }));
             }
-        } else {
-            let after = self.tree.get(thread).map(|row| row.phase);
-            if before != after {
-                let parked = self.moved(thread, before, after);
-                told.extend(parked.map(Told::Attention));
-            }
+            return (rows.into_iter().map(|row| Told::Terminal(Terminal { row })).collect(), None);
         }
-        told.extend(self.resident.tell());
-        told.extend(self.executing.tell());
-        told
+        let after = self.tree.get(thread).map(|row| (row.phase, row.since_ms));
+        if let Some((Phase::Parked, since_ms)) = after
+            && let Some(known) = self.parked.get_mut(&thread)
+        {
+            *known = since_ms;
+            return (Vec::new(), None);
+        }
+        let has_moved = before != after.map(|(phase, _)| phase);
+        (Vec::new(), has_moved.then(|| self.moved(thread, before, after)).flatten())
     }
 
     /// A thread has another phase, or none any more.
@@ -347,20 +440,38 @@ impl Watch {
         &mut self,
         thread: ThreadId,
         before: Option<Phase>,
-        after: Option<Phase>,
+        after: Option<(Phase, u64)>,
     ) -> Option<Attention> {
+        let since_ms = after.map(|(_, since_ms)| since_ms);
+        let after = after.map(|(phase, _)| phase);
         let change = |used: &mut u64, holds: &dyn Fn(Phase) -> bool| {
             *used += u64::from(after.is_some_and(holds));
             *used = used.saturating_sub(u64::from(before.is_some_and(holds)));
         };
         change(&mut self.resident.used, &is_resident);
         change(&mut self.executing.used, &|phase| phase == Phase::Running);
-        if after == Some(Phase::Parked) {
-            self.parked.insert(thread).then_some(Attention::Parked { thread })
-        } else {
-            self.parked.remove(&thread);
-            None
+        match since_ms {
+            Some(since_ms) if after == Some(Phase::Parked) => {
+                let known = self.parked.insert(thread, since_ms);
+                known.is_none().then_some(Attention::Parked { thread })
+            }
+            _ => {
+                self.parked.remove(&thread);
+                None
+            }
         }
+    }
+
+    /// That a thread ended by damage says nothing new behind the damage.
+    fn is_told(&self, event: &Event) -> bool {
+        matches!(
+            &event.fact,
+            Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Damaged { .. } })
+        ) && self.tree.concerns().iter().any(|concern| {
+            let damage = &concern.event;
+            let found = matches!(damage.fact, Fact::Thread(ThreadEvent::DamageFound { .. }));
+            found && damage.thread == event.thread
+        })
     }
 
     /// The runtime has ended. What a gap hid is over too; what sleeps goes on to sleep in the store.
@@ -390,7 +501,8 @@ fn attention_of(event: &Event) -> Option<Attention> {
         Fact::Thread(ThreadEvent::QuestionAsked { .. }) => {
             thread.map(|thread| Attention::Asked { thread })
         }
-        Fact::Thread(ThreadEvent::DamageFound { what }) => {
+        Fact::Thread(ThreadEvent::DamageFound { what })
+        | Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Damaged { what } }) => {
             thread.map(|thread| Attention::Damaged { thread, what: what.clone() })
         }
         _ => None,
@@ -398,50 +510,5 @@ fn attention_of(event: &Event) -> Option<Attention> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store_fact(seq: u64, fact: RuntimeEvent) -> Event {
-        let mut event = Event::new(Fact::Runtime(fact));
-        event.seq = seq;
-        event
-    }
-
-    #[test]
-    fn what_a_gap_hid_of_the_store_is_told_behind_it() {
-        let (trouble, reason) = (StoreTrouble::DiskFull, "full".to_owned());
-        let ails = RuntimeEvent::StoreAiling { trouble, reason: reason.clone() };
-        let mut tree = ThreadTree::default();
-        let well = tree.snapshot();
-        tree.apply(&store_fact(1, ails.clone()));
-        let ailing = tree.snapshot();
-        let told_ailing =
-            || vec![Told::Attention(Attention::StoreAiling { trouble, reason: reason.clone() })];
-        let told_well = || vec![Told::Attention(Attention::StoreRecovered)];
-
-        let mut watch = Watch::new(&Limits::default());
-        assert_eq!(watch.begin(&well), []);
-        assert_eq!(watch.begin(&ailing), told_ailing(), "it began in the gap");
-        assert_eq!(watch.begin(&ailing), [], "it goes on");
-        assert_eq!(watch.begin(&well), told_well(), "it was over in the gap");
-        assert_eq!(watch.event(&store_fact(2, ails)), told_ailing());
-        assert_eq!(watch.begin(&ailing), [], "told by its fact");
-        assert_eq!(watch.event(&store_fact(3, RuntimeEvent::StoreRecovered)), told_well());
-        assert_eq!(watch.begin(&well), [], "told by its fact");
-    }
-    #[test]
-    fn a_budget_that_is_used_up_and_a_recovery_that_failed_need_attention() {
-        let thread = ThreadId::from_parts(1, [1; 10]);
-        let mut watch = Watch::new(&Limits::default());
-        let (limit, granted) = ("budget.tokens".to_owned(), 9);
-        let spent = ThreadEvent::BudgetSpent { limit: limit.clone(), granted };
-        let mut event = Event::new(Fact::Thread(spent));
-        (event.seq, event.thread) = (1, Some(thread));
-        let told = Attention::BudgetSpent { thread, limit, granted };
-        assert_eq!(watch.event(&event), [Told::Attention(told)]);
-        let reason = "no such model".to_owned();
-        let failed = RuntimeEvent::RecoveryFailed { reason: reason.clone(), again: true };
-        let told = Attention::RecoveryFailed { thread: None, reason, again: true };
-        assert_eq!(watch.event(&store_fact(2, failed)), [Told::Attention(told)]);
-    }
-}
+#[path = "hooks_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use coppicer_actors::{Account, Done, Purse, Slot};
 use coppicer_messages::{
-    Asker, Budget, Charge, Dimension, FundError, OnLimit, Reply, SpawnError, SpawnThread,
-    StoreError, SupervisorTick, ThreadId, ThreadStatus,
+    Asker, Budget, Charge, Dimension, EventKind, Fact, FundError, OnLimit, Reply, SpawnError,
+    SpawnThread, StoreError, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 
 use super::line::Owner;
@@ -240,6 +240,7 @@ impl SupervisorState {
             Ok(()) => {
                 account.funded();
                 self.lines.freed(Owner::Account(account.thread()));
+                self.tell_funded(account.thread(), more);
                 reply.tell(Ok(account.ledger().rest()));
             }
             Err(error) => {
@@ -249,6 +250,13 @@ impl SupervisorState {
                 reply.tell(Err(FundError::Store(error)));
             }
         }
+    }
+
+    fn tell_funded(&self, thread: ThreadId, more: Budget) {
+        let Some(entry) = self.table.get(thread) else { return };
+        let fact = || Fact::Thread(ThreadEvent::BudgetFunded { more });
+        let (about, epoch) = (&**entry.slot.about(), entry.slot.epoch());
+        self.shared.hub.publish(Some(about), epoch, None, EventKind::Turn, fact);
     }
 
     // Lines.

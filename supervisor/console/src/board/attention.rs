@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coppicer_actors::{AilingStore, TreeRow};
+use coppicer_actors::{AilingStore, Concern, TreeRow};
 use coppicer_messages::{
     Ended, Event, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId, TurnId,
 };
@@ -130,23 +130,14 @@ impl Attention {
 
     /// Takes in a fact.
     pub(crate) fn follow(&mut self, event: &Event) {
-        let (thread, at_ms) = (event.thread, event.at_ms);
-        let item = |kind, text: Option<&str>| Item {
-            path: event.path.as_ref().map(|path| path.as_str().to_owned()),
-            text: text.map(|text| cut(text, ROW_TEXT_MAX)),
-            turn: event.turn.clone(),
-            ..Item::new(kind, thread, at_ms)
-        };
+        let thread = event.thread;
         match &event.fact {
             Fact::Runtime(RuntimeEvent::StoreAiling { trouble, reason }) => {
-                self.store_ails(*trouble, reason, at_ms);
+                self.store_ails(*trouble, reason, event.at_ms);
             }
             Fact::Runtime(RuntimeEvent::StoreRecovered) => {
                 self.end(Kind::StoreAiling, None, "");
                 self.end(Kind::RecoveryFailed, None, "");
-            }
-            Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, .. }) => {
-                self.begin("", item(Kind::RecoveryFailed, Some(reason)));
             }
             Fact::Runtime(RuntimeEvent::ThreadSpawned { .. } | RuntimeEvent::ThreadRestarted) => {
                 self.end(Kind::RecoveryFailed, thread, "");
@@ -155,44 +146,22 @@ impl Attention {
                 self.forget(thread, |_| true);
             }
             Fact::Runtime(RuntimeEvent::ThreadEnded { how }) => {
-                if let Ended::Damaged { what } = how {
-                    self.begin("", item(Kind::Damaged, Some(what)));
-                }
                 let over = matches!(how, Ended::Closed { .. } | Ended::Damaged { .. });
                 self.forget(thread, |kind| of_a_turn(kind) || (over && kind != Kind::Damaged));
-            }
-            Fact::Thread(ThreadEvent::DamageFound { what }) => {
-                self.begin("", item(Kind::Damaged, Some(what)));
-            }
-            Fact::Thread(ThreadEvent::TurnStuck { phase, quiet, remedy, .. }) => {
-                let stuck = Item {
-                    phase: Some(phase.name()),
-                    quiet_ms: Some(quiet.as_millis() as u64),
-                    remedy: Some(*remedy),
-                    ..item(Kind::Stuck, None)
-                };
-                self.begin("", stuck);
-            }
-            Fact::Thread(ThreadEvent::QuestionAsked { question, body }) => {
-                let body = Some(small(body));
-                let asked =
-                    Item { question: Some(question.to_string()), body, ..item(Kind::Asked, None) };
-                self.begin(question, asked);
             }
             Fact::Thread(ThreadEvent::QuestionAnswered { question }) => {
                 self.end(Kind::Asked, thread, question);
             }
-            Fact::Thread(ThreadEvent::BudgetSpent { limit, .. }) => {
-                let limit = Some(limit.clone());
-                self.begin("", Item { limit, ..item(Kind::BudgetSpent, None) });
-            }
-            Fact::Thread(ThreadEvent::TurnStarted { .. }) => {
+            Fact::Thread(ThreadEvent::TurnStarted { .. } | ThreadEvent::BudgetFunded { .. }) => {
                 self.end(Kind::BudgetSpent, thread, "");
             }
             Fact::Thread(ThreadEvent::TurnEnded { .. } | ThreadEvent::Crashed { .. }) => {
                 self.forget(thread, of_a_turn);
             }
             _ => {}
+        }
+        if let Some((what, item)) = begun(event) {
+            self.begin(what, item);
         }
     }
 
@@ -260,14 +229,19 @@ impl Attention {
         }
     }
 
-    /// After a gap: what it may have ended is told anew by what still is.
-    pub(crate) fn begin_anew(&mut self, has_row: impl Fn(ThreadId) -> bool) {
+    /// Begins, or begins again after a gap, with what still needs somebody. Parked threads, the store and
+    /// limits are told of by themselves.
+    pub(crate) fn begin_anew(&mut self, concerns: &[Concern]) {
         let before = self.items.len();
         self.items.retain(|about, _| {
-            let threads = about.thread.is_none_or(&has_row);
-            !of_a_turn(about.kind) && (threads || about.kind == Kind::Damaged)
+            matches!(about.kind, Kind::StoreAiling | Kind::Parked | Kind::NearLimit)
         });
         self.version += u64::from(self.items.len() != before);
+        for concern in concerns {
+            if let Some((what, item)) = begun(&concern.event) {
+                self.begin(what, Item { since_ms: concern.since_ms, ..item });
+            }
+        }
     }
 
     fn begin(&mut self, what: &str, item: Item) {
@@ -306,6 +280,43 @@ impl Attention {
             }
         }
     }
+}
+
+/// What a fact begins, and what of its kind it is.
+fn begun(event: &Event) -> Option<(&str, Item)> {
+    let item = |kind, text: Option<&str>| Item {
+        path: event.path.as_ref().map(|path| path.as_str().to_owned()),
+        text: text.map(|text| cut(text, ROW_TEXT_MAX)),
+        turn: event.turn.clone(),
+        ..Item::new(kind, event.thread, event.at_ms)
+    };
+    Some(match &event.fact {
+        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, .. }) => {
+            ("", item(Kind::RecoveryFailed, Some(reason)))
+        }
+        Fact::Thread(ThreadEvent::DamageFound { what })
+        | Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Damaged { what } }) => {
+            ("", item(Kind::Damaged, Some(what)))
+        }
+        Fact::Thread(ThreadEvent::TurnStuck { phase, quiet, remedy, .. }) => {
+            let stuck = Item {
+                phase: Some(phase.name()),
+                quiet_ms: Some(quiet.as_millis() as u64),
+                remedy: Some(*remedy),
+                ..item(Kind::Stuck, None)
+            };
+            ("", stuck)
+        }
+        Fact::Thread(ThreadEvent::QuestionAsked { question, body }) => {
+            let (asked, body) = (Some(question.to_string()), Some(small(body)));
+            (question, Item { question: asked, body, ..item(Kind::Asked, None) })
+        }
+        Fact::Thread(ThreadEvent::BudgetSpent { limit, .. }) => {
+            let limit = Some(limit.clone());
+            ("", Item { limit, ..item(Kind::BudgetSpent, None) })
+        }
+        _ => return None,
+    })
 }
 
 /// Whether it is over with the turn that it is about.

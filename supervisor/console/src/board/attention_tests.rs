@@ -140,17 +140,37 @@ fn a_limit_is_near_at_nine_tenths_and_is_not_below_eight() {
 }
 
 #[test]
-fn after_a_gap_what_may_be_over_is_not_shown() {
+fn after_a_gap_what_still_is_so_is_shown_and_since_when() {
+    let mut tree = coppicer_actors::ThreadTree::default();
     let mut attention = Attention::default();
-    told(&mut attention, 10, Some(1), stuck(1, Remedy::Tell));
-    told(&mut attention, 10, Some(1), asked("q1"));
-    let damage = || Fact::Thread(ThreadEvent::DamageFound { what: "record 3".to_owned() });
-    told(&mut attention, 10, Some(2), damage());
+    let mut seq = 0;
+    let mut happens = |attention: Option<&mut Attention>, thread, fact| {
+        seq += 1;
+        let mut event = Event::new(fact);
+        (event.seq, event.at_ms, event.thread) = (seq, 10 * seq, Some(id(thread)));
+        tree.apply(&event);
+        attention.map(|attention| attention.follow(&event));
+        tree.concerns()
+    };
+    let spawned = || {
+        let origin = coppicer_messages::SpawnOrigin::New;
+        Fact::Runtime(RuntimeEvent::ThreadSpawned { origin })
+    };
+    for thread in [1, 2] {
+        happens(None, thread, spawned());
+    }
+    happens(Some(&mut attention), 1, stuck(1, Remedy::Tell));
+    happens(Some(&mut attention), 1, asked("q1"));
+    happens(None, 2, stuck(1, Remedy::Tell));
+    let damage = Fact::Thread(ThreadEvent::DamageFound { what: "record 3".to_owned() });
+    happens(None, 9, damage);
+    happens(None, 1, turn_ended());
+    let concerns = happens(None, 2, stuck(2, Remedy::Tell));
     let mut row = TreeRow::of(id(3));
     row.phase = Phase::Parked;
     attention.phase(id(3), Some(&row), None);
-    attention.begin_anew(|thread| thread == id(1));
-    assert_eq!(kinds(&attention), [(Kind::Damaged, 10)]);
+    attention.begin_anew(&concerns);
+    assert_eq!(kinds(&attention), [(Kind::Damaged, 60), (Kind::Stuck, 50), (Kind::Parked, 0)]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_gap_is_closed_by_a_snapshot_and_what_it_hid_is_over() {
     now.phase = Phase::Idle;
     let snapshot = TreeSnapshot::new(50, vec![Arc::new(now), Arc::new(TreeRow::of(id(1)))]);
     teller.board.lost(12);
-    teller.board.begin(&snapshot, &[], 5_000);
+    teller.board.begin(&snapshot, 5_000);
     assert_eq!(teller.row(id(2)).gone.as_ref().unwrap().how, "unknown");
     assert_eq!(teller.row(id(3)).phase, Phase::Idle);
     let totals = teller.board.totals();

@@ -110,9 +110,8 @@ impl Board {
         }
     }
 
-    /// Begins, or begins again after a gap: what is not in the snapshot any more is over. `past`: what is
-    /// still known of what happened before it, which says what began then and needs somebody now.
-    pub(crate) fn begin(&mut self, snapshot: &TreeSnapshot, past: &[Arc<Event>], now_ms: u64) {
+    /// Begins, or begins again after a gap: what is not in the snapshot any more is over.
+    pub(crate) fn begin(&mut self, snapshot: &TreeSnapshot, now_ms: u64) {
         let before = std::mem::replace(&mut self.tree, ThreadTree::from_snapshot(snapshot));
         for row in before.snapshot().rows {
             if self.tree.get(row.thread).is_none() {
@@ -120,10 +119,7 @@ impl Board {
             }
         }
         let tree = &self.tree;
-        self.attention.begin_anew(|thread| tree.get(thread).is_some());
-        for event in past.iter().filter(|event| event.seq <= snapshot.seq) {
-            self.attention.follow(event);
-        }
+        self.attention.begin_anew(&snapshot.concerns);
         self.attention.store(snapshot.ailing.as_deref());
         self.lanes.misses_until(now_ms);
         self.lanes.only(|thread| tree.get(thread).is_some_and(|row| row.turn.is_some()), now_ms);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Event, Fact, RecordError, RecordOptions, Recorder, Recording, Script, ScriptedEngine,
-    SpawnThread, Step, TapFrom, TapItem, TapOptions, ThreadEvent, ThreadId, ThreadTree, Usage,
-    recording_files,
+    SpawnThread, Step, StoreHealth, StoreTrouble, TapFrom, TapItem, TapOptions, ThreadEvent,
+    ThreadId, ThreadTree, TreeRow, TreeSnapshot, Usage, encode, recording_files,
 };
 use tempfile::TempDir;
 
@@ -294,4 +294,71 @@ async fn a_recorder_takes_a_tap_to_its_end_and_its_recording_rebuilds_the_tree()
     }
     assert_eq!(tree.snapshot().rows, expected.rows);
     assert_eq!(expected.rows.len(), 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_began_late_says_what_trouble_there_is() {
+    let (_folder, file) = folder();
+    let asks = Script::new().then(Step::Ask("may I?".into(), Duration::from_secs(3_600)));
+    let world = World::new(ScriptedEngine::always(asks)).await;
+    let root = world.spawn(SpawnThread::new()).await.unwrap();
+    let mut tap = world.watch();
+    root.submit("ask").await.unwrap();
+    World::event(&mut tap, |event| event.fact.name() == "question_asked").await;
+    let (trouble, reason) = (StoreTrouble::DiskFull, "no room".to_owned());
+    world.store.tell(&StoreHealth::Ailing { trouble, reason });
+    World::event(&mut tap, |event| event.fact.name() == "store_ailing").await;
+    let mut late = world.tap(TapOptions::all().with_from(TapFrom::Snapshot)).unwrap();
+    let item = late.try_next().unwrap();
+    let TapItem::Snapshot(snapshot) = &item else { panic!("{item:?}") };
+    assert_eq!(snapshot.ailing.as_ref().map(|store| store.trouble), Some(trouble));
+    let names: Vec<_> = snapshot.concerns.iter().map(|one| one.event.fact.name()).collect();
+    assert_eq!(names, ["question_asked"]);
+    record(&file, std::slice::from_ref(&item));
+    assert_eq!(read(&file), (vec![item], None));
+    drop((tap, late));
+    world.end().await;
+}
+
+/// What version 1 wrote of a snapshot, as it was declared then.
+#[derive(serde::Serialize)]
+enum FrameOfVersion1 {
+    #[expect(dead_code, reason = "it has its place")]
+    Event,
+    #[expect(dead_code, reason = "it has its place")]
+    Lagged,
+    Snapshot {
+        seq: u64,
+        rows: u64,
+    },
+    Rows(Vec<String>),
+}
+
+#[test]
+fn a_recording_of_version_1_is_read_and_what_is_new_goes_to_a_file_of_its_own() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
+    let old = fs::read(fixture.join("version-1.rec")).unwrap();
+    let (_folder, file) = folder();
+    fs::write(&file, &old).unwrap();
+    let (items, torn) = read(&file);
+    let seqs: Vec<u64> = items[1..].iter().map(|item| item.event().unwrap().seq).collect();
+    assert!(seqs.iter().copied().eq(1..=41) && torn.is_none(), "{seqs:?}");
+    assert!(matches!(&items[0], TapItem::Snapshot(snapshot) if snapshot.rows.is_empty()));
+
+    // A snapshot with rows, behind the same events.
+    let row = TreeRow::of(ThreadId::from_parts(1, [0; 10]));
+    let rows = vec![serde_json::to_string(&row).unwrap()];
+    let mut longer = old.clone();
+    longer.extend(encode(&FrameOfVersion1::Snapshot { seq: 41, rows: 1 }).unwrap());
+    longer.extend(encode(&FrameOfVersion1::Rows(rows)).unwrap());
+    fs::write(&file, &longer).unwrap();
+    let expected = TreeSnapshot::new(41, vec![row.into()]);
+    assert_eq!(read(&file).0.last(), Some(&TapItem::Snapshot(expected.into())));
+
+    // What is written now has no place in it.
+    record(&file, &[TapItem::Lagged { from: 1, to: 2, count: 2 }]);
+    let files = recording_files(&file);
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert_eq!(fs::read(&files[0]).unwrap(), longer, "as it was");
+    assert_eq!(read(&files[1]).0, [TapItem::Lagged { from: 1, to: 2, count: 2 }]);
 }

@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use coppicer::{
-    AilingStore, Event, EventKind, RecordError, Recording, TapItem, ThreadId, TreeRow,
+    AilingStore, Concern, Event, EventKind, RecordError, Recording, TapItem, ThreadId, TreeRow,
     TreeSnapshot, recording_files,
 };
 use serde::Serialize;
@@ -134,6 +134,8 @@ enum Row<'a> {
         rows: Vec<&'a TreeRow>,
         #[serde(skip_serializing_if = "Option::is_none")]
         ailing: Option<&'a AilingStore>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        concerns: Vec<&'a Concern>,
     },
     Lagged {
         from: u64,
@@ -229,9 +231,12 @@ impl<'a> Picked<'a> {
     fn snapshot(&self, snapshot: &TreeSnapshot, out: &mut impl Write) -> io::Result<()> {
         let rows = snapshot.rows.iter().map(|row| &**row);
         let rows: Vec<&TreeRow> = rows.filter(|row| self.covers(Some(row.thread))).collect();
+        let concerns = snapshot.concerns.iter();
+        let concerns: Vec<&Concern> =
+            concerns.filter(|concern| self.covers(concern.event.thread)).collect();
         if self.args.json {
             let ailing = snapshot.ailing.as_deref();
-            return json(&Row::Snapshot { seq: snapshot.seq, rows, ailing }, out);
+            return json(&Row::Snapshot { seq: snapshot.seq, rows, ailing, concerns }, out);
         }
         writeln!(out, "-- at {}: {}", snapshot.seq, text::count(rows.len(), "thread"))?;
         if let Some(AilingStore { trouble, reason, .. }) = snapshot.ailing.as_deref() {
@@ -243,6 +248,13 @@ impl<'a> Picked<'a> {
             let parent = row.parent.map(|parent| format!(" below {}", short(parent)));
             let (thread, status) = (short(row.thread), row.status.name());
             let line = format!("   {thread} {status}{} {path}", parent.unwrap_or_default());
+            writeln!(out, "{}", text::escaped(line.trim_end()))?;
+        }
+        for concern in concerns {
+            let Concern { since_ms, event, .. } = concern;
+            let thread = event.thread.map_or_else(|| "the runtime".to_owned(), short);
+            let (name, since) = (event.fact.name(), clock(*since_ms));
+            let line = format!("   since {since} {thread} {name}{}", fields(event));
             writeln!(out, "{}", text::escaped(line.trim_end()))?;
         }
         Ok(())

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use coppicer::{
-    Event, Fact, RecordOptions, Recorder, RuntimeEvent, SpawnOrigin, TapItem, ThreadEvent, ThreadId,
+    Event, Fact, RecordOptions, Recorder, RuntimeEvent, SpawnOrigin, StoreTrouble, TapItem,
+    ThreadEvent, ThreadId, ThreadTree,
 };
 use serde_json::Value;
 
@@ -39,6 +40,41 @@ fn kind_of(row: &Value) -> Option<&str> {
 
 fn thread_of(row: &Value) -> Option<&str> {
     row["event"]["thread"].as_str()
+}
+
+#[test]
+fn a_recording_that_began_late_shows_what_was_wrong_already() {
+    let home = Home::new();
+    let file = home.folder().join("late.rec");
+    let mut tree = ThreadTree::default();
+    let question =
+        ThreadEvent::QuestionAsked { question: "q1".into(), body: "may I?\u{1b}[2J".into() };
+    let ails = RuntimeEvent::StoreAiling { trouble: StoreTrouble::DiskFull, reason: "full".into() };
+    let spawned = RuntimeEvent::ThreadSpawned { origin: SpawnOrigin::New };
+    let facts = [Fact::Runtime(spawned), Fact::Thread(question), Fact::Runtime(ails)];
+    for (seq, fact) in (1..).zip(facts) {
+        let mut event = Event::new(fact);
+        (event.seq, event.at_ms) = (seq, 1_000 * seq);
+        event.thread = (seq < 3).then(|| ThreadId::from_parts(1, [1; 10]));
+        tree.apply(&event);
+    }
+    let mut recorder = Recorder::open(&file, RecordOptions::default()).unwrap();
+    recorder.write(&TapItem::Snapshot(tree.snapshot().into())).unwrap();
+    recorder.flush().unwrap();
+    drop(recorder);
+    let shown = home.well(["tap", "--replay", file.to_str().unwrap()]).out;
+    assert!(shown.contains("the store cannot write (disk full): full"), "{shown}");
+    let asked = "question_asked body=\"may I?\\u001b[2J\" question=\"q1\"";
+    assert!(
+        shown.contains("   since 00:00:02.000 00000000-0001-7101 ") && shown.contains(asked),
+        "{shown}"
+    );
+    let rows = replay(&home, &file, &[]);
+    let snapshot = &rows[0]["snapshot"];
+    assert_eq!(snapshot["ailing"]["trouble"], "disk_full");
+    assert_eq!(snapshot["concerns"][0]["event"]["fact"]["thread"]["question"], "q1");
+    let other = replay(&home, &file, &["--thread", "ffffffff"]);
+    assert_eq!(other[0]["snapshot"]["concerns"], Value::Null, "of no thread that was asked for");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub enum RecordError {
         path: PathBuf,
         /// Its version.
         found: u16,
-        /// The one that is known here.
+        /// The newest that is known here.
         expected: u16,
     },
     /// The file cannot be written. What was written before is whole.

@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 
-use coppicer_actors::{TapItem, TreeRow, TreeSnapshot};
+use coppicer_actors::{AilingStore, Concern, TapItem, TreeRow, TreeSnapshot};
 use coppicer_messages::{AgentPath, CodecError, Epoch, Event, ThreadId, TurnId, encode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// What tells a recording from other frames.
 const MAGIC: [u8; 8] = *b"copptap\n";
 
-/// The version of what is in this file.
-pub(super) const VERSION: u16 = 1;
+/// The version of what is in a file that is written now.
+pub(super) const VERSION: u16 = 2;
+
+/// The oldest version that is read. Version 1 says of a snapshot its rows alone.
+pub(super) const VERSION_READ_MIN: u16 = 1;
 
 /// Rows of a snapshot in one frame.
 const ROWS: usize = 256;
+
+/// What needs somebody, of a snapshot, in one frame.
+const CONCERNS: usize = 16;
 
 /// The first frame of each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,13 +50,23 @@ pub(super) enum Frame {
         to: u64,
         count: u64,
     },
-    /// A snapshot begins, of as many rows.
+    /// A snapshot of version 1 begins, of as many rows.
     Snapshot {
         seq: u64,
         rows: u64,
     },
     /// Rows of the snapshot, each as JSON.
     Rows(Vec<String>),
+    /// A snapshot begins, of as many rows and concerns.
+    Tree {
+        seq: u64,
+        rows: u64,
+        /// The trouble of the store as JSON, if it cannot write.
+        ailing: Option<String>,
+        concerns: u64,
+    },
+    /// Concerns of the snapshot, behind its rows, each as JSON.
+    Concerns(Vec<String>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,17 +99,25 @@ pub(super) fn write(item: &TapItem, to: &mut Vec<u8>) -> Result<(), CodecError> 
             to.extend(encode(&Frame::Lagged { from: *from, to: *last, count: *count })?);
         }
         TapItem::Snapshot(snapshot) => {
-            let rows = snapshot.rows.len() as u64;
-            to.extend(encode(&Frame::Snapshot { seq: snapshot.seq, rows })?);
+            let (seq, rows) = (snapshot.seq, snapshot.rows.len() as u64);
+            let ailing = snapshot.ailing.as_deref().map(json);
+            let concerns = snapshot.concerns.len() as u64;
+            to.extend(encode(&Frame::Tree { seq, rows, ailing, concerns })?);
             for rows in snapshot.rows.chunks(ROWS) {
-                let json = |row: &Arc<TreeRow>| serde_json::to_string(&**row).unwrap_or_default();
-                to.extend(encode(&Frame::Rows(rows.iter().map(json).collect()))?);
+                to.extend(encode(&Frame::Rows(rows.iter().map(|row| json(&**row)).collect()))?);
+            }
+            for concerns in snapshot.concerns.chunks(CONCERNS) {
+                to.extend(encode(&Frame::Concerns(concerns.iter().map(json).collect()))?);
             }
         }
         // An item that is not known here has no form.
         _ => {}
     }
     Ok(())
+}
+
+fn json(part: &impl Serialize) -> String {
+    serde_json::to_string(part).unwrap_or_default()
 }
 
 fn gap(event: &Event) -> Vec<u8> {
@@ -131,32 +156,52 @@ impl EventForm {
     }
 }
 
-/// A snapshot whose rows come in several frames.
+/// A snapshot whose parts come in several frames.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct Parts {
     seq: u64,
-    want: u64,
-    have: Vec<Arc<TreeRow>>,
+    rows: (u64, Vec<Arc<TreeRow>>),
+    ailing: Option<Arc<AilingStore>>,
+    concerns: (u64, Vec<Concern>),
 }
 
-impl Rows {
-    pub(super) const fn new(seq: u64, want: u64) -> Self {
-        Self { seq, want, have: Vec::new() }
+impl Parts {
+    /// One that has so many rows and concerns.
+    pub(super) fn new(
+        seq: u64,
+        rows: u64,
+        ailing: Option<&str>,
+        concerns: u64,
+    ) -> Result<Self, String> {
+        let ailing = ailing.map(|ailing| read(ailing, "the trouble of the store")).transpose()?;
+        let (rows, concerns) = ((rows, Vec::new()), (concerns, Vec::new()));
+        Ok(Self { seq, rows, ailing: ailing.map(Arc::new), concerns })
     }
 
-    pub(super) fn add(&mut self, rows: &[String]) -> Result<(), String> {
+    pub(super) fn add_rows(&mut self, rows: &[String]) -> Result<(), String> {
         for row in rows {
-            let row = serde_json::from_str(row).map_err(|error| format!("a row: {error}"))?;
-            self.have.push(Arc::new(row));
+            self.rows.1.push(Arc::new(read(row, "a row")?));
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_concerns(&mut self, concerns: &[String]) -> Result<(), String> {
+        for concern in concerns {
+            self.concerns.1.push(read(concern, "what needs somebody")?);
         }
         Ok(())
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        self.have.len() as u64 >= self.want
+        self.rows.1.len() as u64 >= self.rows.0 && self.concerns.1.len() as u64 >= self.concerns.0
     }
 
     pub(super) fn snapshot(self) -> TreeSnapshot {
-        TreeSnapshot::new(self.seq, self.have)
+        let snapshot = TreeSnapshot::new(self.seq, self.rows.1);
+        snapshot.with_ailing(self.ailing).with_concerns(self.concerns.1)
     }
+}
+
+fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
 }

@@ -10,7 +10,7 @@ use coppicer_messages::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME
 use serde::de::DeserializeOwned;
 
 use super::RecordError;
-use super::form::{Frame, Header, Rows, VERSION};
+use super::form::{Frame, Header, Parts, VERSION, VERSION_READ_MIN};
 
 /// Bytes of a frame before its payload: version and length.
 const FRAME_HEAD: usize = 5;
@@ -29,7 +29,9 @@ pub struct Recording {
     offset: u64,
     /// Up to where there are whole items.
     whole: u64,
-    rows: Option<(u64, Rows)>,
+    /// A snapshot of which not all was read, and where it begins.
+    parts: Option<(u64, Parts)>,
+    version: u16,
     torn: Option<u64>,
     over: bool,
 }
@@ -52,7 +54,7 @@ impl Recording {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// It cannot be opened or read, or is no recording of this version.
+    /// It cannot be opened or read, or is no recording of a version that is known here: 1 or 2.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, RecordError> {
         let path = path.into();
         let file =
@@ -67,13 +69,17 @@ impl Recording {
             begun_ms: 0,
             offset: 0,
             whole: 0,
-            rows: None,
+            parts: None,
+            version: VERSION,
             torn: None,
             over: false,
         };
         let path = recording.path.clone();
         match recording.frame::<Header>()? {
-            Found::Frame(header) if header.is_ours() && header.version == VERSION => {
+            Found::Frame(header)
+                if header.is_ours() && (VERSION_READ_MIN..=VERSION).contains(&header.version) =>
+            {
+                recording.version = header.version;
                 recording.begun_ms = header.begun_ms;
                 recording.whole = recording.offset;
             }
@@ -91,6 +97,11 @@ impl Recording {
             }
         }
         Ok(recording)
+    }
+
+    /// Its version.
+    pub(super) const fn version(&self) -> u16 {
+        self.version
     }
 
     /// When the file was begun, in milliseconds since the Unix epoch; 0 if it was cut before it said so.
@@ -164,6 +175,38 @@ impl Recording {
         RecordError::Unknown { path: self.path.clone(), offset, reason }
     }
 
+    /// A snapshot begins here.
+    fn parts(
+        &mut self,
+        begins: u64,
+        parts: Result<Parts, String>,
+    ) -> Result<Option<TapItem>, RecordError> {
+        self.parts = None;
+        self.parts = Some((begins, parts.map_err(|reason| self.unknown(begins, reason))?));
+        Ok(self.whole_snapshot())
+    }
+
+    /// A part of a snapshot is here.
+    fn add(
+        &mut self,
+        begins: u64,
+        add: impl FnOnce(&mut Parts) -> Result<(), String>,
+    ) -> Result<Option<TapItem>, RecordError> {
+        let Some((_, parts)) = &mut self.parts else {
+            return Err(self.unknown(begins, "a part of no snapshot".into()));
+        };
+        if let Err(reason) = add(parts) {
+            self.parts = None;
+            return Err(self.unknown(begins, reason));
+        }
+        Ok(self.whole_snapshot())
+    }
+
+    fn whole_snapshot(&mut self) -> Option<TapItem> {
+        let (_, parts) = self.parts.take_if(|(_, parts)| parts.is_whole())?;
+        Some(TapItem::Snapshot(Arc::new(parts.snapshot())))
+    }
+
     fn read(&mut self) -> Result<Option<TapItem>, RecordError> {
         loop {
             let begins = self.offset;
@@ -171,13 +214,13 @@ impl Recording {
                 Ok(Found::Frame(frame)) => frame,
                 Ok(Found::End { torn }) => {
                     self.over = true;
-                    let rows = self.rows.take().map(|(begins, _)| begins);
-                    self.torn = rows.or(torn.then_some(begins));
+                    let parts = self.parts.take().map(|(begins, _)| begins);
+                    self.torn = parts.or(torn.then_some(begins));
                     return Ok(None);
                 }
                 Ok(Found::Damage { source, goes_on }) => {
                     self.over = !goes_on;
-                    self.rows = None;
+                    self.parts = None;
                     let path = self.path.clone();
                     return Err(RecordError::Damaged { path, offset: begins, source });
                 }
@@ -187,19 +230,15 @@ impl Recording {
                 }
             };
             let item = match frame {
-                Frame::Rows(rows) => {
-                    let Some((_, have)) = &mut self.rows else {
-                        return Err(self.unknown(begins, "rows of no snapshot".into()));
-                    };
-                    if let Err(reason) = have.add(&rows) {
-                        self.rows = None;
-                        return Err(self.unknown(begins, reason));
-                    }
-                    None
+                Frame::Rows(rows) => self.add(begins, |parts| parts.add_rows(&rows))?,
+                Frame::Concerns(concerns) => {
+                    self.add(begins, |parts| parts.add_concerns(&concerns))?
                 }
                 Frame::Snapshot { seq, rows } => {
-                    self.rows = Some((begins, Rows::new(seq, rows)));
-                    None
+                    self.parts(begins, Parts::new(seq, rows, None, 0))?
+                }
+                Frame::Tree { seq, rows, ailing, concerns } => {
+                    self.parts(begins, Parts::new(seq, rows, ailing.as_deref(), concerns))?
                 }
                 Frame::Lagged { from, to, count } => Some(TapItem::Lagged { from, to, count }),
                 Frame::Event(event) => match event.event() {
@@ -210,10 +249,6 @@ impl Recording {
                     }
                 },
             };
-            let item = item.or_else(|| {
-                let (_, rows) = self.rows.take_if(|(_, rows)| rows.is_whole())?;
-                Some(TapItem::Snapshot(Arc::new(rows.snapshot())))
-            });
             if item.is_some() {
                 self.whole = self.offset;
                 return Ok(item);

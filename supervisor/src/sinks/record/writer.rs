@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use coppicer_actors::{Tap, TapItem};
 use coppicer_messages::{Limits, encode};
 
-use super::form::{self, Header};
+use super::form::{self, Header, VERSION};
 use super::reader::{holds_a_frame, rotated};
 use super::{RecordError, Recording};
 
@@ -89,11 +89,11 @@ pub struct Recorder {
 
 impl Recorder {
     /// Opens a recording, or begins one. An item that a killed recorder left in the middle is taken
-    /// off; a file with damage in it is put aside whole.
+    /// off; a file with damage in it, and one of an earlier version, is put aside whole.
     ///
     /// # Errors
     /// It cannot be opened; another recorder has it; it is something else than a recording of this
-    /// version, and is left alone.
+    /// version or an earlier one, and is left alone.
     pub fn open(path: impl Into<PathBuf>, options: RecordOptions) -> Result<Self, RecordError> {
         let path = path.into();
         let file = open_file(&path, false)?;
@@ -109,7 +109,7 @@ impl Recorder {
         match recorder.heal()? {
             Healed::Begun(whole) => recorder.written = whole,
             Healed::Empty => recorder.begin()?,
-            Healed::Damaged => recorder.rotate()?,
+            Healed::PutAside => recorder.rotate()?,
         }
         Ok(recorder)
     }
@@ -220,10 +220,13 @@ impl Recorder {
         if self.head == 0 {
             return Ok(Healed::Empty);
         }
+        if recording.version() != VERSION {
+            return Ok(Healed::PutAside);
+        }
         for item in recording.by_ref() {
             match item {
                 Ok(_) | Err(RecordError::Unknown { .. }) => {}
-                Err(RecordError::Damaged { .. }) => return Ok(Healed::Damaged),
+                Err(RecordError::Damaged { .. }) => return Ok(Healed::PutAside),
                 Err(error) => return Err(error),
             }
         }
@@ -236,7 +239,7 @@ impl Recorder {
                 .and_then(|_| self.file.read_to_end(&mut rest))
                 .map_err(failed)?;
             if holds_a_frame(&rest) {
-                return Ok(Healed::Damaged);
+                return Ok(Healed::PutAside);
             }
             self.file.set_len(whole).map_err(failed)?;
         }
@@ -266,8 +269,8 @@ enum Healed {
     Begun(u64),
     /// Nothing was in it yet.
     Empty,
-    /// It has damage in the middle.
-    Damaged,
+    /// It has damage in the middle, or what is written now has no place in it.
+    PutAside,
 }
 
 /// Opens for reading and writing; only its owner can. The lock is gone with the file.

@@ -128,6 +128,8 @@ pub(crate) struct SupervisorState {
     recovery: Recovery,
     /// Why the store has said that it cannot write.
     store_ails: Option<StoreTrouble>,
+    /// Damaged threads that are looked up now.
+    damaged_looks: usize,
     /// Threads with an actor, by when each may have been idle for long enough.
     idle: IdleQueue,
     /// Threads that were asked to give up their actor and have not answered.
@@ -193,6 +195,7 @@ impl Actor for SupervisorActor {
             comebacks,
             recovery: Recovery::new(args.recover),
             store_ails: None,
+            damaged_looks: 0,
             idle: IdleQueue::default(),
             unloading: 0,
             for_room: VecDeque::new(),

@@ -105,6 +105,8 @@ pub(super) enum Step {
     PatchChecked(Result<Stored, PatchError>),
     /// The store wrote that a thread was funded.
     Funded(Result<(), StoreError>),
+    /// Where a thread stands that is damaged and in the store alone, as far as the store could say.
+    DamagedPlace { thread: ThreadId, what: String, about: Box<About> },
     /// How many threads the store knows.
     Counted(Result<u64, StoreError>),
     /// What the store says of a thread that is to be moved.

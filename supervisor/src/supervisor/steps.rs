@@ -35,6 +35,9 @@ impl SupervisorState {
             Step::Placed { to, result } => return self.on_placed(op, *to, result),
             Step::Funded(result) => return self.on_funded(op, result),
             Step::Counted(result) => return self.on_counted(result),
+            Step::DamagedPlace { thread, what, about } => {
+                return self.on_damaged_place(thread, &what, &about);
+            }
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
@@ -111,6 +114,7 @@ impl SupervisorState {
             | Step::Detaching(_)
             | Step::Placed { .. }
             | Step::Funded(_)
+            | Step::DamagedPlace { .. }
             | Step::Counted(_) => {}
         }
     }

@@ -1,15 +1,26 @@
 //! Trouble of the store: it cannot write for a while, or a record of it is damaged. Neither is a
 //! thread's own fault, and neither uses up its restarts.
 
+use std::time::Duration;
+
 use coppicer_actors::{About, Slot};
 use coppicer_messages::{
     Deadline, Ended, Epoch, EventKind, Fact, Phase, Rung, RuntimeEvent, Seq, SpawnError,
     StoreError, StoreTrouble, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
+use tokio::time::timeout;
 
 use super::SupervisorState;
 use super::close::How;
+use super::resume::look_up;
+use super::spawn::Step;
 use super::table::Life;
+
+/// Damaged threads whose place is looked up at once. Further ones are told of without it.
+const DAMAGED_LOOKS_MAX: usize = 64;
+
+/// How long the store has for that.
+const DAMAGED_LOOK: Duration = Duration::from_secs(1);
 
 impl SupervisorState {
     pub(super) fn on_store_ailing(&mut self, trouble: StoreTrouble, reason: String) {
@@ -63,20 +74,47 @@ impl SupervisorState {
     /// The store has put a thread into quarantine: nothing of it can be written any more.
     pub(super) fn on_store_damaged(&mut self, thread: ThreadId, seq: Seq, reason: &str) {
         let what = format!("record {seq}: {reason}");
-        let slot = self.table.get(thread).map(|entry| entry.slot.clone());
-        let event = || Fact::Thread(ThreadEvent::DamageFound { what: what.clone() });
-        let hub = &self.shared.hub;
-        if let Some(slot) = &slot {
-            hub.publish(Some(slot.about()), slot.epoch(), None, EventKind::Damage, event);
-        } else {
-            hub.publish(Some(&About::of(thread)), Epoch(0), None, EventKind::Damage, event);
+        if self.table.get(thread).is_some() || self.damaged_looks >= DAMAGED_LOOKS_MAX {
+            return self.damaged(thread, &what, &About::of(thread));
         }
+        // Only the store knows where it is. Who hears of it wants to know by what name it goes.
+        self.damaged_looks += 1;
+        let op = self.new_op();
+        let store = self.shared.store.clone();
+        let depth_max = self.shared.limits.depth_max;
+        self.outside(op, async move {
+            let stored = timeout(DAMAGED_LOOK, look_up(&*store, thread, depth_max)).await;
+            let mut about = About::of(thread);
+            if let Ok(Ok(stored)) = stored {
+                about.parent = stored.thread.parent.map(|(parent, _)| parent);
+                about.path.clone_from(&stored.thread.path);
+                about.depth = stored.thread.depth;
+                about.lineage = stored.lineage;
+            }
+            Step::DamagedPlace { thread, what, about: Box::new(about) }
+        });
+    }
+
+    pub(super) fn on_damaged_place(&mut self, thread: ThreadId, what: &str, about: &About) {
+        self.damaged_looks -= 1;
+        self.damaged(thread, what, about);
+    }
+
+    /// Tells of a damaged thread, by its slot if it has one, and ends it.
+    fn damaged(&mut self, thread: ThreadId, what: &str, about: &About) {
+        let slot = self.table.get(thread).map(|entry| entry.slot.clone());
+        let event = || Fact::Thread(ThreadEvent::DamageFound { what: what.to_owned() });
+        let (about, epoch) = match &slot {
+            Some(slot) => (&**slot.about(), slot.epoch()),
+            None => (about, Epoch(0)),
+        };
+        self.shared.hub.publish(Some(about), epoch, None, EventKind::Damage, event);
         let live = self.table.get(thread).is_some_and(|entry| entry.incarnation.is_some());
         if let (true, Some(slot)) = (live, &slot) {
-            let how = Ended::Damaged { what: what.clone() };
+            let how = Ended::Damaged { what: what.to_owned() };
             self.publish(Some(slot), RuntimeEvent::ThreadEnded { how });
         }
-        self.quarantined(thread, &what);
+        self.quarantined(thread, what);
     }
 
     /// Ends a damaged thread for good. What is above and beside it goes on, and what is below it

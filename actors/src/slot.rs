@@ -128,6 +128,8 @@ impl Slot {
         view.inbox = depth;
         view.inbox_capacity = self.common.inbox_max;
         view.closed = door == Door::Closed;
+        let own = self.purse().and_then(Purse::own);
+        view.ledger = own.map(|account| account.ledger());
         if let Some(clock) = self.clock() {
             let (phase, since_ms) = clock.phase();
             (view.turn_phase, view.turn_phase_since_ms) = (Some(phase), Some(since_ms));

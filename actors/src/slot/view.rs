@@ -1,7 +1,7 @@
 //! What a thread publishes of itself, read by anyone without a message.
 
 use coppicer_messages::{
-    AgentPath, Epoch, Phase, RuntimeEvent, ThreadId, ThreadStatus, TurnId, TurnPhase, Usage,
+    AgentPath, Epoch, Ledger, Phase, RuntimeEvent, ThreadId, ThreadStatus, TurnId, TurnPhase, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,8 @@ pub struct ThreadView {
     pub progress_ms: Option<u64>,
     /// Tokens used since this runtime has it.
     pub usage: Usage,
+    /// What it was granted, has used and has given away, if it has a budget of its own.
+    pub ledger: Option<Ledger>,
     /// The beginning of the last input or mail that it accepted; of a thread that came up again and
     /// accepted none yet, that of its first input.
     pub last_task: Option<String>,
@@ -95,6 +97,7 @@ impl ThreadView {
             turn_phase_since_ms: None,
             progress_ms: None,
             usage: NO_USAGE,
+            ledger: None,
             last_task: None,
             last_error: None,
             inbox: 0,

@@ -87,7 +87,7 @@ test("a crash shows as a restart", async () => {
 });
 
 test("input is submitted by the keyboard alone, and hostile text is shown as text", async () => {
-  const id = await spawn({ nickname: "hostile" });
+  const id = await spawn({ nickname: "hostile", role: "of\u202eelor" });
   await focus(id);
   await page.keyboard.press("s");
   const hostile = "<img src=x onerror=alert(1)><b>bold</b> \u202egnp.exe \u001b[31mred\u0007 \u200bzero";

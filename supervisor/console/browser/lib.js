@@ -39,9 +39,28 @@ export class Served {
     return served.#start("serve", "--store", store, ...args);
   }
 
+  /** Serves a new store, which can be given no room: see `room()`. */
+  static roomy(...args) {
+    const served = new Served();
+    // A write past the limit fails, instead of ending the process.
+    served.through = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+    return served.#start("serve", "--store", path.join(served.folder, "store.db"), ...args);
+  }
+
+  /** Whether any file of the process may be written. */
+  room(any) {
+    execFileSync("prlimit", ["--pid", String(this.child.pid), `--fsize=${any ? "unlimited" : 0}:`]);
+  }
+
+  /** The address that opens the page. */
+  get address() {
+    return `http://127.0.0.1:${this.port}/#token=${this.token}`;
+  }
+
   async #start(...args) {
     const served = this;
-    served.child = spawn(binary, [...args, "--listen", "127.0.0.1:0", "--token-file", path.join(served.folder, "token")], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    const [command, ...before] = [...(served.through ?? []), binary];
+    served.child = spawn(command, [...before, ...args, "--listen", "127.0.0.1:0", "--token-file", path.join(served.folder, "token")], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     served.ended = new Promise((resolve) => served.child.once("close", resolve));
     const address = await new Promise((resolve, reject) => {

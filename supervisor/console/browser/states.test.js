@@ -148,26 +148,82 @@ test("a budget is shown as it is used, given away and spent", async () => {
   await look(id, "t");
   const figures = async () => (await card("Budget").locator("tbody tr", { hasText: "tokens" }).locator("td").allInnerTexts()).map((text) => text.replace(/\D/g, ""));
   await until("four tenths are used", async () => (await figures()).join() === "1000,400,0,600");
-  /** Opened anew it is read at once. */
-  const anew = async () => {
-    await show("#/tree");
-    await look(id, "t");
-  };
+  // From here on what is read of the thread says what it said: only frames tell of its budget.
+  const detail = JSON.stringify(await served.get(`/api/threads/${id}`));
+  const ofIt = (url) => url.pathname === `/api/threads/${id}`;
+  await page.route(ofIt, (route) => route.fulfill({ contentType: "application/json", body: detail }));
   const child = (await served.post("/api/threads", { parent: id, budget: { tokens: 500 } })).thread;
-  await anew();
   await until("the sub-agent has a part", async () => (await figures()).join() === "1000,400,500,100");
   assert.equal(await card("Budget").locator("td.bad").count(), 1, "a tenth is left");
   await submit(child, "/use 200");
   await until("it has used some", async () => (await served.get(`/api/threads/${child}`)).row?.turns === 1);
   await served.post(`/api/threads/${child}/close`, {});
-  await anew();
   await until("what it did not use is back", async () => (await figures()).at(-1) === "400");
+  await page.unroute(ofIt);
   await submit(id, "/use 600\n/hang");
   const item = await attention("budget_spent", id);
   assert.match(await item.innerText(), /budget.*tokens/);
   await look(id, "t");
   await page.locator(".turncard .badge", { hasText: "budget_limited" }).first().waitFor();
   await until("nothing is left", async () => (await figures()).at(-1) === "0");
+
+  // It is given more where it is listed, and goes on.
+  await show("#/attention");
+  await item.getByRole("button", { name: "Fund" }).click();
+  await dialog().getByLabel("More tokens").fill("300");
+  await dialog().getByRole("button", { name: "Fund", exact: true }).click();
+  await item.waitFor({ state: "detached" });
+  await look(id, "t");
+  await until("it has what it was given", async () => (await figures()).at(-1) === "300");
+  await submit(id, "go on");
+  await until("a turn runs again", async () => (await stateOf(id)) === "completed");
+});
+
+test("the page asks for a thread's detail when a fact tells of a change, and not while nothing happens", async () => {
+  const id = await spawn({ nickname: "quiet", input: "hello" });
+  await until("it has said so", async () => (await stateOf(id)) === "completed");
+  await look(id, "t");
+  await card("Why").waitFor();
+  let asked = 0;
+  page.on("request", (request) => { asked += new URL(request.url()).pathname === `/api/threads/${id}` ? 1 : 0; });
+  await page.waitForTimeout(2000); // the last of its facts may be told in a frame of its own
+  asked = 0;
+  await page.waitForTimeout(6000); // it used to ask every 5 s
+  assert.equal(asked, 0, "nothing happened");
+  // What is injected starts no turn and changes no status: a fact tells of it.
+  await look(id, "h");
+  const injected = page.locator(".record", { hasText: "by the way" });
+  await page.locator(".record").first().waitFor();
+  assert.equal(await injected.count(), 0);
+  const items = [{ type: "message", role: "user", content: [{ type: "input_text", text: "by the way" }] }];
+  await served.post(`/api/threads/${id}/submit`, { op: { inject: { items } } });
+  await injected.first().waitFor();
+  assert.ok(asked > 0, "it was read again");
+});
+
+test("what the store has is found, looked at and resumed", async () => {
+  await page.keyboard.press("5");
+  const stored = page.locator(".storedview");
+  const items = stored.locator("li[data-thread]");
+  await items.first().waitFor();
+  const all = await items.count();
+  assert.ok(all > 5, `${all} threads, none of which has a row in the tree`);
+  assert.match(await stored.getByRole("status").first().innerText(), new RegExp(`${all} threads listed`));
+  await page.keyboard.press("/");
+  await page.keyboard.type("no such thread");
+  await stored.locator(".empty", { hasText: "No stored thread matches" }).waitFor();
+  await stored.locator(".search").fill("");
+  await items.nth(all - 1).waitFor();
+  await stored.locator(".search").press("ArrowDown");
+  await page.keyboard.press("ArrowDown");
+  const second = await items.nth(1).getAttribute("data-thread");
+  assert.equal(await page.evaluate(() => document.activeElement.closest("li").dataset.thread), second);
+  await items.nth(1).getByRole("button", { name: "Resume" }).click();
+  await page.locator(".toast", { hasText: "Resumed" }).waitFor();
+  await items.nth(1).locator("a").press("Enter");
+  await page.locator(".threadview").waitFor();
+  await show("#/tree");
+  await page.locator(`.grid [data-thread="${second}"]`).waitFor();
 });
 
 test("a reader that is too slow is told what it lost, and goes on without a gap", async () => {

@@ -3,7 +3,7 @@
 import { ask, badge, fill, foreign, h } from "./dom.js";
 import { factOf } from "./facts.js";
 import { nameOf } from "./model.js";
-import { plural, span, visible } from "./text.js";
+import { count, plural, span, visible } from "./text.js";
 
 const DELIVERIES = [
   ["queue", "queue it behind what runs"],
@@ -16,6 +16,8 @@ const FORK_POINTS = [
   ["interrupted", "as if interrupted now: an unfinished turn is closed"],
   ["next_stable", "at the next boundary: waits for the running turn"],
 ];
+
+const FUNDS = { tokens: "tokens", cost_micros: "cost, in millionths", wall_ms: "time, in ms", spawns: "spawns" };
 
 const TONE_OF_RUNG = { drained: "ok", stopped: "ok", killed: "warn", fenced: "bad" };
 
@@ -209,6 +211,15 @@ export class Actions {
     });
   }
 
+  async resume(row) {
+    try {
+      await this.#post(row, "/resume", {});
+      this.app.toast("Resumed", "ok", { text: "Open it", run: () => this.app.open(row.thread) });
+    } catch (problem) {
+      this.app.toast(`Resume: ${problem.message}`, "bad");
+    }
+  }
+
   async revive(row) {
     try {
       await this.#post(row, "/revive", {});
@@ -216,6 +227,24 @@ export class Actions {
     } catch (problem) {
       this.app.toast(`Revive: ${problem.message}`, "bad");
     }
+  }
+
+  /** `names`: what of its budget is limited, if that is known. */
+  fund(row, names = ["tokens"]) {
+    ask({
+      title: "Fund",
+      about: this.#who(row),
+      action: "Fund",
+      note: "What is given comes out of the budget above it, if that is limited. Turns start again.",
+      fields: names.map((name, at) => ({
+        name, label: `More ${FUNDS[name] ?? name}`, kind: "number", min: at ? "0" : "1", required: names.length === 1, hint: names.length === 1 ? null : "May be empty",
+      })),
+      run: async (values) => {
+        const more = Object.fromEntries(Object.entries(values).filter(([, n]) => Number(n) > 0).map(([name, n]) => [name, Number(n)]));
+        const { left } = await this.#post(row, "/fund", { more });
+        this.app.toast(`Funded: ${Object.entries(left).map(([name, n]) => `${count(n)} ${FUNDS[name] ?? name} left`).join(", ")}`);
+      },
+    });
   }
 
   spawn(parent) {

@@ -7,21 +7,23 @@ import { fill, foreign, h, setAttr, setForeign, setText } from "./dom.js";
 import { LanesView } from "./lanes.js";
 import { LogView } from "./log.js";
 import { Tree } from "./model.js";
+import { StoredView } from "./stored.js";
 import { ThreadView } from "./thread.js";
 import { TreeView } from "./tree.js";
 import { age, clock, count, span } from "./text.js";
 
 const SHORTCUTS = [
-  ["Everywhere", [["1 2 3 4", "tree, lanes, events, attention"], ["?", "these shortcuts"], ["Esc", "back, or clear the filter"], ["/", "filter"]]],
+  ["Everywhere", [["1 2 3 4 5", "tree, lanes, events, attention, stored"], ["?", "these shortcuts"], ["Esc", "back, or clear the filter"], ["/", "filter"]]],
   ["Tree", [
     ["\u2191 \u2193 PgUp PgDn Home End", "choose a thread"], ["\u2190 \u2192", "collapse, open, or go to its parent"], ["Enter", "show the thread"],
     ["space", "collapse or open"], ["*", "collapse or open all"], ["l", "tree or flat list"],
   ]],
   ["On a thread", [["s", "submit"], ["i", "interrupt"], ["f", "fork"], ["c", "close"], ["p", "park"], ["r", "revive"], ["n", "spawn below it"]]],
   ["One thread", [["t h", "timeline, history"], ["u", "its parent"]]],
+  ["Stored", [["\u2191 \u2193", "choose a thread"], ["Enter", "show it"]]],
   ["Lanes, events", [["space", "pause"], ["\u2191 \u2193 \u2190 \u2192", "choose a lane, a turn, a fact"], ["Enter", "show its thread"]]],
 ];
-const VIEW_KEYS = { 1: "#/tree", 2: "#/lanes", 3: "#/events", 4: "#/attention" };
+const VIEW_KEYS = { 1: "#/tree", 2: "#/lanes", 3: "#/events", 4: "#/attention", 5: "#/stored" };
 
 class App {
   constructor(token) {
@@ -30,7 +32,7 @@ class App {
     this.actions = new Actions(this);
     this.main = document.getElementById("main");
     this.banner = document.getElementById("banner");
-    this.views = { tree: new TreeView(this), lanes: new LanesView(this), events: new LogView(this), attention: new AttentionView(this), thread: new ThreadView(this) };
+    this.views = { tree: new TreeView(this), lanes: new LanesView(this), events: new LogView(this), attention: new AttentionView(this), stored: new StoredView(this), thread: new ThreadView(this) };
     fill(this.main, ...Object.values(this.views).map((view) => view.element));
     this.singleKeys = localStorage.getItem("coppicer.keys") !== "off";
     this.pending = null;

@@ -84,6 +84,7 @@ export class AttentionView {
     if (item.kind === "asked") buttons.push(button("Answer\u2026", () => actions.answer(row, item)));
     if (item.kind === "parked") buttons.push(button("Revive", () => actions.revive(row)), button("Close\u2026", () => actions.close(row)));
     if (item.kind === "stuck") buttons.push(button("Interrupt", () => actions.interrupt(row)), button("Close\u2026", () => actions.close(row)));
+    if (item.kind === "budget_spent") buttons.push(button("Fund\u2026", () => actions.fund(row, [(item.limit ?? "tokens").replace("budget.", "")])));
     if (item.kind === "damaged" || item.kind === "budget_spent") buttons.push(button("Fork\u2026", () => actions.fork(row)));
     const facts = [
       REMEDY[item.trouble],

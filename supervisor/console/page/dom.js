@@ -70,9 +70,9 @@ export function setAttr(element, name, value) {
   }
 }
 
-/** A state with its tone. The word is always there: the colour says nothing that it does not. */
+/** A state with its tone. The word is always there: the colour says nothing that it does not. It may be foreign. */
 export function badge(word, tone = "off") {
-  return h("span.badge", { dataset: { tone } }, word);
+  return setForeign(h("span.badge", { dataset: { tone } }), String(word), { line: true, max: 120 });
 }
 
 /** A tooltip of foreign text. */

@@ -6,9 +6,8 @@ import { STATES, nameOf, stateOf } from "./model.js";
 import { Timeline } from "./timeline.js";
 import { amount, cost, count, date, orUnlimited, plural, span, words } from "./text.js";
 
-/** How often it is read again when its row changed, and when not, in ms. */
+/** It is read again when its row changes, at most so often, in ms. */
 const CHANGED_MS = 1000;
-const QUIET_MS = 5000;
 const ID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 
 export class ThreadView {
@@ -87,28 +86,40 @@ export class ThreadView {
   hide() {
     this.shown = false;
     clearTimeout(this.timer);
+    this.timer = null;
   }
 
   update({ changed }) {
     if (!changed.has(this.id)) return;
     this.#head();
-    if (Date.now() - (this.readAt ?? 0) >= CHANGED_MS) this.#read();
-    else this.stale = true;
+    this.#showBudget();
+    this.#changed();
+  }
+
+  /** Something of it changed, as its row tells with each fact of it: it is read again, now or as soon as it may be. */
+  #changed() {
+    if (!this.shown || this.timer) return;
+    const wait = CHANGED_MS - (Date.now() - (this.readAt ?? 0));
+    if (this.reading || wait > 0) this.timer = setTimeout(() => this.#again(), Math.max(50, wait));
+    else this.#read();
+  }
+
+  #again() {
+    this.timer = null;
+    if (this.reading) this.#changed();
+    else this.#read();
   }
 
   render() {}
 
   tick(now) {
     tickAges(this.element, now);
-    const quiet = Date.now() - (this.readAt ?? 0);
-    if (quiet >= QUIET_MS || (this.stale && quiet >= CHANGED_MS)) this.#read();
     if (this.backoff) setText(this.backoff.element, this.backoff.until > now ? `${span(Math.ceil((this.backoff.until - now) / 100) * 100)} left` : "over");
   }
 
   async #read() {
     if (this.reading || !this.shown) return;
     this.reading = true;
-    this.stale = false;
     const { id } = this;
     try {
       const detail = await this.app.api.get(this.app.api.thread(id));
@@ -174,7 +185,7 @@ export class ThreadView {
     const now = this.app.tree.now();
     const open = new Set([...this.side.querySelectorAll("details[open]")].map((one) => one.dataset.name));
     this.backoff = null;
-    fill(this.side, this.#why(detail), this.#inbox(detail), this.#restarts(detail, now), this.#budget(detail), this.#usage(detail), this.#children(detail), this.#stored(detail));
+    fill(this.side, this.#why(detail), this.#inbox(detail), this.#restarts(detail, now), this.#budgetCard(detail), this.#usage(detail), this.#children(detail), this.#stored(detail));
     for (const one of this.side.querySelectorAll("details")) if (open.has(one.dataset.name)) one.open = true;
   }
 
@@ -221,7 +232,22 @@ export class ThreadView {
         : h("p.muted", {}, "It never crashed here."));
   }
 
-  #budget({ budget }) {
+  /** Its budget is in its row, where it has one: frames tell of each change, also by those who draw on it. */
+  #budgetCard(detail) {
+    const budget = this.app.tree.rows.get(this.id)?.budget ?? detail.budget;
+    this.budget = { said: JSON.stringify(budget), card: this.#budget(budget) };
+    return this.budget.card;
+  }
+
+  #showBudget() {
+    const before = this.budget;
+    if (!this.detail || !before || JSON.stringify(this.app.tree.rows.get(this.id)?.budget ?? this.detail.budget) === before.said) return;
+    const focused = before.card.contains(document.activeElement);
+    before.card.replaceWith(this.#budgetCard(this.detail));
+    if (focused) this.budget.card.querySelector("button")?.focus();
+  }
+
+  #budget(budget) {
     if (!budget) return card("Budget", h("p.muted", {}, "None of its own."));
     const names = [...new Set(["granted", "spent", "carved", "left"].flatMap((part) => Object.keys(budget[part] ?? {})))];
     const say = (name, n) => (n == null ? "\u2014" : name.includes("cost") ? cost(n) || "0" : name.endsWith("_ms") ? span(n) : typeof n === "object" ? span(n.secs * 1000 + n.nanos / 1e6) : count(n));
@@ -230,7 +256,7 @@ export class ThreadView {
         const [granted, left] = [budget.granted?.[name], budget.left?.[name]];
         const low = granted && left != null && left <= granted / 10;
         return h("tr", {}, h("th", { scope: "row" }, words(name)), ...["granted", "spent", "carved"].map((part) => h("td", {}, say(name, budget[part]?.[name]))), h(low ? "td.bad" : "td", {}, say(name, left)));
-      }))));
+      }))), h("div.buttons", {}, h("button", { type: "button", onclick: () => this.app.actions.fund(this.row(), names) }, "Fund\u2026")));
   }
 
   #usage({ row }) {

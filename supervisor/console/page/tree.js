@@ -350,7 +350,7 @@ export class TreeView {
     const filtered = this.view.text || this.view.states.size;
     if (!tree.ready) setText(this.empty, "Reading the tree\u2026");
     else if (filtered) fill(this.empty, "No thread matches. ", h("button", { type: "button", onclick: () => this.clear() }, "Clear the filter"));
-    else setText(this.empty, "No threads yet. Spawn one with n, or wait for the host to do so.");
+    else fill(this.empty, "No thread is in memory. Spawn one with n, wait for the host to do so, or look among the ", h("a", { href: "#/stored" }, "stored"), " ones.");
   }
 
   clear() {

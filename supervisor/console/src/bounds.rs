@@ -14,6 +14,9 @@ pub(crate) const FRAME_ROWS_MAX: usize = 2_048;
 /// others wait for the next.
 pub(crate) const LOOKS_MAX: usize = 4_096;
 
+/// Threads above the one of a fact whose budgets are looked at for it.
+pub(crate) const ABOVE_MAX: usize = 64;
+
 /// How long a thread that is over keeps its row.
 pub(crate) const GONE_KEEP_MS: u64 = 60_000;
 

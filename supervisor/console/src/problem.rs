@@ -3,7 +3,8 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coppicer_messages::{
-    CloseError, ControlError, LimitReached, SpawnError, StoreError, SubmitError, TapError,
+    CloseError, ControlError, FundError, LimitReached, SpawnError, StoreError, SubmitError,
+    TapError,
 };
 use coppicer_supervisor::WhyError;
 use serde::Serialize;
@@ -231,6 +232,27 @@ impl From<CloseError> for Problem {
         let problem = of(&error, kind);
         match &error {
             CloseError::Limit(reached) => limit(problem, reached),
+            _ => problem,
+        }
+    }
+}
+
+impl From<FundError> for Problem {
+    fn from(error: FundError) -> Self {
+        let kind = match &error {
+            FundError::NotUp { reason, .. } => return Self::from((**reason).clone()),
+            FundError::Store(source) => return Self::from(source.clone()),
+            FundError::NotLimited { .. } => (CONFLICT, "not_limited"),
+            FundError::Limit(_) => LIMIT,
+            FundError::RuntimeEnded => RUNTIME_ENDED,
+            _ => NO_ANSWER,
+        };
+        let problem = of(&error, kind);
+        match &error {
+            FundError::Limit(reached) => limit(problem, reached),
+            FundError::NotLimited { thread, limit } => {
+                problem.with("thread", thread.to_string()).with("limit", *limit)
+            }
             _ => problem,
         }
     }

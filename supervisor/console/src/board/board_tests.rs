@@ -287,3 +287,16 @@ fn many_that_were_touched_do_not_wait_for_ever() {
     teller.refresh();
     assert!(teller.board.touched.is_empty());
 }
+
+#[test]
+fn a_row_tells_of_each_fact_though_it_shows_nothing_of_it() {
+    let mut teller = Teller::new();
+    teller.spawn(id(1));
+    let before = teller.row(id(1));
+    teller.thread(id(1), ThreadEvent::MailReceived { mail: "m1".into() });
+    let after = teller.row(id(1));
+    assert_eq!(after.facts, before.facts + 1, "so who reads more of it reads it again");
+    let change = teller.board.after(None, 10).place;
+    teller.refresh();
+    assert!(teller.board.after(Some(change), 10).is_empty(), "and once");
+}

@@ -7,6 +7,7 @@
 //! touched, and of those that run, before it gives out a frame.
 
 mod attention;
+mod budget;
 mod frames;
 mod lanes;
 mod row;
@@ -19,9 +20,10 @@ use coppicer_actors::{ThreadTree, ThreadView, TreeChange, TreeRow, TreeSnapshot}
 use coppicer_messages::{Ended, Event, Fact, Limits, Phase, RuntimeEvent, ThreadEvent, ThreadId};
 use serde::Serialize;
 
-use crate::bounds::{GONE_KEEP_MS, GONE_MAX, LOOKS_MAX};
+use crate::bounds::{ABOVE_MAX, GONE_KEEP_MS, GONE_MAX, LOOKS_MAX};
 use attention::Attention;
 pub(crate) use attention::Listed;
+pub(crate) use budget::BudgetRow;
 use frames::Frames;
 pub(crate) use frames::{News, Place};
 use lanes::Lanes;
@@ -129,6 +131,8 @@ impl Board {
             self.gone.remove(&row.thread);
             self.count(None, Some((row.phase, row.status.name())));
             self.follow_row(row.thread);
+            // There may have been facts that it missed.
+            self.known.entry(row.thread).or_default().facts += 1;
             self.touch(row.thread);
             if let Some(turn) = &row.turn {
                 self.lanes.runs(row.thread, turn.clone(), row.since_ms);
@@ -170,8 +174,23 @@ impl Board {
         } else if let Fact::Runtime(RuntimeEvent::ThreadEnded { .. }) = &event.fact {
             self.ended_later(event, thread);
         }
+        if moves_amounts(&event.fact) {
+            self.touch_budgets_above(event.parent);
+        }
         self.follow_row(thread);
         self.attend_to_limits(event.at_ms);
+    }
+
+    /// What a thread uses, is given or gives back is in the budgets above it.
+    fn touch_budgets_above(&mut self, parent: Option<ThreadId>) {
+        let mut next = parent;
+        for _ in 0..ABOVE_MAX {
+            let Some(above) = next else { return };
+            next = self.tree.get(above).and_then(|row| row.parent);
+            if self.known.get(&above).is_some_and(Known::has_budget) {
+                self.touch(above);
+            }
+        }
     }
 
     /// How a thread ended may be told after it was shown as over.
@@ -336,6 +355,23 @@ impl Board {
     pub(crate) const fn seen(&self) -> Seen {
         self.seen
     }
+}
+
+/// Whether a fact may change what is left of the budgets above its thread.
+const fn moves_amounts(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Runtime(
+            RuntimeEvent::ThreadSpawned { .. }
+                | RuntimeEvent::ThreadEnded { .. }
+                | RuntimeEvent::SpawnUndone
+                | RuntimeEvent::ThreadAdopted { .. }
+        ) | Fact::Thread(
+            ThreadEvent::UsageReported { .. }
+                | ThreadEvent::TurnEnded { .. }
+                | ThreadEvent::BudgetSpent { .. }
+        )
+    )
 }
 
 const fn counted(row: &TreeRow) -> Counted {

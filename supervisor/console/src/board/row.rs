@@ -9,6 +9,7 @@ use coppicer_messages::{
 };
 use serde::Serialize;
 
+use super::BudgetRow;
 use crate::bounds::{RECENT_MAX, ROW_TEXT_MAX};
 use crate::text::cut;
 
@@ -35,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) epoch: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) turn: Option<RowTurn>,
+    /// Facts of it that the console saw: what is known of it beside its row may be another with each.
+    pub(crate) facts: u64,
     pub(crate) turns: u64,
     pub(crate) crashes: u64,
     pub(crate) restarts: u64,
@@ -44,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) tokens: Option<Tokens>,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cost_micros: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) budget: Option<Box<BudgetRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_error: Option<LastError>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +71,9 @@ pub(crate) struct RowTurn {
     pub(crate) phase: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) phase_since_ms: Option<u64>,
+    /// To the second: it is not to make rows of its own all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) progress_ms: Option<u64>,
     pub(crate) waits_for_host: bool,
 }
 
@@ -123,6 +131,7 @@ pub(super) struct Known {
     pub(super) turn_since_ms: Option<u64>,
     pub(super) last_error: Option<LastError>,
     pub(super) recent: VecDeque<Recent>,
+    pub(super) facts: u64,
     /// Whether its engine is down and pauses, and how often it came back.
     engine_down: bool,
     engine_restarts: u64,
@@ -140,9 +149,11 @@ struct Viewed {
     inbox: Inbox,
     forked_from: Option<ThreadId>,
     last_task: Option<String>,
+    budget: Option<Box<BudgetRow>>,
     turn: Option<TurnId>,
     phase: Option<&'static str>,
     phase_since_ms: Option<u64>,
+    progress_ms: Option<u64>,
     waits_for_host: bool,
 }
 
@@ -150,6 +161,7 @@ impl Known {
     /// Takes in a fact of the thread.
     pub(super) fn follow(&mut self, event: &Event) {
         let at_ms = event.at_ms;
+        self.facts += u64::from(event.fact.is_lifecycle());
         let mut erred = |text: &str| {
             self.last_error = Some(LastError { at_ms: Some(at_ms), text: cut(text, ROW_TEXT_MAX) });
         };
@@ -264,12 +276,19 @@ impl Known {
         self.view = Some(Viewed {
             inbox: Inbox { used: view.inbox, capacity: view.inbox_capacity },
             forked_from: view.forked_from,
+            budget: view.ledger.map(|ledger| Box::new(BudgetRow::of(&ledger))),
             last_task: view.last_task.map(|text| cut(&text, ROW_TEXT_MAX)),
             turn: view.turn,
             phase: view.turn_phase.as_ref().map(coppicer_messages::TurnPhase::name),
             phase_since_ms: view.turn_phase_since_ms,
+            progress_ms: view.progress_ms.map(|at_ms| at_ms - at_ms % 1_000),
             waits_for_host: view.waiting_for_host,
         });
+    }
+
+    /// Whether it had a budget of its own when it was last looked at.
+    pub(super) fn has_budget(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.budget.is_some())
     }
 
     fn usage(&self) -> Usage {
@@ -289,6 +308,7 @@ impl Known {
                 since_ms: self.turn_since_ms.unwrap_or(tree.since_ms),
                 phase: view.and_then(|view| view.phase),
                 phase_since_ms: view.and_then(|view| view.phase_since_ms),
+                progress_ms: view.and_then(|view| view.progress_ms),
                 waits_for_host: view.is_some_and(|view| view.waits_for_host),
                 turn,
             }
@@ -307,6 +327,7 @@ impl Known {
             since_ms: tree.since_ms,
             epoch: tree.epoch.0,
             turn: turn.filter(|_| gone.is_none()),
+            facts: self.facts,
             turns: tree.turns.into(),
             crashes: tree.crashes.into(),
             restarts: u64::from(tree.restarts) + self.engine_restarts,
@@ -319,6 +340,7 @@ impl Known {
                 total: usage.total_tokens(),
             }),
             cost_micros: usage.cost_micros,
+            budget: view.and_then(|view| view.budget.clone()),
             last_error: self.last_error.clone(),
             last_task: view.and_then(|view| view.last_task.clone()),
             gone,

@@ -12,6 +12,7 @@ use coppicer_messages::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::board::BudgetRow;
 use crate::body::{Answer, Posted, thread_of};
 use crate::bounds::CLOSE_WITHIN_MAX_MS;
 use crate::problem::Problem;
@@ -170,6 +171,25 @@ pub(super) async fn revive(
 ) -> Done {
     app.runtime.revive(thread_of(&id)?).await?;
     Ok(Answer::ok(json!({})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fund {
+    more: Budget,
+}
+
+pub(super) async fn fund(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Posted(asked): Posted<Fund>,
+) -> Done {
+    if asked.more == Budget::default() {
+        let detail = "say in `more` how much of what, such as `{\"tokens\": 1000}`";
+        return Err(Problem::bad_request("bad_request", detail));
+    }
+    let left = app.runtime.fund(thread_of(&id)?, asked.more).await?;
+    Ok(Answer::ok(json!({ "left": BudgetRow::limited(&left) })))
 }
 
 #[derive(Deserialize)]

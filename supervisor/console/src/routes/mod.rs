@@ -44,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/threads/{id}/park", post(act::park))
         .route("/api/threads/{id}/revive", post(act::revive))
         .route("/api/threads/{id}/resume", post(act::resume))
+        .route("/api/threads/{id}/fund", post(act::fund))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no_such_path", "nothing is here"))
         .method_not_allowed_fallback(async || {
             let detail = "this path takes another method";

@@ -31,6 +31,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/model.js", SCRIPT, "model.js";
     "/ring.js", SCRIPT, "ring.js";
     "/sse.js", SCRIPT, "sse.js";
+    "/stored.js", SCRIPT, "stored.js";
     "/text.js", SCRIPT, "text.js";
     "/thread.js", SCRIPT, "thread.js";
     "/timeline.js", SCRIPT, "timeline.js";

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use coppicer_actors::{EdgeStatus, StoredThread};
-use coppicer_messages::{Amounts, Budget, CrashRecord, Dimension, Ledger, StoreError, ThreadId};
+use coppicer_messages::{CrashRecord, Ledger, StoreError, ThreadId};
 use coppicer_supervisor::{WaitsFor, Why};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::ended;
-use crate::board::{Recent, Row};
+use crate::board::{BudgetRow, Recent, Row};
 use crate::body::{Answer, thread_of};
 use crate::bounds::{CHILDREN_MAX, DETAIL_WITHIN};
 use crate::problem::Problem;
@@ -78,7 +78,7 @@ fn detail(
             "crashes": crashes.unwrap_or_default(),
             "recent": recent,
         },
-        "budget": stored.and_then(|stored| stored.ledger.as_ref()).map(budget),
+        "budget": stored.and_then(|stored| stored.ledger.as_ref()).map(BudgetRow::of),
         "children": stored.map(|stored| &*stored.children).unwrap_or_default(),
     })
 }
@@ -124,28 +124,4 @@ fn inbox(why: &Why) -> Value {
         "queued": why.queued,
         "by_kind": by_kind,
     })
-}
-
-/// Dimensions that are not limited are left out.
-fn budget(ledger: &Ledger) -> Value {
-    let left = ledger.rest();
-    let limited = |budget: &Budget| {
-        let of = |what: Dimension| budget.of(what).map(|amount| (name(what), json!(amount)));
-        Dimension::ALL.into_iter().filter_map(of).collect::<serde_json::Map<_, _>>()
-    };
-    let used = |amounts: &Amounts| {
-        let of =
-            |what: Dimension| ledger.budget.of(what).map(|_| (name(what), json!(amounts.of(what))));
-        Dimension::ALL.into_iter().filter_map(of).collect::<serde_json::Map<_, _>>()
-    };
-    json!({
-        "granted": limited(&ledger.budget),
-        "spent": used(&ledger.spent),
-        "carved": used(&ledger.carved),
-        "left": limited(&left),
-    })
-}
-
-fn name(what: Dimension) -> String {
-    what.limit().trim_start_matches("budget.").to_owned()
 }

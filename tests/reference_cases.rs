@@ -12,8 +12,8 @@ use coppicer::{
     AbortReason, AgentPath, Delivery, EdgeStatus, Ended, Event, EventKind, Fact, ForkPoint,
     History, ImportThread, Interrupted, Line, NewThread, Op, Outcome, RecordClass, Rung,
     RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnThread, Step, Submission, SubmissionId,
-    SubmitError, Tap, TapFilter, TapItem, TapOptions, ThreadConfig, ThreadEvent, ThreadHandle,
-    ThreadId, ThreadStatus, TurnId,
+    SubmitError, Tap, TapEvent, TapFilter, TapItem, TapOptions, ThreadConfig, ThreadEvent,
+    ThreadHandle, ThreadId, ThreadStatus, TurnId,
 };
 use serde_json::json;
 
@@ -72,7 +72,7 @@ async fn go_on(thread: &ThreadHandle, turn: &TurnId) -> Outcome {
     thread.outcome(&SubmissionId::new(turn.as_str()).unwrap()).await.unwrap()
 }
 
-fn drain(tap: &mut Tap) -> Vec<std::sync::Arc<Event>> {
+fn drain(tap: &mut Tap) -> Vec<TapEvent> {
     let mut events = Vec::new();
     while let Some(item) = tap.try_next() {
         match item {

@@ -80,8 +80,8 @@ pub use store::{contract, faulty};
 #[doc(hidden)]
 pub use taps::About;
 pub use taps::{
-    AilingStore, Concern, Tap, TapCounts, TapFilter, TapFrom, TapHub, TapItem, TapOptions,
-    ThreadTree, TreeChange, TreeRow, TreeSnapshot,
+    AilingStore, Concern, Tap, TapCounts, TapEvent, TapFilter, TapFrom, TapHub, TapItem,
+    TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
 };
 #[doc(hidden)]
 pub use thread::{

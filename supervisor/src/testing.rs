@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::faulty::FaultyStore;
-use coppicer_actors::{Clock, Engine, IdSource, MemoryStore, Tap, TapItem, TapOptions};
+use coppicer_actors::{Clock, Engine, IdSource, MemoryStore, Tap, TapEvent, TapItem, TapOptions};
 use coppicer_messages::{CloseReport, Event, Limits};
 
 use crate::{Audit, Runtime};
@@ -71,7 +71,7 @@ impl World {
     ///
     /// # Panics
     /// None came within [`BUDGET`], or the tap lost some.
-    pub async fn event(tap: &mut Tap, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
+    pub async fn event(tap: &mut Tap, wanted: impl Fn(&Event) -> bool) -> TapEvent {
         let found = async {
             loop {
                 match tap.next().await {

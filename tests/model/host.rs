@@ -414,9 +414,8 @@ impl Host {
         if rows != listed || in_all != listed.len() || rows.len() != report.threads.len() {
             self.broke(format!("P5: the lists of a report do not agree: {report:?}"));
         }
-        let unknown = |thread: &ThreadId| {
-            Some(*thread) == target && report.timed_out.contains(thread)
-        };
+        let unknown =
+            |thread: &ThreadId| Some(*thread) == target && report.timed_out.contains(thread);
         if !report.unknown.iter().all(unknown) {
             self.broke(format!("P5: what is not known is not what was asked for: {report:?}"));
         }

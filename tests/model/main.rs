@@ -110,7 +110,7 @@ fn check(seed: u64) {
                 drop(run(&case, Options { traced: true, ..options }));
             }
             panic!(
-            "seed {seed}:\n{why}\nthe smallest case that fails:\n{case:#?}\nreplay with\n  \
+                "seed {seed}:\n{why}\nthe smallest case that fails:\n{case:#?}\nreplay with\n  \
              COPPICER_MODEL_SEED={seed} COPPICER_MODEL_CASES=1 cargo test --all-features --test model part_1\n"
             )
         }

@@ -23,7 +23,7 @@ async fn a_cursor_goes_on_without_gap_or_repeat() {
     let world = world().await;
     let lifecycle = TapFilter::all().lifecycle();
     let mut whole = matching(&world, lifecycle.clone());
-    let mut pieces: Vec<Arc<Event>> = Vec::new();
+    let mut pieces: Vec<TapEvent> = Vec::new();
     let mut cursor = 0;
     let thread = world.spawn(SpawnThread::new()).await.unwrap();
     for round in 0..5 {

@@ -59,7 +59,7 @@ async fn a_tap_without_room_is_refused() {
 
 /// All that waits in a tap whose last is that the runtime has ended, and behind which it ends: without
 /// waiting.
-fn to_the_end(tap: &mut Tap) -> Vec<Arc<Event>> {
+fn to_the_end(tap: &mut Tap) -> Vec<TapEvent> {
     let events = events(tap);
     let last = events.last().map(|event| event.fact.clone());
     assert_eq!(last, Some(Fact::Runtime(RuntimeEvent::RuntimeEnded)), "{events:?}");

@@ -69,7 +69,7 @@ async fn sampling_passes_every_nth_delta_and_counts_the_others_as_filtered() {
     for _ in 0..5 {
         deltas(&thread, 41).await;
     }
-    let text = |event: &Arc<Event>| match &event.fact {
+    let text = |event: &TapEvent| match &event.fact {
         Fact::Thread(ThreadEvent::Delta { text }) => Some(text.clone()),
         _ => None,
     };
@@ -81,8 +81,7 @@ async fn sampling_passes_every_nth_delta_and_counts_the_others_as_filtered() {
     let counts = sampled.counts();
     accounts(counts);
     assert_eq!((counts.filtered, counts.emitted), (184, all.counts().emitted));
-    let others =
-        |events: &[Arc<Event>]| events.iter().filter(|event| text(event).is_none()).count();
+    let others = |events: &[TapEvent]| events.iter().filter(|event| text(event).is_none()).count();
     assert_eq!(others(&sampled_events), others(&all_events), "only deltas are sampled");
     drop((all, sampled));
     world.end().await;

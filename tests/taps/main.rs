@@ -9,14 +9,13 @@ mod filters;
 mod order;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Ended, Event, EventKind, Fact, LeaseKind, Limits, Phase, Rung, RuntimeEvent, Script,
-    ScriptedEngine, SpawnThread, Step, Tap, TapCounts, TapError, TapFilter, TapFrom, TapItem,
-    TapOptions, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus, Usage,
+    ScriptedEngine, SpawnThread, Step, Tap, TapCounts, TapError, TapEvent, TapFilter, TapFrom,
+    TapItem, TapOptions, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus, Usage,
 };
 use futures::StreamExt;
 
@@ -51,7 +50,7 @@ fn drain(tap: &mut Tap) -> Vec<TapItem> {
 }
 
 /// All that waits, none of it lost.
-fn events(tap: &mut Tap) -> Vec<Arc<Event>> {
+fn events(tap: &mut Tap) -> Vec<TapEvent> {
     let event = |item| match item {
         TapItem::Event(event) => event,
         other => panic!("the tap lost events: {other:?}"),

@@ -3,8 +3,8 @@
 use super::*;
 
 /// What the events of one thread say, in short.
-fn story(events: &[Arc<Event>]) -> Vec<String> {
-    let short = |event: &Arc<Event>| match &event.fact {
+fn story(events: &[TapEvent]) -> Vec<String> {
+    let short = |event: &TapEvent| match &event.fact {
         Fact::Runtime(RuntimeEvent::ThreadSpawned { .. }) => "spawned".into(),
         Fact::Runtime(RuntimeEvent::ThreadEnded { how }) => match how {
             Ended::Closed { .. } => "ended: closed".into(),
@@ -30,7 +30,7 @@ fn story(events: &[Arc<Event>]) -> Vec<String> {
 }
 
 /// Numbers of the statuses that a tap saw rise by one.
-fn statuses_without_gap(events: &[Arc<Event>]) -> Vec<ThreadStatus> {
+fn statuses_without_gap(events: &[TapEvent]) -> Vec<ThreadStatus> {
     let mut statuses = Vec::new();
     let mut last = None;
     for event in events {
@@ -59,7 +59,7 @@ async fn every_change_from_spawn_over_a_crash_to_the_close_is_an_event_in_order(
         .await;
     thread.outcome(&hanging.submission).await.unwrap();
     thread.close(BUDGET).await.unwrap();
-    let events: Vec<Arc<Event>> =
+    let events: Vec<TapEvent> =
         events(&mut tap).into_iter().filter(|event| event.thread == Some(thread.id())).collect();
     assert_eq!(
         story(&events),

@@ -71,9 +71,8 @@ impl Account {
         let donor =
             |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
         let donors: Donors = Dimension::ALL.map(donor);
-        let changed = Dimension::ALL.map(|what| {
-            !same(before[what as usize].as_ref(), donors[what as usize].as_ref())
-        });
+        let changed = Dimension::ALL
+            .map(|what| !same(before[what as usize].as_ref(), donors[what as usize].as_ref()));
         let part = |what: Dimension| {
             if !changed[what as usize] {
                 return 0;

@@ -4,13 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
 
-use coppicer_messages::Event;
-
 use super::filter::Seen;
 use super::journal::Published;
 use super::log::{Aftermath, Bounds, Kept, Log};
-use super::portion::{self, Open};
-use super::{TapCounts, TapItem};
+use super::{TapCounts, TapEvent, TapItem};
 
 /// One tap in the log of its filter: a place, and what its reader took over.
 ///
@@ -21,11 +18,11 @@ pub(super) struct Follower {
     bounds: Bounds,
     log: Arc<Log>,
     /// What a cursor asked for, from the journal. In front of the gap, and never lost.
-    backlog: VecDeque<Arc<Event>>,
+    backlog: VecDeque<TapEvent>,
     /// The place of the next event.
     next: u64,
     /// The portion with the next event: its reader takes those of it without a lock.
-    hand: Option<Kept>,
+    hand: Option<Arc<Kept>>,
     /// What it had, and what was emitted before it.
     counts: TapCounts,
     emitted_before: u64,
@@ -66,7 +63,7 @@ impl Follower {
         for Published { event, lineage, .. } in published {
             self.counts.emitted += 1;
             if self.log.filter().passes(&Seen::of(event, lineage)) {
-                self.backlog.push_back(event.clone());
+                self.backlog.push_back(event.clone().into());
             } else {
                 self.counts.filtered += 1;
             }
@@ -91,20 +88,18 @@ impl Follower {
     }
 
     fn take_from_hand(&mut self) -> Option<TapItem> {
-        let hand = self.hand.as_ref()?;
-        let event = hand.event(self.next);
+        let place = self.next;
+        let is_last = place + 1 == self.hand.as_ref()?.end();
+        let hand = if is_last { self.hand.take() } else { self.hand.clone() }?;
         self.next += 1;
         self.counts.delivered += 1;
-        if self.next == hand.end() {
-            self.hand = None;
-        }
-        Some(TapItem::Event(event))
+        Some(TapItem::Event(TapEvent::in_hand(hand, place)))
     }
 
     /// Whether something that was not offered yet could push out what waits.
     pub(super) fn is_near_full(&self) -> bool {
         let state = self.log.state.lock();
-        let hand = self.hand.as_ref().or_else(|| state.find(self.next));
+        let hand = self.hand.as_deref().or_else(|| state.find(self.next));
         match hand.map(|hand| hand.bytes_before(self.next)) {
             Some(before) => self.log.is_near_full(self.next, before, self.bounds),
             None => state.events > self.next,
@@ -119,7 +114,7 @@ impl Follower {
         let mut after = Aftermath::default();
         let log = self.log.clone();
         let mut state = log.state.lock();
-        let start = state.start(self.bounds, self.hand.as_ref());
+        let start = state.start(self.bounds, self.hand.as_deref());
         let (mut gap, mut old) = (None, None);
         if self.next < start {
             let from = match &self.hand {
@@ -128,7 +123,7 @@ impl Follower {
                     .lost_from(self.id)
                     .or_else(|| state.find(self.next).map(|kept| kept.seq(self.next))),
             };
-            let to = state.seq_before(start, self.hand.as_ref());
+            let to = state.seq_before(start, self.hand.as_deref());
             let count = start - self.next;
             gap = Some(TapItem::Lagged { from: from.unwrap_or(to), to, count });
             self.counts.lost += count;
@@ -136,8 +131,8 @@ impl Follower {
             old = self.hand.take_if(|hand| !hand.has(start));
         }
         if self.hand.is_none() {
-            self.hand = state.find(self.next).cloned();
-            let next = self.hand.as_ref().map_or(self.next, Kept::end);
+            self.hand = state.find(self.next).cloned().map(Arc::new);
+            let next = self.hand.as_ref().map_or(self.next, |hand| hand.end());
             state.took_over(self.id, next, &mut after);
         }
         drop(state);
@@ -149,35 +144,6 @@ impl Follower {
     /// a lock.
     pub(super) fn has_more(&self) -> bool {
         !self.backlog.is_empty() || self.log.goes_on_behind(self.next)
-    }
-
-    /// Whether it may take events that were not offered yet: those that wait there push nothing out.
-    pub(super) fn may_go_ahead(&self) -> bool {
-        self.bounds.events >= portion::EVENTS_MAX as u64
-            && self.bounds.bytes >= portion::BYTES_MAX as u64
-    }
-
-    /// The next event, if all that was offered is taken, of those that were not offered yet; those behind
-    /// it come into the hand. `passing`: which of them are for this tap. Nobody may offer meanwhile.
-    pub(super) fn take_ahead(
-        &mut self,
-        open: &Open,
-        passing: u64,
-        after: &mut Aftermath,
-    ) -> Option<TapItem> {
-        let mut state = self.log.state.lock();
-        let ahead = self.next.checked_sub(state.events)?;
-        let mut left = passing;
-        for _ in 0..ahead {
-            left &= left.checked_sub(1)?;
-        }
-        let portion = Arc::new(open.part(left)?);
-        let bytes = state.bytes + open.bytes_of(passing & !left) as u64;
-        let hand = Kept { portion, first: self.next, bytes };
-        state.took_over(self.id, hand.end(), after);
-        drop(state);
-        self.hand = Some(hand);
-        self.take_from_hand()
     }
 
     /// What there is for its reader, who is woken if there is nothing.
@@ -196,7 +162,7 @@ impl Follower {
     pub(super) fn counts(&self) -> TapCounts {
         let state = self.log.state.lock();
         let (emitted, passed) = (state.emitted - self.emitted_before, state.events - self.from);
-        let start = state.start(self.bounds, self.hand.as_ref()).max(self.next);
+        let start = state.start(self.bounds, self.hand.as_deref()).max(self.next);
         let mut counts = self.counts;
         counts.emitted += emitted;
         counts.filtered += emitted - passed;

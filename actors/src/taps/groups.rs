@@ -107,11 +107,6 @@ impl Groups {
         }
     }
 
-    /// Which of those that were not offered yet are for this tap.
-    pub(super) fn passing(&self, follower: &Follower) -> u64 {
-        self.place(follower).map_or(0, |at| self.list[at].passing)
-    }
-
     /// Offers every tap a portion: all that it was told of since the last.
     pub(super) fn offer(&mut self, portion: &Arc<Portion>, after: &mut Aftermath) {
         for group in &mut self.list {

@@ -51,9 +51,6 @@ struct HubState {
     spare: Arc<Spare>,
 }
 
-/// Fewer events than this are no portion yet for a reader who asks.
-const FEW: usize = 16;
-
 impl TapHub {
     /// A hub with the bounds of `limits`.
     pub fn new(clock: Arc<Clock>, leases: Arc<LeaseBook>, limits: &Limits) -> Self {
@@ -376,16 +373,10 @@ impl HubState {
         }
     }
 
-    /// The next item of a tap that took all that was offered. Of a few events each reader takes its own
-    /// part, so that those who keep up do not have many small portions made for all.
+    /// The next item of a tap that took all that was offered.
     fn next(&mut self, follower: &mut Follower, after: &mut Aftermath) -> Option<TapItem> {
         if !follower.has_more() {
             return None;
-        }
-        if self.open.len() < FEW && follower.may_go_ahead() {
-            let passing = self.taps.passing(follower);
-            let ahead = follower.take_ahead(&self.open, passing, after);
-            return ahead.or_else(|| follower.take());
         }
         self.offer(after);
         follower.take()

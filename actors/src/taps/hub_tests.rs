@@ -105,7 +105,7 @@ fn records_of_one_write_are_events_one_after_the_other_shared_by_all_taps() {
     assert_eq!(places.collect::<Vec<_>>(), [7, 8, 9]);
     for pair in one.iter().zip(&other) {
         let (TapItem::Event(one), TapItem::Event(other)) = pair else { panic!() };
-        assert!(Arc::ptr_eq(one, other));
+        assert!(std::ptr::eq(&**one, &**other));
     }
 }
 

@@ -25,12 +25,22 @@ pub(super) struct Bounds {
 pub(super) struct Log {
     filter: TapFilter,
     pub(super) state: Mutex<State>,
-    /// Where it ends, for readers that look without the lock.
+    ends: Apart<Ends>,
+    /// Where it will end once what was published is offered.
+    expected: Apart<AtomicU64>,
+}
+
+/// Where a log ends, for readers that look without the lock: each time that they take an event.
+#[derive(Default)]
+struct Ends {
     events: AtomicU64,
     bytes: AtomicU64,
-    /// Where it will end once what was published is offered.
-    expected: AtomicU64,
 }
+
+/// In lines of the cache of its own: others are written for each event that is published.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -96,11 +106,6 @@ impl Kept {
         (self.first..self.end()).contains(&place)
     }
 
-    /// The event of a place.
-    pub(super) fn event(&self, place: u64) -> Arc<coppicer_messages::Event> {
-        self.portion.event((place - self.first) as usize).clone()
-    }
-
     pub(super) fn seq(&self, place: u64) -> u64 {
         self.portion.seq((place - self.first) as usize)
     }
@@ -118,13 +123,8 @@ impl Kept {
 
 impl Log {
     pub(super) fn new(filter: TapFilter) -> Self {
-        Self {
-            filter,
-            state: Mutex::default(),
-            events: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            expected: AtomicU64::new(0),
-        }
+        let (state, ends, expected) = (Mutex::default(), Apart::default(), Apart::default());
+        Self { filter, state, ends, expected }
     }
 
     pub(super) const fn filter(&self) -> &TapFilter {
@@ -140,26 +140,26 @@ impl Log {
         state.events += part.len() as u64;
         state.bytes += part.bytes(0..part.len()) as u64;
         state.kept.push_back(Kept { portion: part, first, bytes });
-        self.events.store(state.events, Ordering::Release);
-        self.bytes.store(state.bytes, Ordering::Release);
+        self.ends.0.events.store(state.events, Ordering::Release);
+        self.ends.0.bytes.store(state.bytes, Ordering::Release);
         state.let_go(after);
     }
 
     /// So many events passed, those that are not pushed yet included.
     pub(super) fn expect(&self, passed: u64) {
-        self.expected.store(passed, Ordering::Release);
+        self.expected.0.store(passed, Ordering::Release);
     }
 
     /// Whether anything passed behind this place.
     pub(super) fn goes_on_behind(&self, place: u64) -> bool {
-        self.expected.load(Ordering::Acquire) > place
+        self.expected.0.load(Ordering::Acquire) > place
     }
 
     /// Whether a tap that is at this place, with so many bytes before it, could lose it to events that
     /// were not pushed yet.
     pub(super) fn is_near_full(&self, place: u64, bytes_before: u64, bounds: Bounds) -> bool {
-        let events = self.events.load(Ordering::Acquire) + portion::EVENTS_MAX as u64;
-        let bytes = self.bytes.load(Ordering::Acquire) + portion::BYTES_MAX as u64;
+        let events = self.ends.0.events.load(Ordering::Acquire) + portion::EVENTS_MAX as u64;
+        let bytes = self.ends.0.bytes.load(Ordering::Acquire) + portion::BYTES_MAX as u64;
         // A reader may be ahead, by no more than what is not pushed yet.
         events.saturating_sub(place) > bounds.events
             || bytes.saturating_sub(bytes_before) > bounds.bytes

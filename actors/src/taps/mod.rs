@@ -8,6 +8,7 @@
 //! journal, so that a tap can begin with exactly what was before its first event.
 
 mod concerns;
+mod event;
 mod filter;
 mod follower;
 mod groups;
@@ -26,6 +27,7 @@ use coppicer_messages::{AgentPath, Event, ThreadId};
 
 use crate::lineage::Lineage;
 pub use concerns::Concern;
+pub use event::TapEvent;
 pub use filter::TapFilter;
 pub use hub::TapHub;
 pub(crate) use portion::Classes;
@@ -109,7 +111,7 @@ impl Default for TapOptions {
 #[non_exhaustive]
 pub enum TapItem {
     /// A fact. All taps share the one value.
-    Event(Arc<Event>),
+    Event(TapEvent),
     /// The tree of threads at the subscription: the first item of a tap from
     /// [`TapFrom::Snapshot`].
     Snapshot(Arc<TreeSnapshot>),

@@ -230,16 +230,6 @@ impl Open {
         self.told.len()
     }
 
-    /// Bytes of those of a set.
-    pub(super) fn bytes_of(&self, set: u64) -> usize {
-        places(set).map(|at| self.told[at].end - end(&self.told, at)).sum()
-    }
-
-    /// Those of a set, in order; none if it is nothing.
-    pub(super) fn part(&self, set: u64) -> Option<Portion> {
-        part(&self.told, &self.runs, set)
-    }
-
     pub(super) fn clear(&mut self) {
         self.told.clear();
         self.runs.clear();
@@ -347,15 +337,13 @@ pub(super) mod tests {
     #[test]
     fn a_part_has_what_was_chosen_with_its_bytes() {
         let facts = [(1, 10), (2, 20), (4, 30), (7, 40)];
-        let (open, whole) = (open(&facts), portion(&facts));
+        let whole = portion(&facts);
         assert_eq!((whole.bytes(0..4), whole.bytes(1..3), whole.bytes(2..2)), (100, 50, 0));
         let part = whole.part(0b0110).unwrap();
         assert_eq!(seqs(&part), [2, 4]);
         assert_eq!((part.bytes(0..1), part.bytes(0..2)), (20, 50));
         assert!(Arc::ptr_eq(&whole.part(0b1111).unwrap(), &whole), "all is no copy");
-        assert!(whole.part(0).is_none() && open.part(0).is_none());
-        assert_eq!((open.bytes_of(0b1001), open.bytes_of(0)), (50, 0));
-        assert_eq!(open.part(0b1001).map(|part| seqs(&part)), Some(vec![1, 7]));
+        assert!(whole.part(0).is_none());
     }
 
     #[test]

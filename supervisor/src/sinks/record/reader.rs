@@ -242,7 +242,7 @@ impl Recording {
                 }
                 Frame::Lagged { from, to, count } => Some(TapItem::Lagged { from, to, count }),
                 Frame::Event(event) => match event.event() {
-                    Ok(event) => Some(TapItem::Event(Arc::new(event))),
+                    Ok(event) => Some(TapItem::Event(event.into())),
                     Err(reason) => {
                         self.whole = self.offset;
                         return Err(self.unknown(begins, reason));

@@ -165,11 +165,13 @@ impl TapHub {
         let mut event = Arc::new(event);
         let mut after = Aftermath::default();
         let now = self.clock.now().at_ms;
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         if state.closed {
             return;
         }
         state.seq += 1;
+        let at = state.open.len();
         let at_ms = state.time(now);
         if let Some(event) = Arc::get_mut(&mut event) {
             (event.seq, event.at_ms) = (state.seq, at_ms);
@@ -177,16 +179,18 @@ impl TapHub {
         let seen = Seen::of(&event, told);
         if seen.lifecycle {
             state.tree.apply_below(&event, place);
-            let published = Published { event: event.clone(), lineage: told.clone(), bytes };
-            after.forgotten = state.journal.push(published);
-        }
-        if !state.taps.is_empty() {
-            let at = state.open.len();
+            if !state.taps.is_empty() {
+                state.taps.tell(&seen, at, 1, &mut after);
+            }
+            let (seq, lineage) = (state.seq, told.clone());
+            state.journal.push(Published { seq, event, lineage, bytes }, &mut after.forgotten);
+            state.put_last_of_journal(bytes, &mut after);
+        } else if !state.taps.is_empty() {
             state.taps.tell(&seen, at, 1, &mut after);
             state.open.push(event, bytes);
             state.offer_if_full(&mut after);
         }
-        drop(state);
+        drop(guard);
         after.carry_out(&self.spare);
     }
 
@@ -366,6 +370,16 @@ impl HubState {
         }
     }
 
+    /// Puts the last event of the journal into the open portion, if there is a tap.
+    fn put_last_of_journal(&mut self, bytes: usize, after: &mut Aftermath) {
+        if self.taps.is_empty() {
+            self.journal.seal_if_full();
+        } else {
+            self.open.push_last_of(&self.journal, bytes);
+            self.offer_if_full(after);
+        }
+    }
+
     /// Offers the taps a portion, when it is full. Who waits for an event of it was told to ask.
     fn offer_if_full(&mut self, after: &mut Aftermath) {
         if self.open.is_full() {
@@ -384,7 +398,7 @@ impl HubState {
 
     /// Offers the taps what is new. After this nothing is.
     fn offer(&mut self, after: &mut Aftermath) {
-        if let Some(portion) = self.open.close(&self.spare) {
+        if let Some(portion) = self.open.close(&self.spare, &mut self.journal) {
             self.taps.offer(&portion, after);
         }
     }

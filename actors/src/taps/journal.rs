@@ -10,15 +10,32 @@ use crate::lineage::Lineage;
 /// An event that was published, with what is above its thread and about how much memory it takes.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
+    /// The event's, so that nobody looks at an event to let it go.
+    pub(super) seq: u64,
     pub(super) event: Arc<Event>,
     pub(super) lineage: Lineage,
     pub(super) bytes: usize,
 }
 
-/// Bounded in events and bytes: the oldest go first.
+/// Events one after the other, which the journal shares with portions: these count a block once, and
+/// touch none of its events when they go.
+pub(super) type Block = Vec<Published>;
+
+/// Most events of a block that no portion asks for.
+const BLOCK_EVENTS_MAX: usize = 64;
+
+/// Fewer events than this are no block yet: a portion takes them one by one.
+const FEW: usize = 16;
+
+/// Bounded in events and bytes: the oldest go first. Their memory goes by blocks.
 #[derive(Debug)]
 pub(super) struct Journal {
-    events: VecDeque<Published>,
+    blocks: VecDeque<Arc<Block>>,
+    /// The newest events, which are no block yet.
+    open: Block,
+    /// How many of the oldest block, or of the open one if there is no other, are gone.
+    gone: usize,
+    events: usize,
     bytes: usize,
     events_max: usize,
     bytes_max: usize,
@@ -28,22 +45,67 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) const fn new(events_max: usize, bytes_max: usize) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, events_max, bytes_max, forgotten: 0 }
+        let (blocks, open) = (VecDeque::new(), Vec::new());
+        let (gone, events, bytes, forgotten) = (0, 0, 0, 0);
+        Self { blocks, open, gone, events, bytes, events_max, bytes_max, forgotten }
     }
 
-    /// Takes an event in, and lets others go for it. Gives the last of them, so that who holds a lock need
-    /// not free it: it is mostly the only one.
-    pub(super) fn push(&mut self, published: Published) -> Option<Published> {
+    /// Takes an event in, and lets others go for it. Gives the blocks of which none is left, so that who
+    /// holds a lock need not free them.
+    pub(super) fn push(&mut self, published: Published, gone: &mut Vec<Arc<Block>>) {
+        self.events += 1;
         self.bytes += published.bytes;
-        self.events.push_back(published);
-        let mut gone = None;
-        while self.events.len() > self.events_max || self.bytes > self.bytes_max {
-            let Some(oldest) = self.events.pop_front() else { break };
+        self.open.push(published);
+        while self.events > self.events_max || self.bytes > self.bytes_max {
+            let block = self.blocks.front().map_or(&self.open, |block| &**block);
+            let Some(oldest) = block.get(self.gone) else { break };
+            self.events -= 1;
             self.bytes -= oldest.bytes;
-            self.forgotten = oldest.event.seq;
-            gone = Some(oldest);
+            self.forgotten = oldest.seq;
+            self.gone += 1;
+            if self.blocks.front().is_some_and(|block| block.len() == self.gone) {
+                gone.extend(self.blocks.pop_front());
+                self.gone = 0;
+            }
         }
-        gone
+    }
+
+    /// How many events are no block yet.
+    pub(super) const fn unsealed(&self) -> usize {
+        self.open.len()
+    }
+
+    /// One that is no block yet.
+    pub(super) fn unsealed_event(&self, at: usize) -> &Arc<Event> {
+        &self.open[at].event
+    }
+
+    /// Makes a block of the newest events, if nobody else will and they are enough.
+    pub(super) fn seal_if_full(&mut self) {
+        if self.open.len() >= BLOCK_EVENTS_MAX {
+            let _kept = self.seal();
+        }
+    }
+
+    /// Whether they are too few to be a block.
+    pub(super) const fn has_few(&self) -> bool {
+        self.open.len() < FEW
+    }
+
+    /// The newest events as a block, unless they are few.
+    pub(super) fn seal_for_portion(&mut self) -> Option<Arc<Block>> {
+        (!self.has_few()).then(|| self.seal())
+    }
+
+    fn seal(&mut self) -> Arc<Block> {
+        let room = Vec::with_capacity(self.open.len());
+        let block = Arc::new(std::mem::replace(&mut self.open, room));
+        if self.blocks.is_empty() && self.gone == block.len() {
+            self.gone = 0;
+        } else {
+            self.blocks.push_back(block.clone());
+        }
+        block
     }
 
     /// What it has after `cursor`; `newest` is the last event of all.
@@ -56,8 +118,11 @@ impl Journal {
         if cursor < from || cursor > newest {
             return Err(TapError::CursorOutside { cursor, from, to: newest });
         }
-        let first = self.events.partition_point(|published| published.event.seq <= cursor);
-        Ok(self.events.range(first..))
+        // Those that are gone are not after it.
+        let is_before = |published: &Published| published.seq <= cursor;
+        let first = self.blocks.partition_point(|block| block.last().is_none_or(is_before));
+        let blocks = self.blocks.range(first..).flat_map(|block| block.iter());
+        Ok(blocks.chain(&self.open).skip_while(move |published| published.seq <= cursor))
     }
 }
 
@@ -71,11 +136,18 @@ pub(super) mod tests {
     pub(in crate::taps) fn published(seq: u64, bytes: usize) -> Published {
         let mut event = Event::new(Fact::Runtime(RuntimeEvent::StoreRecovered));
         event.seq = seq;
-        Published { event: Arc::new(event), lineage: Lineage::default(), bytes }
+        Published { seq, event: Arc::new(event), lineage: Lineage::default(), bytes }
+    }
+
+    /// Takes it in; how many events the blocks had that went.
+    fn push(journal: &mut Journal, seq: u64, bytes: usize) -> usize {
+        let mut gone = Vec::new();
+        journal.push(published(seq, bytes), &mut gone);
+        gone.iter().map(|block| block.len()).sum()
     }
 
     fn seqs(journal: &Journal, cursor: u64) -> Option<Vec<u64>> {
-        let after = journal.after(cursor, 100).ok()?;
+        let after = journal.after(cursor, 1_000).ok()?;
         Some(after.map(|published| published.event.seq).collect())
     }
 
@@ -83,17 +155,53 @@ pub(super) mod tests {
     fn it_lets_the_oldest_go_past_either_bound() {
         let mut journal = Journal::new(3, 100);
         for (seq, bytes) in [(1, 10), (2, 10), (5, 10)] {
-            journal.push(published(seq, bytes));
+            push(&mut journal, seq, bytes);
         }
         assert_eq!(seqs(&journal, 0), Some(vec![1, 2, 5]));
         assert_eq!(seqs(&journal, 3), Some(vec![5]), "numbers between belong to what is not kept");
-        let gone = journal.push(published(7, 10));
-        assert_eq!(gone.map(|gone| gone.event.seq), Some(1));
+        push(&mut journal, 7, 10);
         assert_eq!((seqs(&journal, 0), seqs(&journal, 1)), (None, Some(vec![2, 5, 7])));
-        journal.push(published(8, 85));
+        push(&mut journal, 8, 85);
         assert_eq!((seqs(&journal, 4), seqs(&journal, 5)), (None, Some(vec![7, 8])));
-        journal.push(published(9, 101));
+        push(&mut journal, 9, 101);
         assert_eq!((seqs(&journal, 8), seqs(&journal, 9)), (None, Some(Vec::new())));
-        assert_eq!(journal.bytes, 0);
+        assert_eq!((journal.bytes, journal.events), (0, 0));
+    }
+
+    #[test]
+    fn memory_goes_with_the_last_event_of_a_block() {
+        let mut journal = Journal::new(20, 1_000);
+        let mut gone = 0;
+        for seq in 1..=16 {
+            assert!(journal.seal_for_portion().is_none(), "they are few");
+            gone += push(&mut journal, seq, 1);
+        }
+        assert_eq!(journal.seal_for_portion().map(|block| block.len()), Some(16));
+        assert_eq!(journal.unsealed(), 0);
+        for seq in 17..=35 {
+            gone += push(&mut journal, seq, 1);
+            let from = seq.saturating_sub(20);
+            let kept: Vec<u64> = (from + 1..=seq).collect();
+            assert_eq!((seqs(&journal, from), gone), (Some(kept), 0));
+        }
+        assert_eq!(push(&mut journal, 36, 1), 16, "the last of the first block");
+        journal.seal_if_full();
+        assert_eq!(journal.unsealed(), 20, "no block yet");
+        assert_eq!(seqs(&journal, 30), Some((31..=36).collect()));
+    }
+
+    #[test]
+    fn what_went_before_it_was_a_block_is_in_no_block_of_the_journal() {
+        let mut journal = Journal::new(100, 10);
+        for seq in 1..=80 {
+            push(&mut journal, seq, 11);
+            journal.seal_if_full();
+        }
+        assert!(journal.blocks.is_empty() && journal.unsealed() == 16);
+        let block = journal.seal_for_portion().unwrap();
+        assert_eq!((block.len(), journal.blocks.len()), (16, 0), "a portion has it alone");
+        push(&mut journal, 81, 10);
+        assert_eq!(seqs(&journal, 80), Some(vec![81]));
+        assert_eq!((journal.bytes, journal.events), (10, 1));
     }
 }

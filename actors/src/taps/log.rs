@@ -11,7 +11,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::TapFilter;
-use super::journal::Published;
+use super::journal::Block;
 use super::portion::{self, Portion, Spare};
 
 /// What waits for a tap at most: the newest events that are within both.
@@ -82,7 +82,7 @@ pub(super) struct Aftermath {
     pub(super) readers: Vec<Waker>,
     gone: Vec<Kept>,
     /// What fell out of the journal.
-    pub(super) forgotten: Option<Published>,
+    pub(super) forgotten: Vec<Arc<Block>>,
 }
 
 impl Aftermath {

@@ -7,12 +7,18 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::About;
+use super::journal::{Block, Journal, Published};
 
 /// Most events of a portion.
 pub(super) const EVENTS_MAX: usize = 64;
 
 /// A portion takes no more events once they have so many bytes.
 pub(super) const BYTES_MAX: usize = 64 << 10;
+
+/// A part that has one of so many events of a block, or more, shares it; one that has fewer takes its own
+/// events one by one, and does not hold the others. So what is held for a tap is at most so many times what
+/// it has.
+const SHARED_IN: usize = 4;
 
 /// A portion with room for fewer gives that back when it is closed.
 const ROOMY: usize = EVENTS_MAX / 2;
@@ -22,6 +28,7 @@ const ROOMY: usize = EVENTS_MAX / 2;
 pub(super) struct Portion {
     told: Vec<Told>,
     runs: Vec<Run>,
+    life: Option<Arc<Block>>,
     /// The number of the last, so that nobody looks at an event to let it go.
     last: u64,
 }
@@ -36,12 +43,12 @@ struct Told {
 
 #[derive(Debug)]
 enum What {
+    /// An event of the journal, in the block of this portion.
+    Life(u32),
+    /// Any other, and one of the journal where few are in a portion.
     Event(Arc<Event>),
     /// One of a run of this portion.
-    Record {
-        run: u32,
-        nth: u32,
-    },
+    Record { run: u32, nth: u32 },
 }
 
 /// That records of one write are durable. These are the bulk, and many are lost or left out: they become
@@ -102,9 +109,10 @@ pub(super) fn places(mut set: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Portion {
-    fn of(told: Vec<Told>, runs: Vec<Run>) -> Self {
-        let last = told.last().map_or(0, |told| seq(told, &runs));
-        Self { told, runs, last }
+    fn of(told: Vec<Told>, runs: Vec<Run>, life: Option<Arc<Block>>) -> Self {
+        let mut portion = Self { told, runs, life, last: 0 };
+        portion.last = portion.len().checked_sub(1).map_or(0, |last| portion.seq(last));
+        portion
     }
 
     /// The number of the last event.
@@ -118,12 +126,25 @@ impl Portion {
 
     /// The number of an event.
     pub(super) fn seq(&self, at: usize) -> u64 {
-        seq(&self.told[at], &self.runs)
+        match &self.told[at].what {
+            What::Life(at) => self.published(*at).seq,
+            What::Event(event) => event.seq,
+            What::Record { run, nth } => self.runs[*run as usize].seq + u64::from(*nth),
+        }
     }
 
     /// An event, which is made if it is the first time that it is asked for.
     pub(super) fn event(&self, at: usize) -> &Arc<Event> {
-        event(&self.told[at], &self.runs)
+        match &self.told[at].what {
+            What::Life(at) => &self.published(*at).event,
+            What::Event(event) => event,
+            What::Record { run, nth } => self.runs[*run as usize].event(*nth as usize),
+        }
+    }
+
+    fn published(&self, at: u32) -> &Published {
+        let block = self.life.as_deref().map_or(&[][..], Vec::as_slice);
+        &block[at as usize]
     }
 
     /// Bytes of these events together.
@@ -146,7 +167,23 @@ impl Portion {
         if set.count_ones() as usize == self.len() {
             return Some(self.clone());
         }
-        part(&self.told, &self.runs, set).map(Arc::new)
+        if set == 0 {
+            return None;
+        }
+        let is_life = |at: &usize| matches!(self.told[*at].what, What::Life(_));
+        let life = places(set).filter(is_life).count();
+        let life = self.life.as_ref().filter(|block| life * SHARED_IN >= block.len()).cloned();
+        let mut part = Vec::with_capacity(set.count_ones() as usize);
+        let mut bytes = 0;
+        for at in places(set) {
+            bytes += self.bytes(at..at + 1);
+            let what = match self.told[at].what {
+                What::Life(at) if life.is_some() => What::Life(at),
+                _ => What::Event(self.event(at).clone()),
+            };
+            part.push(Told { what, end: bytes });
+        }
+        Some(Arc::new(Self::of(part, Vec::new(), life)))
     }
 }
 
@@ -155,51 +192,33 @@ fn end(told: &[Told], count: usize) -> usize {
     count.checked_sub(1).map_or(0, |last| told[last].end)
 }
 
-/// The number of one.
-fn seq(told: &Told, runs: &[Run]) -> u64 {
-    match &told.what {
-        What::Event(event) => event.seq,
-        What::Record { run, nth } => runs[*run as usize].seq + u64::from(*nth),
-    }
-}
-
-/// The event of one.
-fn event<'t>(told: &'t Told, runs: &'t [Run]) -> &'t Arc<Event> {
-    match &told.what {
-        What::Event(event) => event,
-        What::Record { run, nth } => runs[*run as usize].event(*nth as usize),
-    }
-}
-
-/// Those of a set, in order: records become events.
-fn part(told: &[Told], runs: &[Run], set: u64) -> Option<Portion> {
-    if set == 0 {
-        return None;
-    }
-    let mut part = Vec::with_capacity(set.count_ones() as usize);
-    let mut bytes = 0;
-    for at in places(set) {
-        bytes += told[at].end - end(told, at);
-        part.push(Told { what: What::Event(event(&told[at], runs).clone()), end: bytes });
-    }
-    Some(Portion::of(part, Vec::new()))
-}
-
 /// A portion that takes more.
 #[derive(Debug)]
 pub(super) struct Open {
     told: Vec<Told>,
     runs: Vec<Run>,
+    /// Whether an event of the journal is in it.
+    life: bool,
 }
 
 impl Open {
     pub(super) fn new() -> Self {
-        Self { told: Vec::with_capacity(EVENTS_MAX), runs: Vec::new() }
+        Self { told: Vec::with_capacity(EVENTS_MAX), runs: Vec::new(), life: false }
     }
 
     pub(super) fn push(&mut self, event: Arc<Event>, bytes: usize) {
+        self.tell(What::Event(event), bytes);
+    }
+
+    /// Takes the last event of the journal.
+    pub(super) fn push_last_of(&mut self, journal: &Journal, bytes: usize) {
+        self.tell(What::Life(journal.unsealed() as u32 - 1), bytes);
+        self.life = true;
+    }
+
+    fn tell(&mut self, what: What, bytes: usize) {
         let end = self.bytes() + bytes;
-        self.told.push(Told { what: What::Event(event), end });
+        self.told.push(Told { what, end });
     }
 
     /// Takes the records of a run, for which there is room.
@@ -233,20 +252,31 @@ impl Open {
     pub(super) fn clear(&mut self) {
         self.told.clear();
         self.runs.clear();
+        self.life = false;
     }
 
     /// What it has so far, if that is anything. It goes on empty, in the memory of a portion that is gone if
     /// there is one.
-    pub(super) fn close(&mut self, spare: &Spare) -> Option<Arc<Portion>> {
+    pub(super) fn close(&mut self, spare: &Spare, journal: &mut Journal) -> Option<Arc<Portion>> {
         if self.told.is_empty() {
             return None;
         }
+        let mut life = None;
+        if std::mem::take(&mut self.life) {
+            for told in self.told.iter_mut().filter(|_| journal.has_few()) {
+                if let What::Life(at) = told.what {
+                    told.what = What::Event(journal.unsealed_event(at as usize).clone());
+                }
+            }
+            life = journal.seal_for_portion();
+        }
         if self.told.len() < ROOMY {
             let (told, runs) = (self.told.drain(..).collect(), self.runs.drain(..).collect());
-            return Some(Arc::new(Portion::of(told, runs)));
+            return Some(Arc::new(Portion::of(told, runs, life)));
         }
-        let Self { told, runs } = std::mem::replace(self, spare.take().unwrap_or_else(Self::new));
-        Some(Arc::new(Portion::of(told, runs)))
+        let Self { told, runs, .. } =
+            std::mem::replace(self, spare.take().unwrap_or_else(Self::new));
+        Some(Arc::new(Portion::of(told, runs, life)))
     }
 }
 
@@ -271,7 +301,7 @@ impl Spare {
             if let Some(mut spare) = self.0.try_lock()
                 && spare.len() < SPARE_MAX
             {
-                spare.push(Open { told, runs });
+                spare.push(Open { told, runs, life: false });
             }
         }
     }
@@ -293,9 +323,17 @@ pub(super) mod tests {
         open
     }
 
+    fn journal() -> Journal {
+        Journal::new(usize::MAX, usize::MAX)
+    }
+
+    fn close(open: &mut Open) -> Option<Arc<Portion>> {
+        open.close(&Spare::default(), &mut journal())
+    }
+
     /// Facts of these numbers, as large as is said.
     pub(in crate::taps) fn portion(facts: &[(u64, usize)]) -> Arc<Portion> {
-        open(facts).close(&Spare::default()).expect("a portion has events")
+        close(&mut open(facts)).expect("a portion has events")
     }
 
     fn run(seq: u64, records: usize) -> Run {
@@ -320,7 +358,7 @@ pub(super) mod tests {
         let mut open = Open::new();
         open.push(published(2, 10).event, 10);
         open.push_run(run(3, 2));
-        let whole = open.close(&Spare::default()).unwrap();
+        let whole = close(&mut open).unwrap();
         assert_eq!(seqs(&whole.part(0b111).unwrap()), [2, 3, 4]);
         assert!(whole.runs[0].events.get().is_none(), "who looks at numbers makes no event");
         let part = whole.part(0b101).unwrap();
@@ -346,6 +384,46 @@ pub(super) mod tests {
         assert!(whole.part(0).is_none());
     }
 
+    /// A portion of so many events of the journal, with a record behind each.
+    fn lively(journal: &mut Journal, events: u64) -> Arc<Portion> {
+        let mut open = Open::new();
+        for n in 0..events {
+            journal.push(published(2 * n + 1, 5), &mut Vec::new());
+            open.push_last_of(journal, 5);
+            open.push_run(run(2 * n + 2, 1));
+        }
+        open.close(&Spare::default(), journal).unwrap()
+    }
+
+    #[test]
+    fn events_of_the_journal_are_shared_by_blocks_unless_they_are_few() {
+        let (every_fourth, one) = (0x1111_1111, 0b101);
+        for (events, in_block, shared) in [(15, false, 0), (16, true, 2)] {
+            let mut journal = journal();
+            let whole = lively(&mut journal, events);
+            assert_eq!(seqs(&whole), (1..=2 * events).collect::<Vec<_>>());
+            assert_eq!(whole.life.is_some(), in_block);
+            let set = (1 << whole.len()) - 1;
+            let parts = [every_fourth & set, one].map(|set| whole.part(set).unwrap());
+            for (part, set) in parts.iter().zip([every_fourth & set, one]) {
+                for (at, from) in places(set).enumerate() {
+                    assert!(
+                        Arc::ptr_eq(part.event(at), whole.event(from)),
+                        "no event is made twice"
+                    );
+                    assert_eq!(part.seq(at), whole.seq(from));
+                }
+                assert_eq!(part.bytes(0..part.len()), 5 * part.len());
+            }
+            let sharing = parts.iter().filter(|part| part.life.is_some()).count();
+            assert_eq!(
+                sharing + usize::from(in_block),
+                shared,
+                "one that has an eighth holds its own"
+            );
+        }
+    }
+
     #[test]
     fn events_are_counted_until_they_have_enough_bytes() {
         let portion = portion(&[(1, 10), (2, 20), (3, 30)]);
@@ -357,23 +435,23 @@ pub(super) mod tests {
     #[test]
     fn a_portion_ends_with_its_events_or_its_bytes() {
         let mut open = Open::new();
-        assert!(open.close(&Spare::default()).is_none());
+        assert!(close(&mut open).is_none());
         for seq in 1..=EVENTS_MAX as u64 {
             assert!(!open.is_full());
             open.push_run(run(seq, 1));
         }
         assert!(open.is_full() && open.room() == 0);
-        assert_eq!(open.close(&Spare::default()).map(|portion| portion.len()), Some(EVENTS_MAX));
+        assert_eq!(close(&mut open).map(|portion| portion.len()), Some(EVENTS_MAX));
         open.push(published(1, 1).event, BYTES_MAX);
         assert!(open.is_full(), "one large event is a portion");
-        assert_eq!(open.close(&Spare::default()).map(|portion| portion.len()), Some(1));
-        assert!(!open.is_full() && open.close(&Spare::default()).is_none(), "it goes on empty");
+        assert_eq!(close(&mut open).map(|portion| portion.len()), Some(1));
+        assert!(!open.is_full() && close(&mut open).is_none(), "it goes on empty");
     }
 
     #[test]
     fn a_portion_that_is_gone_leaves_its_memory_unless_somebody_has_it() {
         let (spare, facts) = (Spare::default(), [(1, 1); EVENTS_MAX]);
-        let close = || open(&facts).close(&spare).unwrap();
+        let close = || open(&facts).close(&spare, &mut journal()).unwrap();
         let (held, gone) = (close(), close());
         let memory = gone.told.as_ptr();
         spare.give(held.clone());

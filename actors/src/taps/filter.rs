@@ -97,9 +97,14 @@ impl TapFilter {
         if self.lifecycle_only { self.kinds & !BULK } else { self.kinds }
     }
 
-    /// Whether its kind is all that it asks of an event that is [`wanted`](Self::wanted), sampling aside.
+    /// Whether it asks no more of an event than its kind and whether the journal keeps it.
     pub(super) fn asks_kinds_alone(&self) -> bool {
-        self.covers_runtime() && !self.lifecycle_only
+        self.covers_runtime() && self.delta_sample == NonZeroU32::MIN
+    }
+
+    /// Whether it is of facts alone that the journal keeps.
+    pub(super) const fn asks_lifecycle(&self) -> bool {
+        self.lifecycle_only
     }
 
     /// Whether an event passes, sampling aside.

@@ -81,7 +81,9 @@ impl Follower {
             return Some(TapItem::Event(event));
         }
         let hand = self.hand.as_ref()?;
-        if self.log.is_near_full(self.next, hand.bytes_before(self.next), self.bounds) {
+        let is_near_full = |bytes| self.log.is_near_full(self.next, bytes, self.bounds);
+        // What is in the hand is looked at only if all of it is too much.
+        if is_near_full(hand.bytes) && is_near_full(hand.bytes_before(self.next)) {
             return None;
         }
         self.take_from_hand()
@@ -89,7 +91,7 @@ impl Follower {
 
     fn take_from_hand(&mut self) -> Option<TapItem> {
         let place = self.next;
-        let is_last = place + 1 == self.hand.as_ref()?.end();
+        let is_last = place + 1 == self.hand.as_ref()?.end;
         let hand = if is_last { self.hand.take() } else { self.hand.clone() }?;
         self.next += 1;
         self.counts.delivered += 1;
@@ -132,7 +134,7 @@ impl Follower {
         }
         if self.hand.is_none() {
             self.hand = state.find(self.next).cloned().map(Arc::new);
-            let next = self.hand.as_ref().map_or(self.next, |hand| hand.end());
+            let next = self.hand.as_ref().map_or(self.next, |hand| hand.end);
             state.took_over(self.id, next, &mut after);
         }
         drop(state);

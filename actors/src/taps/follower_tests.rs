@@ -30,7 +30,7 @@ fn follow(n: u64, log: &Arc<Log>, events: u64, bytes: u64) -> Follower {
 }
 
 fn log() -> Arc<Log> {
-    Arc::new(Log::new(TapFilter::all()))
+    Arc::new(Log::new(TapFilter::all(), &Arc::default()))
 }
 
 fn offer(log: &Log, facts: &[(u64, usize)]) {

@@ -8,6 +8,7 @@ use super::TapFilter;
 use super::filter::Seen;
 use super::follower::Follower;
 use super::log::{Aftermath, Bounds, Log};
+use super::marks::Marks;
 use super::portion::Portion;
 
 /// The logs of all taps, one for each filter.
@@ -15,18 +16,22 @@ use super::portion::Portion;
 pub(super) struct Groups {
     list: Vec<Group>,
     taps: usize,
+    marks: Marks,
+    /// The kinds of which each event is looked at when it is published: a filter asks more of them than
+    /// the kind, or a reader waits for one.
+    looked_at: u32,
 }
 
 /// Taps with the same filter. One that takes a sample of deltas is alone: which it takes depends on when
 /// it began.
 struct Group {
     log: Arc<Log>,
-    /// What its filter says of most events without being asked.
     kinds: u32,
+    /// That its filter asks no more: what passes follows from the marks.
     kinds_alone: bool,
-    /// Which events pass of those that were not offered yet: a bit for each.
+    /// Otherwise, which events pass of those that were not offered yet: a bit for each.
     passing: u64,
-    /// Events that passed.
+    /// And how many passed.
     passed: u64,
     /// Taps whose reader waits.
     awaited: usize,
@@ -64,8 +69,9 @@ impl Groups {
         let log = if let Some(group) = self.list.iter().find(same) {
             group.log.clone()
         } else {
-            let log = Arc::new(Log::new(filter));
+            let log = Arc::new(Log::new(filter, self.marks.fresh()));
             self.list.push(Group::of(log.clone()));
+            self.look_anew();
             log
         };
         self.taps += 1;
@@ -81,12 +87,23 @@ impl Groups {
         if !group.log.has_followers() {
             self.list.swap_remove(at);
         }
+        self.look_anew();
+        if self.taps == 0 {
+            self.marks.clear();
+        }
+    }
+
+    fn look_anew(&mut self) {
+        let looks = |group: &&Group| !group.kinds_alone || group.awaited > 0;
+        let kinds = self.list.iter().filter(looks).map(|group| group.kinds);
+        self.looked_at = kinds.fold(0, |all, kinds| all | kinds);
     }
 
     /// The reader of this tap waits, from behind all that was offered.
     pub(super) fn await_next(&mut self, follower: &Follower) {
         if let Some(at) = self.place(follower) {
             self.list[at].awaited += 1;
+            self.looked_at |= self.list[at].kinds;
         }
     }
 
@@ -94,25 +111,44 @@ impl Groups {
     /// those who wait for one.
     pub(super) fn tell(&mut self, seen: &Seen<'_>, at: usize, count: usize, after: &mut Aftermath) {
         let all = u64::MAX >> (u64::BITS as usize - count) << at;
+        self.marks.mark(seen, all);
+        if self.looked_at & seen.kind.bit() != 0 {
+            self.look_at(seen, all, after);
+        }
+    }
+
+    fn look_at(&mut self, seen: &Seen<'_>, all: u64, after: &mut Aftermath) {
+        let mut woken = false;
         for group in &mut self.list {
             if group.takes(seen) {
-                group.passing |= all;
-                group.passed += count as u64;
-                group.log.expect(group.passed);
+                if !group.kinds_alone {
+                    group.passing |= all;
+                    group.passed += u64::from(all.count_ones());
+                    group.log.expect(group.passed);
+                }
                 if group.awaited > 0 {
                     group.awaited = 0;
                     group.log.wake(after);
+                    woken = true;
                 }
             }
+        }
+        if woken {
+            self.look_anew();
         }
     }
 
     /// Offers every tap a portion: all that it was told of since the last.
     pub(super) fn offer(&mut self, portion: &Arc<Portion>, after: &mut Aftermath) {
         for group in &mut self.list {
-            let part = portion.part(std::mem::take(&mut group.passing));
-            group.log.push(portion.len(), part, after);
+            let passing = if group.kinds_alone {
+                self.marks.of(group.log.filter())
+            } else {
+                std::mem::take(&mut group.passing)
+            };
+            group.log.push(portion.len(), portion.part(passing), after);
         }
+        self.marks.clear();
     }
 
     /// Ends every tap.
@@ -121,6 +157,7 @@ impl Groups {
             group.log.close(after);
             group.awaited = 0;
         }
+        self.look_anew();
     }
 
     fn place(&self, follower: &Follower) -> Option<usize> {
@@ -140,7 +177,7 @@ impl Group {
     /// Whether an event passes. To be asked once for each.
     fn takes(&mut self, seen: &Seen<'_>) -> bool {
         self.kinds & seen.kind.bit() != 0
-            && (self.kinds_alone || self.log.filter().passes(seen))
+            && self.log.filter().passes(seen)
             && (self.every == 1 || self.samples(seen))
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) const fn new(events_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn new(events_max: usize, bytes_max: usize) -> Self {
         let (blocks, open) = (VecDeque::new(), Vec::new());
         let (gone, events, bytes, forgotten) = (0, 0, 0, 0);
         Self { blocks, open, gone, events, bytes, events_max, bytes_max, forgotten }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::TapFilter;
 use super::journal::Block;
+use super::marks::Fresh;
 use super::portion::{self, Portion, Spare};
 
 /// What waits for a tap at most: the newest events that are within both.
@@ -26,8 +27,15 @@ pub(super) struct Log {
     filter: TapFilter,
     pub(super) state: Mutex<State>,
     ends: Apart<Ends>,
-    /// Where it will end once what was published is offered.
-    expected: Apart<AtomicU64>,
+    goes_on: GoesOn,
+}
+
+/// How readers see without a lock that something was published for them and not offered yet.
+enum GoesOn {
+    /// Something of these kinds was.
+    ByKind(Arc<Fresh>, u32),
+    /// Where the log will end once all is offered.
+    Until(Apart<AtomicU64>),
 }
 
 /// Where a log ends, for readers that look without the lock: each time that they take an event.
@@ -62,6 +70,8 @@ pub(super) struct State {
 pub(super) struct Kept {
     pub(super) portion: Arc<Portion>,
     pub(super) first: u64,
+    /// The place behind its last event.
+    pub(super) end: u64,
     pub(super) bytes: u64,
 }
 
@@ -98,12 +108,8 @@ impl Aftermath {
 }
 
 impl Kept {
-    pub(super) fn end(&self) -> u64 {
-        self.first + self.portion.len() as u64
-    }
-
     pub(super) fn has(&self, place: u64) -> bool {
-        (self.first..self.end()).contains(&place)
+        (self.first..self.end).contains(&place)
     }
 
     pub(super) fn seq(&self, place: u64) -> u64 {
@@ -122,9 +128,14 @@ impl Kept {
 }
 
 impl Log {
-    pub(super) fn new(filter: TapFilter) -> Self {
-        let (state, ends, expected) = (Mutex::default(), Apart::default(), Apart::default());
-        Self { filter, state, ends, expected }
+    pub(super) fn new(filter: TapFilter, fresh: &Arc<Fresh>) -> Self {
+        let goes_on = if filter.asks_kinds_alone() {
+            GoesOn::ByKind(fresh.clone(), filter.wanted())
+        } else {
+            GoesOn::Until(Apart::default())
+        };
+        let (state, ends) = (Mutex::default(), Apart::default());
+        Self { filter, state, ends, goes_on }
     }
 
     pub(super) const fn filter(&self) -> &TapFilter {
@@ -139,20 +150,29 @@ impl Log {
         let (first, bytes) = (state.events, state.bytes);
         state.events += part.len() as u64;
         state.bytes += part.bytes(0..part.len()) as u64;
-        state.kept.push_back(Kept { portion: part, first, bytes });
+        let end = state.events;
+        state.kept.push_back(Kept { portion: part, first, end, bytes });
         self.ends.0.events.store(state.events, Ordering::Release);
         self.ends.0.bytes.store(state.bytes, Ordering::Release);
         state.let_go(after);
     }
 
-    /// So many events passed, those that are not pushed yet included.
+    /// So many events passed, those that are not pushed yet included. Of a filter that asks kinds alone
+    /// nobody need say so.
     pub(super) fn expect(&self, passed: u64) {
-        self.expected.0.store(passed, Ordering::Release);
+        if let GoesOn::Until(until) = &self.goes_on {
+            until.0.store(passed, Ordering::Release);
+        }
     }
 
-    /// Whether anything passed behind this place.
+    /// Whether anything passed behind this place. It may have gone to another log of the same kinds.
     pub(super) fn goes_on_behind(&self, place: u64) -> bool {
-        self.expected.0.load(Ordering::Acquire) > place
+        let fresh = match &self.goes_on {
+            // Before the end: what is not fresh any more was pushed.
+            GoesOn::ByKind(fresh, kinds) => fresh.has(*kinds),
+            GoesOn::Until(until) => until.0.load(Ordering::Acquire) > place,
+        };
+        fresh || self.ends.0.events.load(Ordering::Acquire) > place
     }
 
     /// Whether a tap that is at this place, with so many bytes before it, could lose it to events that
@@ -221,11 +241,11 @@ impl State {
     fn let_go(&mut self, after: &mut Aftermath) {
         let taken = self.followers.iter().map(|following| following.next).min();
         let behind = self.start(self.keep, None).max(taken.unwrap_or(u64::MAX));
-        while let Some(oldest) = self.kept.front().filter(|kept| kept.end() <= behind) {
+        while let Some(oldest) = self.kept.front().filter(|kept| kept.end <= behind) {
             for following in &mut self.followers {
                 if oldest.has(following.next) {
                     following.lost_from.get_or_insert_with(|| oldest.seq(following.next));
-                    following.next = oldest.end();
+                    following.next = oldest.end;
                 }
             }
             self.last_gone = oldest.portion.last_seq();
@@ -239,7 +259,7 @@ impl State {
         let bytes = self.bytes.saturating_sub(bounds.bytes);
         let here = || self.kept.front().map_or(self.events, |kept| kept.first);
         let by_bytes = match hand {
-            Some(hand) if bytes <= hand.bytes_before(hand.end()) => hand.place_behind(bytes),
+            Some(hand) if bytes <= hand.bytes_before(hand.end) => hand.place_behind(bytes),
             _ => match self.kept.partition_point(|kept| kept.bytes < bytes) {
                 0 => here(),
                 behind => self.kept[behind - 1].place_behind(bytes),
@@ -277,7 +297,7 @@ impl State {
     /// Where the portions end that it has.
     #[cfg(test)]
     pub(super) fn kept_ends(&self) -> Vec<u64> {
-        self.kept.iter().map(Kept::end).collect()
+        self.kept.iter().map(|kept| kept.end).collect()
     }
 
     /// Wakes this reader at the next event. Whether it waited already.

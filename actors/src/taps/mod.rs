@@ -15,6 +15,7 @@ mod groups;
 mod hub;
 mod journal;
 mod log;
+mod marks;
 mod places;
 mod portion;
 mod rows;

@@ -299,7 +299,7 @@ impl TapHub {
             Arc::new(snapshot.with_ailing(ailing).with_concerns(concerns))
         });
         let lease = self.leases.grant(LeaseKind::Tap);
-        Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), _lease: lease })
+        Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), slept: false, _lease: lease })
     }
 
     /// The sequence number of the last fact.

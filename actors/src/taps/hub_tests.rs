@@ -220,3 +220,36 @@ fn a_reader_that_waits_is_woken_by_the_first_event_that_it_wants_and_by_no_other
     hub.close();
     assert_eq!(woken(), 1, "the end is told");
 }
+
+#[test]
+fn a_reader_that_waited_lets_others_run_once_and_then_has_all_that_came() {
+    let hub = hub();
+    let mut tap = hub.tap(TapOptions::all()).unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = woken.clone().into();
+    let next = |tap: &mut Tap| {
+        let polled = tap.next().boxed().poll_unpin(&mut Context::from_waker(&waker));
+        polled.map(|item| item.map(|item| item.event().unwrap().seq))
+    };
+    let woken = || woken.0.load(Ordering::Relaxed);
+    assert_eq!((next(&mut tap), woken()), (Poll::Pending, 0));
+    records(&hub, 2);
+    assert_eq!(woken(), 1);
+    assert_eq!((next(&mut tap), woken()), (Poll::Pending, 2), "it is on its way by itself");
+    records(&hub, 2);
+    for seq in 1..=4 {
+        assert_eq!(
+            (next(&mut tap), woken()),
+            (Poll::Ready(Some(seq)), 2),
+            "and takes all in one go"
+        );
+    }
+    assert_eq!(next(&mut tap), Poll::Pending);
+    records(&hub, 1);
+    assert_eq!((read(&mut tap, 1), woken()), (vec![5], 3));
+    records(&hub, 1);
+    assert_eq!(next(&mut tap), Poll::Ready(Some(6)), "who looks by itself has not waited");
+    assert_eq!((next(&mut tap), woken()), (Poll::Pending, 3));
+    hub.close();
+    assert_eq!((next(&mut tap), woken()), (Poll::Ready(None), 4), "the end keeps nobody waiting");
+}

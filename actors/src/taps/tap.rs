@@ -19,6 +19,8 @@ pub struct Tap {
     pub(super) snapshot: Option<Arc<TreeSnapshot>>,
     pub(super) follower: Follower,
     pub(super) hub: Weak<TapHub>,
+    /// That its reader waited, and has not taken anything since.
+    pub(super) slept: bool,
     pub(super) _lease: Lease,
 }
 
@@ -30,6 +32,7 @@ impl Tap {
 
     /// The next item, if one waits.
     pub fn try_next(&mut self) -> Option<TapItem> {
+        self.slept = false;
         if let Some(snapshot) = self.snapshot.take() {
             return Some(TapItem::Snapshot(snapshot));
         }
@@ -69,17 +72,25 @@ impl Tap {
         if let Some(snapshot) = self.snapshot.take() {
             return Poll::Ready(Some(TapItem::Snapshot(snapshot)));
         }
+        // Who waited lets others run once before it looks. More comes of them meanwhile, which is read in one
+        // go; tokio would have it run at once each time that the task before it told something.
+        if std::mem::take(&mut self.slept) && self.follower.has_more() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(item) = self.next_offered() {
             return Poll::Ready(Some(item));
         }
-        if let Some(hub) = self.hub.upgrade() {
-            return hub.poll(&mut self.follower, cx);
-        }
-        match self.follower.outlook(cx) {
-            Outlook::Something => Poll::Ready(self.follower.take()),
-            Outlook::Waits { .. } => Poll::Pending,
-            Outlook::Ended => Poll::Ready(None),
-        }
+        let polled = match self.hub.upgrade() {
+            Some(hub) => hub.poll(&mut self.follower, cx),
+            None => match self.follower.outlook(cx) {
+                Outlook::Something => Poll::Ready(self.follower.take()),
+                Outlook::Waits { .. } => Poll::Pending,
+                Outlook::Ended => Poll::Ready(None),
+            },
+        };
+        self.slept = polled.is_pending();
+        polled
     }
 }
 

@@ -28,6 +28,7 @@ enum Held {
 
 impl TapEvent {
     /// The event of a place that the hand has.
+    #[inline]
     pub(super) fn in_hand(hand: Arc<Kept>, place: u64) -> Self {
         let at = (place - hand.first) as u32;
         Self(Held::InHand { hand, at })
@@ -37,6 +38,7 @@ impl TapEvent {
 impl Deref for TapEvent {
     type Target = Event;
 
+    #[inline]
     fn deref(&self) -> &Event {
         match &self.0 {
             Held::Alone(event) => event,

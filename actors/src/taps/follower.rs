@@ -72,13 +72,10 @@ impl Follower {
 
     /// The next item, unless something that was not offered yet could push it out, or there is nothing
     /// in the hand.
+    #[inline]
     pub(super) fn take_at_hand(&mut self) -> Option<TapItem> {
-        if let Some(event) = self.backlog.pop_front() {
-            if self.backlog.is_empty() {
-                self.backlog = VecDeque::new();
-            }
-            self.counts.delivered += 1;
-            return Some(TapItem::Event(event));
+        if !self.backlog.is_empty() {
+            return self.take_from_backlog();
         }
         let hand = self.hand.as_ref()?;
         let is_near_full = |bytes| self.log.is_near_full(self.next, bytes, self.bounds);
@@ -89,6 +86,16 @@ impl Follower {
         self.take_from_hand()
     }
 
+    fn take_from_backlog(&mut self) -> Option<TapItem> {
+        let event = self.backlog.pop_front()?;
+        if self.backlog.is_empty() {
+            self.backlog = VecDeque::new();
+        }
+        self.counts.delivered += 1;
+        Some(TapItem::Event(event))
+    }
+
+    #[inline]
     fn take_from_hand(&mut self) -> Option<TapItem> {
         let place = self.next;
         let is_last = place + 1 == self.hand.as_ref()?.end;

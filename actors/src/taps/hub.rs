@@ -92,12 +92,31 @@ impl TapHub {
         kind: EventKind,
         fact: impl FnOnce() -> Fact,
     ) {
-        // Records, usage and deltas are the bulk; they become events only for a tap that wants them.
-        if kind.bit() & BULK != 0 && !self.wants(kind) {
+        if self.makes(kind) {
+            self.tell(self.clock.now().at_ms, about, epoch, turn, fact());
+        }
+    }
+
+    /// Records, usage and deltas are the bulk; they become events only for a tap that wants them.
+    fn makes(&self, kind: EventKind) -> bool {
+        kind.bit() & BULK == 0 || self.wants(kind)
+    }
+
+    /// Publishes a fact of which the time is known, in milliseconds since the Unix epoch. It is told as the
+    /// one before it if that was later.
+    pub(crate) fn tell(
+        &self,
+        at_ms: u64,
+        about: Option<&About>,
+        epoch: Epoch,
+        turn: Option<&TurnId>,
+        fact: Fact,
+    ) {
+        if !self.makes(fact.kind()) {
             return;
         }
-        let mut event = Event::new(fact());
-        (event.epoch, event.turn) = (epoch, turn.cloned());
+        let mut event = Event::new(fact);
+        (event.at_ms, event.epoch, event.turn) = (at_ms, epoch, turn.cloned());
         if let Some(about) = about {
             about.sign(&mut event);
             self.number(event, &about.lineage, &about.lineage);
@@ -118,13 +137,15 @@ impl TapHub {
     ) {
         if self.wants(EventKind::Record) {
             let classes = classes.into_iter().collect();
-            self.tell_records(about, epoch, turn.cloned(), from, classes);
+            let at_ms = self.clock.now().at_ms;
+            self.tell_records(at_ms, about, epoch, turn.cloned(), from, classes);
         }
     }
 
-    /// The same, with the list that the portions will keep.
+    /// The same at a known time, with the list that the portions will keep.
     pub(crate) fn tell_records(
         &self,
+        at_ms: u64,
         about: &Arc<About>,
         epoch: Epoch,
         turn: Option<TurnId>,
@@ -135,14 +156,13 @@ impl TapHub {
             return;
         }
         let mut after = Aftermath::default();
-        let now = self.clock.now().at_ms;
         let (about, events) = (about.clone(), OnceLock::new());
-        let mut run = Run { seq: 0, at_ms: 0, about, epoch, turn, from, classes, events };
+        let mut run = Run { seq: 0, at_ms, about, epoch, turn, from, classes, events };
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        (run.seq, run.at_ms) = (state.seq + 1, state.time(now));
+        (run.seq, run.at_ms) = (state.seq + 1, state.time(at_ms));
         state.seq += run.classes.len() as u64;
         state.tell_records(run, &mut after);
         drop(state);
@@ -152,19 +172,18 @@ impl TapHub {
     /// Publishes that a thread has another place: also to those who watch what was above it `before`.
     pub fn publish_move(&self, about: &About, before: &Lineage, epoch: Epoch, fact: Fact) {
         let mut event = Event::new(fact);
-        event.epoch = epoch;
+        (event.at_ms, event.epoch) = (self.clock.now().at_ms, epoch);
         about.sign(&mut event);
         let both = before.iter().fold(about.lineage.clone(), |both, above| both.below(above));
         self.number(event, &both, &about.lineage);
     }
 
-    /// Numbers an event and hands it out, to those who watch `told`. `place`: what is above its thread.
+    /// Numbers an event of this moment and hands it out, to those who watch `told`. `place`: what is above its thread.
     fn number(&self, event: Event, told: &Lineage, place: &Lineage) {
         // All that can be done before the number is known is done outside of the lock.
-        let bytes = event.bytes();
+        let (bytes, now) = (event.bytes(), event.at_ms);
         let mut event = Arc::new(event);
         let mut after = Aftermath::default();
-        let now = self.clock.now().at_ms;
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if state.closed {

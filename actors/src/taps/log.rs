@@ -97,7 +97,15 @@ pub(super) struct Aftermath {
 
 impl Aftermath {
     /// Wakes, and frees what nobody has any more.
+    #[inline]
     pub(super) fn carry_out(self, spare: &Spare) {
+        // So it is mostly.
+        if !(self.readers.is_empty() && self.gone.is_empty() && self.forgotten.is_empty()) {
+            self.carry_out_all(spare);
+        }
+    }
+
+    fn carry_out_all(self, spare: &Spare) {
         for reader in self.readers {
             reader.wake();
         }

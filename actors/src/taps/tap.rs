@@ -31,7 +31,18 @@ impl Tap {
     }
 
     /// The next item, if one waits.
+    #[inline]
     pub fn try_next(&mut self) -> Option<TapItem> {
+        if self.snapshot.is_none()
+            && let Some(item) = self.follower.take_at_hand()
+        {
+            return Some(item);
+        }
+        self.look()
+    }
+
+    /// The next item, if one waits that may not be in the hand.
+    fn look(&mut self) -> Option<TapItem> {
         self.slept = false;
         if let Some(snapshot) = self.snapshot.take() {
             return Some(TapItem::Snapshot(snapshot));

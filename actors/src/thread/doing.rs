@@ -72,7 +72,7 @@ impl ThreadState {
             }
             Effect::TellRecords { turn, from, classes } => {
                 let (about, epoch) = (self.slot.about(), self.fence.epoch);
-                self.world.turns.hub.tell_records(about, epoch, turn, from, classes);
+                self.world.turns.hub.tell_records(self.at_ms, about, epoch, turn, from, classes);
             }
             Effect::Show { status, phase, turn, waiting_for_host, ended } => {
                 self.slot.touch(self.now().instant);
@@ -218,9 +218,8 @@ impl ThreadState {
 
     pub(super) fn publish(&self, turn: Option<&TurnId>, event: ThreadEvent) {
         let about = Some(&**self.slot.about());
-        let fact = Fact::Thread(event);
-        let kind = fact.kind();
-        self.world.turns.hub.publish(about, self.fence.epoch, turn, kind, || fact);
+        let (epoch, fact) = (self.fence.epoch, Fact::Thread(event));
+        self.world.turns.hub.tell(self.at_ms, about, epoch, turn, fact);
     }
 
     pub(super) fn ask_permit(&mut self, turn: TurnId) {

@@ -49,6 +49,8 @@ pub(crate) struct ThreadState {
     pub(super) watch: Seldom<Watch>,
     pub(super) timers: Timers,
     pub(super) over: bool,
+    /// When the message that it handles was taken: the time of all facts that follow.
+    pub(super) at_ms: u64,
     /// Its span, if somebody records it.
     pub(super) trace: Option<Box<ThreadTrace>>,
     /// The last field: dropped after all that holds the slot.
@@ -173,6 +175,7 @@ impl ThreadState {
             watch: Seldom::none(),
             timers: Timers::default(),
             over: false,
+            at_ms: 0,
             trace: trace.map(Box::new),
             let_go,
         }
@@ -228,6 +231,7 @@ impl ThreadState {
 
     pub(super) fn begin(&mut self) {
         let now = self.now();
+        self.at_ms = now.at_ms;
         let Beginning { recovery, crash, open, charges } = self.beginning.take();
         if self.rise == Rise::ToWork {
             // With the write that says that it is open again.
@@ -298,6 +302,7 @@ impl ThreadState {
     #[inline(never)] // see `caught`
     pub(super) fn on_msg(&mut self, msg: ThreadMsg) {
         let now = self.now();
+        self.at_ms = now.at_ms;
         match msg {
             ThreadMsg::Submit { submission, id, chosen, reply } => {
                 self.on_submit(submission, id, chosen, reply, now);

@@ -64,7 +64,7 @@ fn count(told: &[Told], what: Told) -> usize {
 
 /// When a close that begins now is due.
 async fn until_due(limits: &Limits) {
-    tokio::time::sleep(BUDGET_OF_CLOSE - limits.close_margin).await;
+    tokio::time::sleep(BUDGET_OF_CLOSE.saturating_sub(limits.close_margin)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,26 +119,25 @@ async fn p4_what_is_asked_while_thousands_are_fenced_off_does_not_wait_for_all_o
     world.end().await;
 }
 
-#[tokio::test(start_paused = true)]
+// In line: others …, child (by its own close) → resumed, rest of its tree …, child (by the tree's)
+/// Real time: what is resumed comes up beside the supervisor's work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thread_that_is_resumed_when_it_was_fenced_off_is_not_fenced_off_again() {
     let world = World::new(ScriptedEngine::echo()).await;
-    let limits = Limits::default();
-    let (top, below) = tree(&world, 4 * AT_ONE_GO).await;
-    // The first to go of its tree, whose own close is due at the same time and stands behind it.
-    let child = below.last().unwrap();
-    world.store.hold(StoreOp::Append);
-    let resume = async {
-        until_due(&limits).await;
-        world.resume(child.id()).await
-    };
-    let closes = async { tokio::join!(top.close(BUDGET_OF_CLOSE), child.close(BUDGET_OF_CLOSE)) };
-    let (resumed, (of_tree, of_child)) = tokio::join!(resume, closes);
+    let (others, _) = tree(&world, 4 * AT_ONE_GO).await;
+    let (top, below) = tree(&world, 16 * AT_ONE_GO).await;
+    let child = &below[0]; // the last started go first
+    let (first, own, of_tree, resumed) = tokio::join!(
+        others.close(Duration::ZERO),
+        child.close(Duration::ZERO),
+        top.close(Duration::ZERO),
+        world.resume(child.id()),
+    );
+    assert_eq!(first.unwrap().count(Rung::Fenced), 4 * AT_ONE_GO + 1);
+    assert_eq!(own.unwrap().rung(child.id()), Some(Rung::Fenced));
     assert_eq!(of_tree.unwrap().rung(child.id()), Some(Rung::Fenced));
-    assert_eq!(of_child.unwrap().rung(child.id()), Some(Rung::Fenced));
-    let resumed = resumed.unwrap();
-    world.store.release(StoreOp::Append);
     world.until(|audit| audit.count(LeaseKind::Slot) == 1).await;
-    assert_eq!(resumed.run("hello").await.unwrap().message(), Some("hello"));
+    assert_eq!(resumed.unwrap().run("hello").await.unwrap().message(), Some("hello"));
     assert_eq!(world.list().len(), 1);
     world.end().await;
 }

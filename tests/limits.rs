@@ -328,7 +328,7 @@ async fn a_store_that_does_not_say_how_many_threads_it_has_is_asked_until_it_doe
             match &item.event().unwrap().fact {
                 Fact::Runtime(RuntimeEvent::ThreadsNotCounted { .. }) => told.push(None),
                 Fact::Runtime(RuntimeEvent::ThreadsCounted { threads }) => {
-                    told.push(Some(*threads))
+                    told.push(Some(*threads));
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use coppicer_messages::{Amounts, Charge, Dimension, ThreadId};
+use coppicer_messages::{Amounts, Charge, Dimension};
 use tokio::time::Instant;
 
 use super::purse::carve_all;

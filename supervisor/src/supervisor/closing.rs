@@ -34,8 +34,8 @@ pub(super) struct CloseOp {
     keeps_edge: bool,
     /// The thread is being looked up in the store.
     looking: Option<LookUp>,
-    /// The store could not say anything of the thread.
-    unknown: bool,
+    /// The thread, if the store could not say anything of it.
+    unknown: Option<ThreadId>,
     going_on: GoingOn,
     /// Changes of places before the store was asked what goes on.
     places: u64,
@@ -114,7 +114,7 @@ impl SupervisorState {
             edge_failed: None,
             keeps_edge: matches!(scope, CloseScope::Branch(_)),
             looking: None,
-            unknown: false,
+            unknown: None,
             going_on: GoingOn::default(),
             places: 0,
             tells: false,
@@ -270,8 +270,6 @@ impl SupervisorState {
                 self.end_stored(close, &stored);
                 self.answer_close(close);
             }
-            // There is nothing that could be ended of one that cannot be read.
-            Err(SpawnError::Damaged { .. }) => self.answer_close(close),
             Err(SpawnError::NotFound { .. }) if !op.plan.covers_any() => {
                 if let Some(mut op) = self.end_close(close) {
                     self.write_absent(close, std::mem::take(&mut op.going_on.absent));
@@ -279,10 +277,12 @@ impl SupervisorState {
                     self.stop_when_done();
                 }
             }
-            // What is below it ends all the same.
-            Err(SpawnError::NotFound { .. }) => self.answer_close(close),
+            // There is nothing that could be ended of one that cannot be read. What is below it ends all the same.
+            Err(SpawnError::Damaged { .. } | SpawnError::NotFound { .. }) => {
+                self.answer_close(close);
+            }
             Err(error) => {
-                op.unknown = true;
+                op.unknown = Some(thread);
                 op.edge_failed = Some((thread, format!("it could not be looked up: {error}")));
                 self.answer_close(close);
             }
@@ -423,7 +423,7 @@ impl SupervisorState {
         let unended = op.plan.unended();
         if let Some(LookUp { thread, .. }) = op.looking {
             // Nobody knows whether there is one. What is below it has been told that it closes.
-            op.unknown = true;
+            op.unknown = Some(thread);
             let left = "it could not be looked up by the deadline".to_owned();
             op.edge_failed = Some((thread, left));
         }
@@ -463,7 +463,7 @@ impl SupervisorState {
             row.1 = if row.1.is_empty() { left } else { format!("{}; {left}", row.1) };
         }
         let mut report = op.plan.report(self.now().instant, op.edge_failed.as_ref());
-        report.unknown.extend(op.target.filter(|_| op.unknown));
+        report.unknown.extend(op.unknown);
         report.detached = going_on.threads.into_iter().collect();
         let (completed, timed_out) = (report.completed.len(), report.timed_out.len());
         self.publish(None, RuntimeEvent::CloseEnded { completed, timed_out });

@@ -110,7 +110,7 @@ pub(super) async fn measure(frame: &mut Frame, respawns: Respawns) -> Result<(),
 fn show(frame: &mut Frame, pace: Pace, took: Took) {
     let ractor = median(took.ractor);
     let figure = |frame: &Frame, what: &str, micros: f64| {
-        frame.figure(&format!("{}/{what}", pace.group()), micros, "µs")
+        frame.figure(format!("{}/{what}", pace.group()), micros, "µs")
     };
     frame.give(figure(frame, "raw tokio task", median(took.tokio)));
     frame.give(figure(frame, "raw ractor actor", ractor));

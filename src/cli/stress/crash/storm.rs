@@ -65,10 +65,7 @@ pub(super) async fn measure(frame: &mut Frame, storm: Storm, rounds: usize) -> R
         // Who goes first changes: the second of a pair finds the memory as the first has left it.
         let panics_first = round % 2 == 0;
         for panics in [panics_first, !panics_first] {
-            let (name, to) = match panics {
-                true => ("with", &mut with),
-                false => ("without", &mut without),
-            };
+            let (name, to) = if panics { ("with", &mut with) } else { ("without", &mut without) };
             frame.step(&format!("storm, round {round} of {rounds}, {name} panics"));
             to.push(one_round(storm, panics).await?);
         }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use coppicer_actors::{TapEvent, ThreadTree, ThreadView, TreeChange, TreeRow, TreeSnapshot};
+use coppicer_actors::{ThreadTree, ThreadView, TreeChange, TreeRow, TreeSnapshot};
 use coppicer_messages::{Ended, Event, Fact, Limits, Phase, RuntimeEvent, ThreadEvent, ThreadId};
 use serde::Serialize;
 

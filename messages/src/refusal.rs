@@ -418,6 +418,12 @@ pub enum FundError {
     /// What is above it has too little left.
     #[error(transparent)]
     Limit(#[from] LimitReached),
+    /// It is being put elsewhere: what it is given would come from one place or the other.
+    #[error("thread {thread} is being moved; ask again")]
+    Moving {
+        /// Which.
+        thread: ThreadId,
+    },
     /// The store refused.
     #[error("cannot store the budget")]
     Store(#[source] StoreError),

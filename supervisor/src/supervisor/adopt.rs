@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Account, AccountMove, Done, EdgeStatus, Lineage, Purse, ThreadMove, ThreadStore,
+    Account, AccountMove, Done, EdgeChange, EdgeStatus, Lineage, Purse, ThreadMove, ThreadStore,
 };
 use coppicer_messages::{
     AdoptError, AgentPath, Asker, LimitReached, MOVES_MAX, Reply, SpawnError, StoreError,
@@ -43,6 +43,8 @@ struct Writing {
     edge_closed: bool,
     /// Whether a part of its branch went on without it meanwhile.
     torn: bool,
+    /// The close because of which it went on as a root meanwhile.
+    goes_on: Option<u64>,
 }
 
 /// What the store says of a thread that is to be moved.
@@ -134,8 +136,9 @@ impl SupervisorState {
                 });
                 adopting.writing = Some(writing);
                 self.moves.insert(op, adopting);
+                self.unsettled.begin(&to);
                 self.places.wrote(to.thread);
-                self.shared.store.relocate(to, done);
+                self.relocate(to, done);
             }
         }
     }
@@ -227,6 +230,7 @@ impl SupervisorState {
             known: here,
             edge_closed: false,
             torn: false,
+            goes_on: None,
         }))
     }
 
@@ -365,13 +369,15 @@ impl SupervisorState {
         };
         let Some(writing) = writing else { return };
         self.places.wrote(thread);
-        if let Some((_, moved)) = &writing.account {
-            self.ledgers_change(&moved.charges());
-        }
+        let charges =
+            writing.account.as_ref().map(|(_, moved)| moved.charges()).unwrap_or_default();
+        self.ledgers_change(&charges);
+        let written = ThreadMove { thread, edge: EdgeChange::Root, paths: Vec::new(), charges };
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.trouble.moving == Some(op)) {
             entry.trouble.moving = None;
         }
         self.on_moved_then(thread, to, reply, writing, result);
+        self.move_settled(&written);
         self.find_held_back();
     }
 
@@ -390,7 +396,7 @@ impl SupervisorState {
                 if let Some((account, moved)) = &writing.account {
                     account.cancel_move(moved);
                 }
-                if matches!(error, StoreError::UnknownOutcome { .. }) {
+                if matches!(error, StoreError::UnknownOutcome { .. }) || writing.goes_on.is_some() {
                     self.write_truth(thread, &writing, false);
                 }
                 self.let_go(thread);
@@ -455,19 +461,44 @@ impl SupervisorState {
 
     /// Has the store write where a thread really is, after a move that did not come to be.
     fn write_truth(&mut self, thread: ThreadId, writing: &Writing, written: bool) {
-        let parent = self.table.get(thread).map_or(writing.from, |entry| entry.parent);
+        let from = writing.from.filter(|_| writing.goes_on.is_none());
+        let parent = self.table.get(thread).map_or(from, |entry| entry.parent);
         let status = if writing.edge_closed { EdgeStatus::Closed } else { EdgeStatus::Open };
-        let charges = match &writing.account {
+        let mut charges = match &writing.account {
             Some((_, moved)) if written => moved.reversed(),
             _ => Vec::new(),
         };
+        let mut donors = Vec::new();
+        if let Some((account, _)) = &writing.account {
+            donors = self.donors_of(account);
+            if writing.goes_on.is_some() {
+                charges.extend(Account::detach(account));
+            }
+        }
         let edge = edge_below(parent, status);
         let paths = writing.before.iter().map(|(id, before)| {
             let here = self.table.get(*id).map(|entry| entry.path.clone());
             (*id, here.unwrap_or_else(|| before.clone()))
         });
         let to = ThreadMove { thread, edge, paths: paths.collect(), charges };
-        self.write_place(0, to);
+        self.write_place(writing.goes_on.unwrap_or(0), to);
+        self.keep_donors(donors);
+    }
+
+    /// A thread goes on as a root while the store writes that it is elsewhere: that it is a root is
+    /// written after that, with what its account becomes by both. Whether it moves.
+    pub(super) fn goes_on_when_written(&mut self, close: u64, thread: ThreadId) -> bool {
+        let moving = self.table.get(thread).and_then(|entry| entry.trouble.moving);
+        let adopting = moving.and_then(|op| self.moves.get_mut(&op));
+        let Some(writing) = adopting.and_then(|adopting| adopting.writing.as_mut()) else {
+            return false;
+        };
+        writing.goes_on = Some(close);
+        self.table.is_to_be_placed(thread);
+        if let Some(entry) = self.table.get_mut(thread) {
+            entry.adrift = false;
+        }
+        true
     }
 
     /// A thread that is being moved is closed by its name: wherever it is then, its edge is closed.

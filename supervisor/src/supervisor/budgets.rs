@@ -144,16 +144,23 @@ impl SupervisorState {
             self.ops.insert(op, spawning);
         }
         let thread = entry.slot.thread();
-        if let Some(account) = entry.slot.purse().and_then(Purse::own) {
-            let charges = account.write_off();
-            self.write_charges(charges);
-            for donor in account.donors() {
-                self.lines.freed(Owner::Account(donor));
-                self.places.wrote(donor);
-            }
+        if let Some(account) = entry.slot.purse().and_then(Purse::own)
+            && !self.keeps_part(entry)
+        {
+            self.write_off(account);
             self.lines.freed(Owner::Account(thread));
         }
         self.left(entry);
+    }
+
+    /// What a thread had that is over goes back, if its own end did not see to it.
+    pub(super) fn write_off(&mut self, account: &Account) {
+        let charges = account.write_off();
+        self.write_charges(charges);
+        for donor in account.donors() {
+            self.lines.freed(Owner::Account(donor));
+            self.places.wrote(donor);
+        }
     }
 
     /// A thread left the table: whoever waits for its place is next.
@@ -217,6 +224,9 @@ impl SupervisorState {
             let reason = Box::new(SpawnError::NotFound { thread });
             return reply.tell(Err(FundError::NotUp { thread, reason }));
         };
+        if self.table.get(thread).is_some_and(|entry| entry.trouble.moving.is_some()) {
+            return reply.tell(Err(FundError::Moving { thread }));
+        }
         let Some(account) = slot.purse().and_then(Purse::own).cloned() else {
             let named = Dimension::ALL.into_iter().find(|&what| more.of(what).is_some());
             let limit = named.map_or("budget", Dimension::limit);

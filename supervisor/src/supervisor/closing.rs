@@ -370,6 +370,10 @@ impl SupervisorState {
         let now = self.now().instant;
         let Some(op) = self.closes.get(&close) else { return };
         let Some(thread) = op.plan.thread(place) else { return };
+        if self.tell_waits(close, place, thread) {
+            return;
+        }
+        let Some(op) = self.closes.get(&close) else { return };
         let tell_parent = !op.all && !op.plan.covers_parent_of(place);
         let order = op.plan.order_for(place, now, tell_parent);
         let Some(entry) = self.table.get_mut(thread) else {

@@ -56,6 +56,10 @@ impl SupervisorState {
                 self.table.set_life(thread, Life::Lost);
             }
             _ if closing => {
+                if how == Ended::Fenced {
+                    // What it had is the other runtime's to give back.
+                    self.forget_account(thread);
+                }
                 let left = format!("it ended by itself while it was closing: {how:?}");
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.finish(thread, Rung::Killed, How::SubmitFailed, Some(&left));
@@ -200,6 +204,7 @@ impl SupervisorState {
                 }
                 let slot = entry.slot.clone();
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
+                self.forget_account(child);
                 self.finish(child, Rung::Killed, How::SubmitFailed, None);
                 self.report_due(); // there may be thousands
             }

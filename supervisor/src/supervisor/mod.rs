@@ -33,6 +33,7 @@ mod steps;
 mod table;
 mod times;
 mod trouble;
+mod unsettled;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,6 +68,7 @@ use siblings::Siblings;
 use spawn::{Spawning, Step, Waiter};
 use table::Table;
 use times::Times;
+use unsettled::Unsettled;
 
 pub(crate) struct SupervisorActor;
 
@@ -145,6 +147,8 @@ pub(crate) struct SupervisorState {
     held_back: Vec<ForRoom>,
     /// Places of threads that the store could not write.
     owed: BTreeMap<ThreadId, ThreadMove>,
+    /// Accounts that moves change which the store has not written.
+    unsettled: Unsettled,
     /// Accounts that somebody draws on.
     accounts: HashMap<ThreadId, Weak<Account>>,
     /// How many of them there are before those that nobody draws on are dropped.
@@ -205,6 +209,7 @@ impl Actor for SupervisorActor {
             places: Places::default(),
             held_back: Vec::new(),
             owed: BTreeMap::new(),
+            unsettled: Unsettled::default(),
             accounts: HashMap::new(),
             accounts_tidy_at: budgets::TIDY_MIN,
             fundings: HashMap::new(),

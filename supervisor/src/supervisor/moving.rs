@@ -6,7 +6,7 @@
 //! written first and carried out then, if it still may be: a close that came meanwhile wins.
 
 use coppicer_actors::{
-    About, Account, Done, Door, EdgeChange, EdgeStatus, Lineage, Purse, ThreadMove,
+    About, Account, Acquired, Done, Door, EdgeChange, EdgeStatus, Lineage, Purse, ThreadMove,
 };
 use coppicer_messages::{
     AgentPath, Deadline, Epoch, Fact, Phase, RuntimeEvent, SpawnOrigin, StoreError, SupervisorMsg,
@@ -188,14 +188,19 @@ impl SupervisorState {
         }
     }
 
-    fn write_detached(&mut self, close: u64, thread: ThreadId) {
+    pub(super) fn write_detached(&mut self, close: u64, thread: ThreadId) {
+        if self.goes_on_when_written(close, thread) {
+            return;
+        }
         let account = self.table.get(thread).and_then(|it| it.slot.purse()?.own().cloned());
+        let donors = account.as_ref().map(|account| self.donors_of(account)).unwrap_or_default();
         let charges = account.map(|account| Account::detach(&account)).unwrap_or_default();
         if let Some(entry) = self.table.get_mut(thread) {
             entry.adrift = false;
         }
         let edge = EdgeChange::Root;
         self.write_place(close, ThreadMove { thread, edge, paths: Vec::new(), charges });
+        self.keep_donors(donors);
     }
 
     /// Has the store write where a thread is, and asks it again for as long as it cannot. Until then
@@ -203,28 +208,53 @@ impl SupervisorState {
     pub(super) fn write_place(&mut self, close: u64, mut to: ThreadMove) {
         self.places.wrote(to.thread);
         self.ledgers_change(&to.charges);
-        if let Some(owed) = self.owed.remove(&to.thread) {
+        let owed = self.owed.remove(&to.thread);
+        let before = owed.clone();
+        if let Some(owed) = owed {
             to.charges.extend(owed.charges);
             let known = |id: &ThreadId| to.paths.iter().any(|(other, _)| other == id);
             let more: Vec<_> = owed.paths.into_iter().filter(|(id, _)| !known(id)).collect();
             to.paths.extend(more);
         }
         self.table.is_to_be_placed(to.thread);
-        let (uplink, mut again) = (self.shared.uplink.clone(), Box::new(to.clone()));
+        self.unsettled.begin(&to);
+        if let Some(before) = before {
+            self.move_settled(&before);
+        }
+        let (uplink, again) = (self.shared.uplink.clone(), Box::new(to.clone()));
         let done = Done::new(move |result: Result<(), StoreError>| {
-            if matches!(result, Err(StoreError::UnknownOutcome { .. })) {
-                // Rather too little is left of a budget than too much.
-                again.charges.clear();
-            }
             let step = Box::new(Step::Placed { to: again, result });
             uplink.send(SupervisorMsg::StepDone { op: close, step });
         });
-        self.shared.store.relocate(to, done);
+        self.relocate(to, done);
+    }
+
+    /// Has the store write a move. One that changes accounts takes over a thread that has no actor here:
+    /// it may have one in another runtime, which would give back what is given away by the move.
+    pub(super) fn relocate(&self, to: ThreadMove, done: Done<()>) {
+        let store = self.shared.store.clone();
+        let sleeps = self.table.get(to.thread).is_some_and(|it| it.life() == Life::Dormant);
+        if to.charges.is_empty() || !sleeps {
+            return store.relocate(to, done);
+        }
+        let thread = to.thread;
+        let done = Done::new(move |result: Result<Acquired, StoreError>| match result {
+            Err(StoreError::Unavailable { reason } | StoreError::UnknownOutcome { reason }) => {
+                done.tell(Err(StoreError::Unavailable { reason }));
+            }
+            _ => store.relocate(to, done),
+        });
+        self.shared.store.acquire(thread, done);
     }
 
     /// The store wrote where a thread is, or could not.
-    pub(super) fn on_placed(&mut self, close: u64, to: ThreadMove, result: Result<(), StoreError>) {
-        let thread = to.thread;
+    pub(super) fn on_placed(
+        &mut self,
+        close: u64,
+        mut to: ThreadMove,
+        result: Result<(), StoreError>,
+    ) {
+        let (thread, written) = (to.thread, to.clone());
         // One that was deleted meanwhile is nowhere.
         let result = match result {
             Err(StoreError::NotFound { .. }) => Ok(()),
@@ -240,12 +270,18 @@ impl SupervisorState {
             }
             Err(error) => {
                 tracing::error!(%error, %thread, "the store could not write where a thread is");
+                if matches!(error, StoreError::UnknownOutcome { .. }) {
+                    // Rather too little is left of a budget than too much.
+                    to.charges.clear();
+                }
+                self.unsettled.begin(&to);
                 self.owed.insert(thread, to);
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
                 self.arm_first(at, SupervisorTick::EdgesDue);
             }
         }
+        self.move_settled(&written);
         self.close_detached(close, thread, result);
     }
 

@@ -115,6 +115,8 @@ pub(super) enum Step {
     Moved(Result<(), StoreError>),
     /// Which threads below one that closes go on and sleep in the store alone.
     Detaching(Result<Vec<Stored>, SpawnError>),
+    /// A thread that goes on from a close and sleeps in the store alone, if its account has to be written.
+    GoesOn { thread: ThreadId, result: Result<Box<Stored>, SpawnError> },
     /// The store wrote where a thread is, or could not and is asked again.
     Placed { to: Box<ThreadMove>, result: Result<(), StoreError> },
     /// The store patched a thread.

@@ -32,6 +32,7 @@ impl SupervisorState {
             Step::Surveyed(result) => return self.on_surveyed(op, result),
             Step::Moved(result) => return self.on_moved(op, result),
             Step::Detaching(result) => return self.on_detaching(op, result),
+            Step::GoesOn { thread, result } => return self.on_goes_on(op, thread, result),
             Step::Placed { to, result } => return self.on_placed(op, *to, result),
             Step::Funded(result) => return self.on_funded(op, result),
             Step::Counted(result) => return self.on_counted(result),
@@ -112,6 +113,7 @@ impl SupervisorState {
             | Step::Surveyed(_)
             | Step::Moved(_)
             | Step::Detaching(_)
+            | Step::GoesOn { .. }
             | Step::Placed { .. }
             | Step::Funded(_)
             | Step::DamagedPlace { .. }

@@ -98,9 +98,30 @@ impl SupervisorState {
     }
 
     /// Has the store write that threads which sleep in it go on: they were moved when the close began,
-    /// whether or not the store has told of them by its end.
+    /// whether or not the store has told of them by its end. Whether they have budgets it alone knows.
     pub(super) fn write_absent(&mut self, close: u64, absent: impl IntoIterator<Item = ThreadId>) {
         for thread in absent {
+            let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
+            self.outside(close, async move {
+                let result = look_up(&*store, thread, depth_max).await.map(Box::new);
+                Step::GoesOn { thread, result }
+            });
+        }
+    }
+
+    pub(in super::super) fn on_goes_on(
+        &mut self,
+        close: u64,
+        thread: ThreadId,
+        result: Result<Box<Stored>, SpawnError>,
+    ) {
+        if self.table.get(thread).is_some() {
+            self.write_detached(close, thread);
+        } else if let Ok(stored) = result
+            && stored.thread.ledger.is_some()
+        {
+            self.detach_stored(close, *stored, true);
+        } else {
             let (edge, paths, charges) = (EdgeChange::Root, Vec::new(), Vec::new());
             self.write_place(close, ThreadMove { thread, edge, paths, charges });
         }

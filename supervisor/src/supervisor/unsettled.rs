@@ -1,0 +1,143 @@
+//! Moves whose charges the store has not written yet: the accounts that they change are as the store has
+//! them, or as it will have them, and nobody knows which. What ends meanwhile would give back by the one
+//! reckoning what the other gave away, and nothing could put that right if the host ended first. So a
+//! thread is told to end when its account is settled, and one that cannot wait (it is fenced off at a
+//! deadline) keeps its part until then: rather too little is left for a while than too much for ever.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+use coppicer_actors::{Account, Purse, ThreadMove};
+use coppicer_messages::ThreadId;
+
+use super::SupervisorState;
+use super::close::Place;
+use super::table::Entry;
+
+/// Accounts that moves change which are not written.
+#[derive(Default)]
+pub(super) struct Unsettled {
+    /// How many such moves change the account of a thread.
+    moves: BTreeMap<ThreadId, u32>,
+    /// Threads of closes that would have been told to end.
+    tells: HashMap<ThreadId, Vec<(u64, Place)>>,
+    /// Accounts of threads that are over, without an end in the store.
+    over: HashMap<ThreadId, Arc<Account>>,
+    /// Accounts as they are in memory: the store has them as they were, and does not say so.
+    kept: HashMap<ThreadId, Arc<Account>>,
+}
+
+/// The threads whose accounts a move changes; none if it changes no account.
+fn touched(to: &ThreadMove) -> impl Iterator<Item = ThreadId> {
+    let moved = (!to.charges.is_empty()).then_some(to.thread);
+    let others = to.charges.iter().map(|charge| charge.to).filter(|id| *id != to.thread);
+    moved.into_iter().chain(others)
+}
+
+impl Unsettled {
+    /// A move is being written, or is owed to the store.
+    pub(super) fn begin(&mut self, to: &ThreadMove) {
+        for thread in touched(to) {
+            *self.moves.entry(thread).or_default() += 1;
+        }
+    }
+
+    /// It was written, or never will be. Those whose accounts are settled by that.
+    fn end(&mut self, to: &ThreadMove) -> Vec<ThreadId> {
+        let mut settled = Vec::new();
+        for thread in touched(to) {
+            let Some(moves) = self.moves.get_mut(&thread) else { continue };
+            *moves -= 1;
+            if *moves == 0 {
+                self.moves.remove(&thread);
+                self.kept.remove(&thread);
+                settled.push(thread);
+            }
+        }
+        settled
+    }
+
+    /// Whether a move that is not written changes the account of a thread.
+    pub(super) fn has(&self, thread: ThreadId) -> bool {
+        self.moves.contains_key(&thread)
+    }
+}
+
+impl SupervisorState {
+    /// A thread of a close is to be told to end: whether that has to wait for its account.
+    pub(super) fn tell_waits(&mut self, close: u64, place: Place, thread: ThreadId) -> bool {
+        let waits = self.unsettled.has(thread) && self.table.get(thread).is_some();
+        if waits {
+            self.unsettled.tells.entry(thread).or_default().push((close, place));
+            self.write_owed(); // there is no time to wait for the next try
+        }
+        waits
+    }
+
+    /// A thread is over without an end in the store, and its account is not settled: it keeps its part
+    /// until then. Whether that is so.
+    pub(super) fn keeps_part(&mut self, entry: &Entry) -> bool {
+        let thread = entry.slot.thread();
+        let account = entry.slot.purse().and_then(Purse::own);
+        let Some(account) = account.filter(|_| self.unsettled.has(thread)) else { return false };
+        self.unsettled.over.insert(thread, account.clone());
+        true
+    }
+
+    /// The accounts that one draws on: they are to be kept if it gives that up.
+    pub(super) fn donors_of(&self, account: &Account) -> Vec<Arc<Account>> {
+        let here = |donor: ThreadId| self.accounts.get(&donor).and_then(Weak::upgrade);
+        account.donors().into_iter().filter_map(here).collect()
+    }
+
+    /// Keeps accounts in memory until what moves change of them is written.
+    pub(super) fn keep_donors(&mut self, donors: Vec<Arc<Account>>) {
+        for donor in donors.into_iter().filter(|donor| self.unsettled.has(donor.thread())) {
+            self.unsettled.kept.insert(donor.thread(), donor);
+        }
+    }
+
+    /// A move was written, or never will be.
+    pub(super) fn move_settled(&mut self, to: &ThreadMove) {
+        for thread in self.unsettled.end(to) {
+            self.to_tell.extend(self.unsettled.tells.remove(&thread).unwrap_or_default());
+            if let Some(account) = self.unsettled.over.remove(&thread)
+                && self.table.get(thread).is_none()
+            {
+                self.write_off(&account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppicer_actors::EdgeChange;
+    use coppicer_messages::Charge;
+
+    use super::*;
+
+    fn id(n: u64) -> ThreadId {
+        ThreadId::from_parts(n, [0; 10])
+    }
+
+    fn to(thread: u64, charged: &[u64]) -> ThreadMove {
+        let charges = charged.iter().map(|n| Charge::to(id(*n))).collect();
+        ThreadMove { thread: id(thread), edge: EdgeChange::Root, paths: Vec::new(), charges }
+    }
+
+    #[test]
+    fn an_account_is_settled_when_the_last_move_that_changes_it_is() {
+        let mut unsettled = Unsettled::default();
+        let (one, other, plain) = (to(1, &[1, 9]), to(2, &[9]), to(3, &[]));
+        for it in [&one, &other, &plain] {
+            unsettled.begin(it);
+        }
+        assert!([1, 2, 9].into_iter().all(|n| unsettled.has(id(n))));
+        assert!(!unsettled.has(id(3)), "it changes no account");
+        assert_eq!(unsettled.end(&plain), []);
+        assert_eq!(unsettled.end(&one), [id(1)]);
+        assert_eq!(unsettled.end(&other), [id(2), id(9)]);
+        assert!(!unsettled.has(id(9)));
+    }
+}

@@ -37,12 +37,20 @@ pub(crate) struct Book {
     pub(crate) held: usize,
     /// Whether a request of the store may have failed.
     pub(crate) faulty: bool,
-    /// Whether there was more than one host at a time. What both write of budgets is not fenced: who
-    /// lets several share a store, of which each tree has one at a time.
+    /// Whether there was more than one host at a time.
     pub(crate) shared: bool,
+    /// Whether one of them fenced something off at a deadline meanwhile. It gives back what that had
+    /// left, and cannot know whether the other does so too: its end was written by nobody yet.
+    pub(crate) cut_short: bool,
 }
 
 impl Book {
+    /// A close was answered.
+    pub(crate) fn ended(&mut self, answer: &Result<CloseReport, CloseError>) {
+        let late = answer.as_ref().is_ok_and(|report| !report.timed_out.is_empty());
+        self.cut_short |= self.shared && late;
+    }
+
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             trace.push(line());
@@ -362,6 +370,7 @@ impl Host {
         let answer = self.runtime.close_with(scope, Duration::ZERO, budget).await;
         let took = since.elapsed();
         self.note(|| format!("close {target:?} within {budget:?}: {answer:?}"));
+        self.book.lock().ended(&answer);
         let surely = answer.as_ref().is_ok_and(|report| {
             let row = report.threads.iter().find(|row| Some(row.thread) == target);
             row.is_none_or(|row| row.left.is_none())

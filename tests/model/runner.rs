@@ -372,6 +372,7 @@ impl Watching {
             book.broken.push(format!("P5: a shutdown took {took:?} of {budget:?}: {report:?}"));
         }
         book.note(|| format!("shutdown: {report:?}"));
+        book.ended(&report);
         drop(book);
         self.told.read(&mut self.tap, &self.host);
     }

@@ -468,12 +468,11 @@ impl SupervisorState {
             Some((_, moved)) if written => moved.reversed(),
             _ => Vec::new(),
         };
-        let mut donors = Vec::new();
-        if let Some((account, _)) = &writing.account {
-            donors = self.donors_of(account);
-            if writing.goes_on.is_some() {
-                charges.extend(Account::detach(account));
-            }
+        let above = writing.account.iter().flat_map(|(account, _)| account.donors());
+        let charged: Vec<ThreadId> = charges.iter().map(|charge| charge.to).chain(above).collect();
+        let donors = self.accounts_here(charged);
+        if let (Some((account, _)), Some(_)) = (&writing.account, writing.goes_on) {
+            charges.extend(Account::detach(account));
         }
         let edge = edge_below(parent, status);
         let paths = writing.before.iter().map(|(id, before)| {

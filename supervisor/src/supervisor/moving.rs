@@ -193,7 +193,9 @@ impl SupervisorState {
             return;
         }
         let account = self.table.get(thread).and_then(|it| it.slot.purse()?.own().cloned());
-        let donors = account.as_ref().map(|account| self.donors_of(account)).unwrap_or_default();
+        // One that nobody draws on any more is kept all the same.
+        let donors = account.iter().flat_map(|account| account.donors()).collect::<Vec<_>>();
+        let donors = self.accounts_here(donors);
         let charges = account.map(|account| Account::detach(&account)).unwrap_or_default();
         if let Some(entry) = self.table.get_mut(thread) {
             entry.adrift = false;

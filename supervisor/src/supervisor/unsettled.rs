@@ -84,10 +84,13 @@ impl SupervisorState {
         true
     }
 
-    /// The accounts that one draws on: they are to be kept if it gives that up.
-    pub(super) fn donors_of(&self, account: &Account) -> Vec<Arc<Account>> {
-        let here = |donor: ThreadId| self.accounts.get(&donor).and_then(Weak::upgrade);
-        account.donors().into_iter().filter_map(here).collect()
+    /// The accounts of these threads, as far as they are here: what is charged for them is to be kept.
+    pub(super) fn accounts_here(
+        &self,
+        threads: impl IntoIterator<Item = ThreadId>,
+    ) -> Vec<Arc<Account>> {
+        let here = |thread: ThreadId| self.accounts.get(&thread).and_then(Weak::upgrade);
+        threads.into_iter().filter_map(here).collect()
     }
 
     /// Keeps accounts in memory until what moves change of them is written.

@@ -261,3 +261,36 @@ test("a reader that is too slow is told what it lost, and goes on without a gap"
   assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), "in order, each once");
   assert.deepEqual(seqs.filter((seq) => seq >= facts[0]), facts, "just what a client heard that kept up");
 });
+
+test("a first look at the facts begins with what the journal still has, and goes on", async () => {
+  const id = await spawn({ nickname: "verbose" });
+  // Three facts of each turn tell what it said: in all more than the journal holds.
+  const text = "word ".repeat(180_000);
+  for (let turns = 1; turns <= 28; turns += 1) {
+    await submit(id, text);
+    await until("the turn ended", async () => (await served.get(`/api/threads/${id}`)).row?.turns === turns);
+  }
+  const other = await open(browser, way.address);
+  try {
+    await other.locator(".grid [data-thread]").first().waitFor();
+    await other.evaluate(() => document.activeElement.blur());
+    await other.keyboard.press("3");
+    await other.locator(".entry[data-seq]").first().waitFor();
+    await other.locator(".logview .search").fill("no such fact"); // what the page itself notes is left
+    await other.locator(".entry.note", { hasText: "not kept any more" }).waitFor({ state: "attached" });
+    await other.locator(".logview .search").fill("after the first look");
+    await submit(id, "after the first look");
+    await other.locator(".entry[data-seq]").first().waitFor();
+    assertQuiet(other);
+  } finally {
+    await other.context().close();
+  }
+});
+
+test("a role that turns the direction of text is shown by name", async () => {
+  const id = await spawn({ role: "\u202egpj.\u001b[31mexe" });
+  await look(id, "t");
+  const role = page.locator('.threadview .badge[title="Its role"]');
+  await role.waitFor();
+  assert.match(await role.textContent(), /^U\+202Egpj\.\u241b\[31mexe$/);
+});

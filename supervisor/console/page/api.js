@@ -164,11 +164,14 @@ export class Stream {
         if (done) break;
         alive();
         const events = parser.push(decoder.decode(value, { stream: true }));
-        if (!events.length || this.#stopped) continue;
-        this.#attempts = 0;
-        ended = events.find((event) => event.event === "end") ?? null;
-        this.#handlers.onEvents(events);
-        for (const event of events) if (event.id) this.lastId = event.id;
+        if (this.#stopped) continue;
+        if (events.length) {
+          this.#attempts = 0;
+          ended = events.find((event) => event.event === "end") ?? null;
+          this.#handlers.onEvents(events);
+        }
+        this.lastId = parser.lastId ?? this.lastId;
+        if (!events.length) continue;
         // Thousands of events a second come in as many pieces, and each piece wakes the page: what comes
         // meanwhile is one piece.
         if (value.length < PIECE_MIN) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));

@@ -38,6 +38,8 @@ export class LogView {
     this.frozen = null;
     this.fresh = 0;
     this.lastSeq = 0;
+    this.lastId = null; // of the last fact that was told
+    this.place = null; // how far the stream was when it was left
     this.seen = 0;
     this.repeats = 0;
     this.chosen = null;
@@ -84,6 +86,7 @@ export class LogView {
   }
 
   hide() {
+    this.place = this.stream?.lastId ?? this.place;
     this.stream?.stop();
     this.stream = null;
     if (this.seen) this.gapFrom = Date.now();
@@ -91,6 +94,7 @@ export class LogView {
 
   #set(change) {
     Object.assign(this.filter, change);
+    this.place = null; // where the stream was says nothing of facts that it left out
     for (const chip of this.kindChips.children) {
       const { kind } = chip.dataset;
       setAttr(chip, "aria-pressed", String(this.filter.kinds.has(kind)));
@@ -117,7 +121,7 @@ export class LogView {
       this.waits = true; // for the tree's first frame, which says where we are
       return;
     }
-    const lastId = this.stream?.lastId ?? this.lastId ?? null;
+    const lastId = this.place ?? this.lastId;
     this.stream?.stop();
     // What has happened before is in the journal: the first look shows the end of it.
     const from = lastId === null ? Math.max(0, this.app.tree.seq - BACK) : null;
@@ -168,9 +172,12 @@ export class LogView {
         this.#note(`This page did not keep up: ${plural(gap.count, "fact")} lost, from ${count(gap.from)} to ${count(gap.to)}. Those of lifecycle come again from the journal.`, "warn");
       } else if (event === "reset") {
         const { reason } = JSON.parse(data);
+        const first = !this.seen;
         this.seen = 0;
         this.lastSeq = 0;
-        this.#note(reason === "other_boot" ? "The console was started anew: facts from before are not continued." : "Too much was missed to go on from there: there is a gap here.", "warn");
+        if (reason === "other_boot") this.#note("The console was started anew: facts from before are not continued.", "warn");
+        else if (first) this.#note("What happened before this is not kept any more.");
+        else this.#note("Too much was missed to go on from there: there is a gap here.", "warn");
       } else if (event === "end") {
         this.#note("The stream has ended: the runtime or the console stopped.", "warn");
       }

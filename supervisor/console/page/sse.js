@@ -2,6 +2,8 @@
 
 /** Takes pieces of a stream, gives whole events: `{event, id, data}`. */
 export class SseParser {
+  /** The id of the last block that has ended and had one. One without data is no event, and says only this. */
+  lastId = null;
   #rest = "";
   #event = "";
   #id;
@@ -30,6 +32,7 @@ export class SseParser {
 
   #line(line, events) {
     if (line === "") {
+      if (this.#id) this.lastId = this.#id;
       if (this.#data.length) {
         events.push({ event: this.#event || "message", id: this.#id, data: this.#data.join("\n") });
       }

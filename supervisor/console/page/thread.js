@@ -152,7 +152,7 @@ export class ThreadView {
     else {
       const state = stateOf(row);
       fill(this.badges, badge(row.gone ? `ended: ${words(row.gone.how)}` : state, STATES.get(state) ?? "off"),
-        row.role ? badge(row.role) : null, row.internal ? badge("internal") : null, stored?.archived_ms ? badge("archived") : null);
+        row.role ? h("span.badge", { title: "Its role" }, foreign(row.role, { line: true, max: 40 })) : null, row.internal ? badge("internal") : null, stored?.archived_ms ? badge("archived") : null);
     }
     fill(this.ids, h("code", {}, this.id), row?.path ? [" \u00b7 ", foreign(row.path)] : null, row?.nickname ? [" \u00b7 ", foreign(row.nickname)] : null,
       row?.forked_from ? [" \u00b7 forked from ", this.link(row.forked_from)] : null);

@@ -62,6 +62,9 @@ pub(crate) const STREAM_EVENTS_MAX: usize = 4_096;
 /// The same in bytes.
 pub(crate) const STREAM_BYTES_MAX: usize = 4 << 20;
 
+/// How often a client of `/api/events` is told how far it is, while facts are told and none is for it.
+pub(crate) const PLACE_EVERY: Duration = Duration::from_secs(1);
+
 /// Streams at once.
 pub(crate) const STREAMS_MAX: usize = 16;
 
@@ -103,6 +106,12 @@ pub(crate) const HISTORY_MAX: u64 = 200;
 
 /// Bytes of one page of a history, about: the page ends before a record that would go past it.
 pub(crate) const HISTORY_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of records that are read from the store at one go for a page; one record may go past it.
+pub(crate) const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the name of a tool, or of the id of a call or a turn.
+pub(crate) const NAME_MAX: usize = 256;
 
 /// Bytes of a record's text.
 pub(crate) const RECORD_TEXT_MAX: usize = 4 << 10;

@@ -56,6 +56,9 @@ test("a stream is cut anywhere, and the events are the same", () => {
     const parser = new SseParser();
     assert.deepEqual([...parser.push(stream.slice(0, at)), ...parser.push(stream.slice(at))], expected, `cut at ${at}`);
   }
+  const quiet = new SseParser();
+  assert.deepEqual(quiet.push(":\nid: b-7\n\nevent: fact\nid: b-8\ndata: torn\n"), []);
+  assert.equal(quiet.lastId, "b-7", "of a block without data too, if it has ended");
   const parser = new SseParser();
   assert.deepEqual([...stream].flatMap((letter) => parser.push(letter)), expected);
 });

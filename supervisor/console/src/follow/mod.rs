@@ -187,8 +187,12 @@ impl Follow {
             match timeout(SILENT_MAX, stream.body.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     let Some(bytes) = frame.data_ref() else { continue };
-                    let events =
-                        stream.reader.take(bytes).map_err(|_| self.no_console("too large"))?;
+                    let Ok(events) = stream.reader.take(bytes) else {
+                        return Err(self.no_console("too large"));
+                    };
+                    if let Some(id) = stream.reader.last_id() {
+                        self.last = Some(id.to_owned());
+                    }
                     for event in events {
                         self.take(event)?;
                     }
@@ -225,7 +229,6 @@ impl Follow {
         };
         let told = told.map_err(|reason| self.no_console(&reason))?;
         self.over |= matches!(told, Told::End { .. });
-        self.last = event.id.or(self.last.take());
         self.waiting.push_back(told);
         Ok(())
     }

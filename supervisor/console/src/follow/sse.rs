@@ -21,6 +21,7 @@ pub(super) struct SseReader {
     line: Vec<u8>,
     event: SseEvent,
     has_data: bool,
+    last_id: Option<String>,
 }
 
 impl SseReader {
@@ -41,9 +42,15 @@ impl SseReader {
         Ok(events)
     }
 
+    /// The id of the last block that ended and had one. One without data is no event, and says only this.
+    pub(super) fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
     fn end_line(&mut self, line: &[u8]) -> Option<SseEvent> {
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
+            self.last_id = event.id.clone().or(self.last_id.take());
             return std::mem::take(&mut self.has_data).then_some(event);
         }
         let line = String::from_utf8_lossy(line);
@@ -71,7 +78,8 @@ mod tests {
     use super::*;
 
     const STREAM: &str = ": hello\n\nevent: fact\nid: a-1\ndata: {\"text\":\"ä\"}\n\n:\n\n\
-        retry: 5\r\nevent:fact\r\nid:a-2\r\ndata:{}\r\n\r\ndata: x\ndata: y\n\nevent: none\n\nevent: torn\ndata: z\n";
+        retry: 5\r\nevent:fact\r\nid:a-2\r\ndata:{}\r\n\r\ndata: x\ndata: y\n\nevent: none\n\n:\nid: a-3\n\n\
+        event: torn\nid: a-4\ndata: z\n";
 
     #[test]
     fn events_are_the_same_wherever_the_bytes_are_cut() {
@@ -90,6 +98,11 @@ mod tests {
             let read = |part| reader.take(part).unwrap();
             let events: Vec<SseEvent> = STREAM.as_bytes().chunks(size).flat_map(read).collect();
             assert_eq!(events, expected, "in pieces of {size}");
+            assert_eq!(
+                reader.last_id(),
+                Some("a-3"),
+                "of a block without data too, if it has ended"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer_actors::{Engine, Script, ScriptedEngine, Step};
@@ -13,7 +14,8 @@ use coppicer_supervisor::testing::World;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// The budget of everything that has no other. Real time: sockets do not follow a paused clock.
@@ -186,7 +188,7 @@ impl Client {
         let last = last.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let request = format!("GET {path} HTTP/1.1\r\n{}{last}\r\n", self.headers());
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut events = Events { stream, text: String::new() };
+        let mut events = Events { stream, text: String::new(), place: None };
         timeout(BUDGET, events.begin()).await.expect("an answer in time");
         events
     }
@@ -204,6 +206,8 @@ pub(crate) struct Event {
 pub(crate) struct Events {
     pub(crate) stream: TcpStream,
     text: String,
+    /// The last id, of an event or of none.
+    pub(crate) place: Option<String>,
 }
 
 impl Events {
@@ -215,9 +219,7 @@ impl Events {
     async fn read(&mut self) -> Option<Event> {
         loop {
             // Chunks carry whole events here, so that their sizes are lines of their own.
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.text = rest;
+            if let Some(block) = self.take_block() {
                 if let Some(event) = event_of(&block) {
                     return Some(event);
                 }
@@ -225,6 +227,32 @@ impl Events {
             }
             self.read_more().await?;
         }
+    }
+
+    fn take_block(&mut self) -> Option<String> {
+        let (block, rest) = self.text.split_once("\n\n")?;
+        let (block, rest) = (block.to_owned(), rest.to_owned());
+        self.text = rest;
+        self.place = field(&block, "id").or(self.place.take());
+        Some(block)
+    }
+
+    /// Reads until the place to go on from is one that `wanted` accepts. Nothing may be told until then.
+    pub(crate) async fn place(&mut self, wanted: impl Fn(u64) -> bool) -> String {
+        let read = async {
+            loop {
+                if let Some(place) = &self.place
+                    && wanted(place.split_once('-').unwrap().1.parse().unwrap())
+                {
+                    return place.clone();
+                }
+                match self.take_block() {
+                    Some(block) => assert!(event_of(&block).is_none(), "{block}"),
+                    None => self.read_more().await.expect("the stream goes on"),
+                }
+            }
+        };
+        timeout(BUDGET, read).await.expect("a place in time")
     }
 
     /// Reads the head of the answer: from here on the stream is there.
@@ -268,12 +296,46 @@ impl Events {
     }
 }
 
+fn field(block: &str, name: &str) -> Option<String> {
+    let mut lines = block.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+}
+
 fn event_of(block: &str) -> Option<Event> {
-    let field = |name: &str| {
-        let mut lines = block.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
-    };
-    let data = field("data")?;
+    let data = field(block, "data")?;
     let data = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}"));
-    Some(Event { name: field("event").unwrap_or_default(), id: field("id"), data })
+    let name = field(block, "event").unwrap_or_default();
+    Some(Event { name, id: field(block, "id"), data })
+}
+
+/// Passes connections on to a console, and cuts them when it is told to. Tells when it has passed on an id.
+pub(crate) async fn proxy(to: SocketAddr, cuts: Arc<Notify>, ids: Arc<Notify>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut console = TcpStream::connect(to).await.unwrap();
+            let mut head = vec![0; 8_192];
+            let read = client.read(&mut head).await.unwrap();
+            // A console goes by its own name only.
+            let head =
+                String::from_utf8_lossy(&head[..read]).replace(&own.to_string(), &to.to_string());
+            console.write_all(head.as_bytes()).await.unwrap();
+            let pass = async {
+                let mut piece = vec![0; 1 << 16];
+                while let Ok(read @ 1..) = console.read(&mut piece).await {
+                    client.write_all(&piece[..read]).await.unwrap();
+                    if piece[..read].windows(5).any(|bytes| bytes == b"\nid: ") {
+                        ids.notify_one();
+                    }
+                }
+            };
+            tokio::select! {
+                () = pass => {}
+                () = cuts.notified() => {}
+            }
+        }
+    });
+    own
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coppicer_actors::{TapFilter, TapFrom, TapOptions};
+use coppicer_actors::{Tap, TapFilter, TapFrom, TapOptions};
 use coppicer_messages::TapError;
 use coppicer_supervisor::{METRICS, MetricKind, Runtime, count_events};
 use metrics::{
@@ -79,18 +79,21 @@ impl Counters {
             .with_from(TapFrom::Snapshot)
             .with_capacity(WATCH_EVENTS_MAX)
             .with_bytes(WATCH_BYTES_MAX);
-        let tap = runtime.tap(options)?;
-        let recorder = self.clone();
+        let counted = self.clone().count_tap(runtime.tap(options)?);
         Ok(async move {
-            let mut counting = pin!(count_events(tap));
-            let counted = std::future::poll_fn(|cx| {
-                metrics::with_local_recorder(&recorder, || counting.as_mut().poll(cx))
-            });
             tokio::select! {
                 () = counted => {}
                 () = stop.stopped() => {}
             }
         })
+    }
+
+    async fn count_tap(self, tap: Tap) {
+        let mut counting = pin!(count_events(tap));
+        let counted = std::future::poll_fn(|cx| {
+            metrics::with_local_recorder(&self, || counting.as_mut().poll(cx))
+        });
+        counted.await;
     }
 
     /// Everything, in Prometheus' text format.
@@ -206,9 +209,75 @@ impl Recorder for Counters {
 
 #[cfg(test)]
 mod tests {
+    use coppicer_actors::{ScriptedEngine, StoreHealth, ThreadHandle};
+    use coppicer_messages::{Limits, SpawnThread, StoreTrouble};
+    use coppicer_supervisor::testing::{BUDGET, World};
+    use futures::FutureExt;
     use metrics::{counter, gauge, histogram, with_local_recorder};
 
     use super::*;
+
+    /// The value of a series; 0 if there is none.
+    fn value(counters: &Counters, name: &str) -> u64 {
+        let text = counters.text();
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or(0)
+    }
+
+    /// Counts a tap that holds few events, behind a flood that it has no time to read.
+    async fn after_a_flood(limits: Limits) -> (World, Counters, Vec<ThreadHandle>) {
+        let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+        let mut before = Vec::new();
+        for _ in 0..5 {
+            before.push(world.spawn(SpawnThread::new()).await.unwrap());
+        }
+        let health = |trouble| StoreHealth::Ailing { trouble, reason: "as asked".to_owned() };
+        world.store.tell(&health(StoreTrouble::DiskFull));
+        let options = TapOptions::all().with_from(TapFrom::Snapshot).with_capacity(4);
+        let tap = world.tap(options).unwrap();
+        let mut live = Vec::new();
+        for thread in before {
+            world.close(thread.id(), BUDGET).await.unwrap();
+        }
+        world.store.tell(&StoreHealth::Well);
+        for _ in 0..20 {
+            live.push(world.spawn(SpawnThread::new()).await.unwrap());
+        }
+        let counters = Counters::new();
+        // It reads what waits, in so many portions at most, and then waits itself.
+        let mut counted = Box::pin(counters.clone().count_tap(tap));
+        for _ in 0..100 {
+            assert!((&mut counted).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        (world, counters, live)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_gap_the_gauges_are_what_is_so_and_the_counters_have_what_the_journal_has() {
+        let (world, counters, live) = after_a_flood(Limits::default()).await;
+        assert_eq!(value(&counters, "coppicer_threads{phase=\"idle\"}"), live.len() as u64);
+        assert_eq!(value(&counters, "coppicer_store_ailing"), 0);
+        assert_eq!(value(&counters, "coppicer_threads_spawned_total{origin=\"new\"}"), 20);
+        assert_eq!(value(&counters, "coppicer_threads_ended_total{how=\"closed\"}"), 5);
+        assert_eq!(value(&counters, "coppicer_events_lost_total"), 0, "each is in the journal");
+        drop(live);
+        world.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_gap_that_the_journal_does_not_reach_the_gauges_begin_anew() {
+        let mut limits = Limits::default();
+        limits.journal_events_max = 10;
+        let (world, counters, live) = after_a_flood(limits).await;
+        assert_eq!(value(&counters, "coppicer_threads{phase=\"idle\"}"), live.len() as u64);
+        assert_eq!(value(&counters, "coppicer_threads{phase=\"starting\"}"), 0);
+        assert_eq!(value(&counters, "coppicer_store_ailing"), 0);
+        assert!(value(&counters, "coppicer_events_lost_total") > 0);
+        drop(live);
+        world.end().await;
+    }
 
     #[test]
     fn what_is_counted_is_written_as_prometheus_reads_it() {

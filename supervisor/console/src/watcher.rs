@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use coppicer_actors::{Tap, TapFilter, TapFrom, TapItem, TapOptions};
+use coppicer_actors::{Tap, TapFilter, TapFrom, TapItem, TapOptions, TreeSnapshot};
 use coppicer_messages::{EventKind, TapError};
 use coppicer_supervisor::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -87,7 +87,7 @@ pub(crate) fn start(
     let (told, marks) = watch::channel(Mark::default());
     let board = Board::new(Arc::new(runtime.limits().clone()));
     let watching =
-        Watching { runtime: runtime.clone(), board, tap, asked, told, ticks: 0, stale: false };
+        Watching { runtime: runtime.clone(), board, tap, asked, told, ticks: 0, from: 0 };
     Ok((Watcher { asks, marks }, watching.run(stop)))
 }
 
@@ -109,8 +109,8 @@ struct Watching {
     asked: mpsc::Receiver<Ask>,
     told: watch::Sender<Mark>,
     ticks: u32,
-    /// Whether facts were lost and there was no room for the tap that makes up for them.
-    stale: bool,
+    /// What is up to there is in the snapshot that the board began with, or began anew with.
+    from: u64,
 }
 
 /// How much of what waited was taken in.
@@ -162,29 +162,36 @@ impl Watching {
 
     fn take_one(&mut self, item: TapItem) {
         match item {
-            TapItem::Event(event) => self.board.follow(&event),
-            TapItem::Snapshot(snapshot) => {
-                self.board.begin(&snapshot, self.runtime.now_ms());
-            }
-            TapItem::Lagged { count, .. } => {
-                self.board.lost(count);
-                self.open_anew();
-            }
+            TapItem::Event(event) if event.seq > self.from => self.board.follow(&event),
+            // It is over with the gap before it.
+            TapItem::Event(_) => self.board.lost(1),
+            TapItem::Snapshot(snapshot) => self.begin(&snapshot),
+            TapItem::Lagged { from, to, count } => self.miss(from, to, count),
             _ => {}
         }
     }
 
-    /// What a gap hid is in what the tree is now.
-    fn open_anew(&mut self) {
-        self.stale = false;
-        match open(&self.runtime) {
-            Ok(again) => self.tap = again,
-            Err(TapError::RuntimeEnded) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the console misses facts, and tries again");
-                self.stale = true;
-            }
+    /// Behind a gap it goes on from the journal; where that does not reach, with the tree as it is now. Both
+    /// come from the tap that it has: there may be no room for another.
+    fn miss(&mut self, from: u64, to: u64, count: u64) {
+        if to <= self.from {
+            return self.board.lost(count); // it began anew behind it
         }
+        let missed = self.tap.missed(from, to);
+        self.board.lost(count.saturating_sub(missed.events.len() as u64));
+        if missed.complete {
+            for event in missed.events.iter().filter(|event| event.seq > self.from) {
+                self.board.follow(event);
+            }
+        } else if let Some(now) = self.tap.tree_now() {
+            self.board.lost(missed.events.len() as u64);
+            self.begin(&now);
+        }
+    }
+
+    fn begin(&mut self, snapshot: &TreeSnapshot) {
+        self.from = snapshot.seq;
+        self.board.begin(snapshot, self.runtime.now_ms());
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -196,9 +203,7 @@ impl Watching {
 
     fn on_tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
-        if self.stale {
-            self.open_anew();
-        }
+        self.board.use_of_limits(&self.runtime.use_of_limits(), self.runtime.now_ms());
         // The one that is kept to be cloned is no client.
         let clients = self.told.receiver_count() > 1;
         if clients || self.ticks.is_multiple_of(IDLE_TICKS) {

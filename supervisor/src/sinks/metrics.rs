@@ -1,7 +1,7 @@
 //! Events as counters, through the `metrics` facade. Nothing is counted anywhere else.
 
-use coppicer_actors::{Tap, TapItem, ThreadTree, TreeChange};
-use coppicer_messages::{Ended, Event, Fact, RuntimeEvent, SpawnOrigin, ThreadEvent};
+use coppicer_actors::{Tap, TapItem, ThreadTree, TreeChange, TreeSnapshot};
+use coppicer_messages::{Ended, Event, EventKind, Fact, RuntimeEvent, SpawnOrigin, ThreadEvent};
 use metrics::{Unit, counter, gauge, histogram};
 
 /// What kind of metric it is.
@@ -49,7 +49,7 @@ macro_rules! metrics_table {
 
 metrics_table! {
     EVENTS: Counter, "coppicer_events_total", "events", ["kind"], "Events that the sink has read.";
-    EVENTS_LOST: Counter, "coppicer_events_lost_total", "events", [], "Events that the sink's tap lost: the counters miss them.";
+    EVENTS_LOST: Counter, "coppicer_events_lost_total", "events", [], "Events that the sink's tap lost and the journal does not have: the counters miss them.";
     SPAWNED: Counter, "coppicer_threads_spawned_total", "threads", ["origin"], "Threads that were brought to life.";
     ENDED: Counter, "coppicer_threads_ended_total", "threads", ["how"], "Actors of threads that are gone.";
     THREADS: Gauge, "coppicer_threads", "threads", ["phase"], "Threads that this runtime has, by phase.";
@@ -92,6 +92,10 @@ pub fn describe_metrics() {
 /// Counts the events of a tap until it ends, in the recorder that is installed when it is polled. Open
 /// the tap from a snapshot, so that the gauges begin with what is there; filter out the kinds that need
 /// no counting.
+///
+/// Behind a gap it goes on from the journal, which has the lifecycle events that were lost: they are counted
+/// late, and the gauges stay right. Where the journal does not reach back that far, counters miss what it does
+/// not have, and the gauges begin anew with what is there now.
 pub async fn count_events(mut tap: Tap) {
     let mut threads = Threads::default();
     while let Some(item) = tap.next().await {
@@ -100,8 +104,22 @@ pub async fn count_events(mut tap: Tap) {
                 count(&event);
                 threads.follow(&event);
             }
-            TapItem::Snapshot(snapshot) => threads.begin(ThreadTree::from_snapshot(&snapshot)),
-            TapItem::Lagged { count, .. } => counter!(EVENTS_LOST).increment(count),
+            TapItem::Snapshot(snapshot) => threads.begin(&snapshot),
+            TapItem::Lagged { from, to, count: lost } => {
+                let missed = tap.missed(from, to);
+                for event in &missed.events {
+                    count(event);
+                    threads.follow(event);
+                }
+                let lost = lost.saturating_sub(missed.events.len() as u64);
+                counter!(EVENTS_LOST).increment(lost);
+                if !missed.complete
+                    && to > threads.tree.seq()
+                    && let Some(now) = tap.tree_now()
+                {
+                    threads.begin(&now);
+                }
+            }
             _ => {}
         }
         // A tap that always has something would keep its worker to itself.
@@ -116,12 +134,20 @@ struct Threads {
 }
 
 impl Threads {
-    fn begin(&mut self, tree: ThreadTree) {
-        self.tree = tree;
-        gauge!(STORE_AILING).set(f64::from(u8::from(self.tree.ailing().is_some())));
+    /// Begins, or begins anew: what it had counted goes out of the gauges, which others may count into too.
+    fn begin(&mut self, snapshot: &TreeSnapshot) {
+        for row in self.tree.rows() {
+            gauge!(THREADS, "phase" => row.phase.name()).decrement(1.0);
+        }
+        self.tree = ThreadTree::from_snapshot(snapshot);
         for row in self.tree.rows() {
             gauge!(THREADS, "phase" => row.phase.name()).increment(1.0);
         }
+        self.show_store();
+    }
+
+    fn show_store(&self) {
+        gauge!(STORE_AILING).set(f64::from(u8::from(self.tree.ailing().is_some())));
     }
 
     fn follow(&mut self, event: &Event) {
@@ -148,6 +174,9 @@ impl Threads {
             }
             _ => {}
         }
+        if event.fact.kind() == EventKind::Runtime {
+            self.show_store();
+        }
     }
 }
 
@@ -168,8 +197,6 @@ fn count(event: &Event) {
             }
             RuntimeEvent::ThreadRestarted => counter!(RESTARTS).increment(1),
             RuntimeEvent::ThreadParked => counter!(PARKED).increment(1),
-            RuntimeEvent::StoreAiling { .. } => gauge!(STORE_AILING).set(1.0),
-            RuntimeEvent::StoreRecovered => gauge!(STORE_AILING).set(0.0),
             _ => {}
         },
         Fact::Thread(event) => match event {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coppicer_actors::{AilingStore, Concern, TreeRow};
 use coppicer_messages::{
-    Ended, Event, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId, TurnId,
+    Ended, Event, Fact, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId, TurnId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -199,13 +199,9 @@ impl Attention {
         }
     }
 
-    /// So many threads have an actor, and so many turns run.
-    pub(crate) fn used(&mut self, resident: usize, executing: usize, limits: &Limits, at_ms: u64) {
-        let gauges = [
-            ("resident_max", resident, limits.resident_max),
-            ("executing_max", executing, limits.executing_max),
-        ];
-        for (limit, used, value) in gauges {
+    /// So much is used of limits.
+    pub(crate) fn used(&mut self, gauges: &[(&'static str, u64, u64)], at_ms: u64) {
+        for &(limit, used, value) in gauges {
             let tenths = used.saturating_mul(10);
             let (low, high) = (value.saturating_mul(8), value.saturating_mul(9));
             // Asked with each fact, and nearly always so.
@@ -214,8 +210,8 @@ impl Attention {
             }
             let item = Item {
                 limit: Some(limit.to_owned()),
-                used: Some(used as u64),
-                value: Some(value as u64),
+                used: Some(used),
+                value: Some(value),
                 ..Item::new(Kind::NearLimit, None, at_ms)
             };
             let known = self.items.contains_key(&about(&item, limit));

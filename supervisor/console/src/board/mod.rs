@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use coppicer_actors::{ThreadTree, ThreadView, TreeChange, TreeRow, TreeSnapshot};
 use coppicer_messages::{Ended, Event, Fact, Limits, Phase, RuntimeEvent, ThreadEvent, ThreadId};
+use coppicer_supervisor::LimitUse;
 use serde::Serialize;
 
 use crate::bounds::{ABOVE_MAX, GONE_KEEP_MS, GONE_MAX, LOOKS_MAX};
@@ -263,7 +264,18 @@ impl Board {
     fn attend_to_limits(&mut self, now_ms: u64) {
         let of = |phase: Phase| self.by_phase.0.get(phase.name()).copied().unwrap_or(0);
         let resident = self.tree.len() - of(Phase::Dormant) - of(Phase::Stopped);
-        self.attention.used(resident, of(Phase::Running), &self.limits, now_ms);
+        let gauges = [
+            ("resident_max", resident as u64, self.limits.resident_max as u64),
+            ("executing_max", of(Phase::Running) as u64, self.limits.executing_max as u64),
+        ];
+        self.attention.used(&gauges, now_ms);
+    }
+
+    /// So much is used of the limits of the runtime; of those that facts tell of, facts do.
+    pub(crate) fn use_of_limits(&mut self, all: &[LimitUse], now_ms: u64) {
+        let untold = all.iter().filter(|of| matches!(of.limit, "registered_max" | "taps_max"));
+        let gauges: Vec<_> = untold.map(|of| (of.limit, of.used, of.value)).collect();
+        self.attention.used(&gauges, now_ms);
     }
 
     /// Lets what is over fade.

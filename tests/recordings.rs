@@ -4,13 +4,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Event, Fact, RecordError, RecordOptions, Recorder, Recording, Script, ScriptedEngine,
     SpawnThread, Step, StoreHealth, StoreTrouble, TapFrom, TapItem, TapOptions, ThreadEvent,
-    ThreadId, ThreadTree, TreeRow, TreeSnapshot, Usage, encode, recording_files,
+    ThreadId, ThreadStatus, ThreadTree, TreeRow, TreeSnapshot, Usage, encode, recording_files,
 };
 use tempfile::TempDir;
 
@@ -162,17 +163,73 @@ async fn a_damaged_file_is_put_aside_whole_when_a_recorder_opens_it() {
         fs::read(&empty).unwrap().len()
     };
     // A flipped length looks like a file that was cut, with all that follows in the torn frame.
-    for byte in [header + 3, header + 60] {
+    for (byte, files) in [(header + 3, 4), (header + 60, 4), (header + 60, 2), (header + 60, 1)] {
         let mut bytes = whole.clone();
         bytes[byte] ^= 0x10;
         fs::write(&file, &bytes).unwrap();
-        record(&file, &items[..3]);
+        let options = RecordOptions::default().with_files(files);
+        let mut recorder = Recorder::open(&file, options).unwrap();
+        items[..3].iter().for_each(|item| recorder.write(item).unwrap());
+        recorder.flush().unwrap();
+        drop(recorder);
         assert_eq!(read(&file), (items[..3].to_vec(), None));
         assert_eq!(
             fs::read(file.with_extension("rec.1")).unwrap(),
             bytes,
-            "nothing is thrown away"
+            "nothing is thrown away, of {files}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_a_time_when_more_were_kept_go_with_the_next_rotation() {
+    let (_folder, file) = folder();
+    let items = story().await;
+    let write = |files: usize| {
+        let options = RecordOptions::default().with_files(files).with_file_bytes(1);
+        let mut recorder = Recorder::open(&file, options).unwrap();
+        items[..5].iter().for_each(|item| recorder.write(item).unwrap());
+        recorder.flush().unwrap();
+    };
+    write(5);
+    assert_eq!(recording_files(&file).len(), 5);
+    write(2);
+    assert_eq!(recording_files(&file), [file.with_extension("rec.1"), file.clone()]);
+    write(1);
+    assert_eq!(recording_files(&file), [file.clone()]);
+    assert_eq!(read(&file).0, items[4..5]);
+}
+
+#[test]
+fn a_snapshot_of_long_texts_is_recorded_and_only_a_text_that_no_frame_holds_is_cut() {
+    let (_folder, file) = folder();
+    let row = |number: u8, bytes: usize| {
+        let mut row = TreeRow::of(ThreadId::from_parts(1, [number; 10]));
+        row.status = ThreadStatus::Completed(Some("ä".repeat(bytes / 2)));
+        Arc::new(row)
+    };
+    // More in all than a frame holds, some that have one by themselves, and one that has none.
+    let mut rows: Vec<Arc<TreeRow>> = (0..250).map(|number| row(number, 100 << 10)).collect();
+    rows.extend([row(250, 2 << 20), row(251, 15 << 20), row(252, 17 << 20), row(253, 10)]);
+    let snapshot = TreeSnapshot::new(7, rows.clone());
+    let gap = TapItem::Lagged { from: 8, to: 9, count: 2 };
+    record(&file, &[TapItem::Snapshot(Arc::new(snapshot)), gap.clone()]);
+    let (items, torn) = read(&file);
+    let [TapItem::Snapshot(read), last] = &*items else { panic!("{} items", items.len()) };
+    assert_eq!((last, torn), (&gap, None));
+    assert_eq!((read.seq, read.rows.len()), (7, rows.len()));
+    for (read, row) in read.rows.iter().zip(&rows) {
+        let (ThreadStatus::Completed(Some(read)), ThreadStatus::Completed(Some(text))) =
+            (&read.status, &row.status)
+        else {
+            panic!("{:?}", read.thread);
+        };
+        if text.len() > 16 << 20 {
+            let cut = read.strip_suffix('…').unwrap();
+            assert!(text.starts_with(cut) && cut.len() == 64 << 10, "{}", cut.len());
+        } else {
+            assert!(read == text, "{}", text.len());
+        }
     }
 }
 
@@ -188,6 +245,20 @@ fn what_is_no_recording_is_refused_and_left_alone() {
         assert!(matches!(Recording::open(&file), Err(RecordError::NotARecording { .. })));
         assert_eq!(fs::read(&file).unwrap(), bytes);
     }
+    // Of frames that are not ours, what names itself is a recording all the same.
+    record(&file, &[]);
+    let mut later = fs::read(&file).unwrap();
+    later[0] = 0xC2;
+    fs::write(&file, &later).unwrap();
+    for refused in [
+        Recording::open(&file).map(drop),
+        Recorder::open(&file, RecordOptions::default()).map(drop),
+    ] {
+        let known =
+            matches!(refused, Err(RecordError::UnknownVersion { found: 0xC2, expected: 0xC1, .. }));
+        assert!(known, "{refused:?}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), later);
     let missing = file.with_extension("missing");
     assert!(matches!(Recording::open(&missing), Err(RecordError::Open { .. })));
     let nowhere = file.join("below").join("a file");

@@ -30,7 +30,7 @@ pub enum RecordError {
         /// Which.
         path: PathBuf,
     },
-    /// It is of another version.
+    /// It is of another version: its header, or already its frames.
     #[error("{}: a recording of version {found}, expected {expected}", path.display())]
     UnknownVersion {
         /// Which.

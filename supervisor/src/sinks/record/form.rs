@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use coppicer_actors::{AilingStore, Concern, TapItem, TreeRow, TreeSnapshot};
-use coppicer_messages::{AgentPath, CodecError, Epoch, Event, ThreadId, TurnId, encode};
+use coppicer_messages::{
+    AgentPath, CodecError, Epoch, Event, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, ThreadId,
+    ThreadStatus, TurnId, encode,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// What tells a recording from other frames.
-const MAGIC: [u8; 8] = *b"copptap\n";
+pub(super) const MAGIC: [u8; 8] = *b"copptap\n";
 
 /// The version of what is in a file that is written now.
 pub(super) const VERSION: u16 = 2;
@@ -21,6 +24,13 @@ const ROWS: usize = 256;
 
 /// What needs somebody, of a snapshot, in one frame.
 const CONCERNS: usize = 16;
+
+/// Bytes of such parts in one frame, as JSON. One that is larger has a frame of its own.
+const FRAME_PARTS_BYTES: usize = 1 << 20;
+
+/// Bytes of a row that a frame holds, and those of its text if it is larger.
+const ROW_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_OVERHEAD - 64;
+const ROW_TEXT_MAX: usize = 64 << 10;
 
 /// The first frame of each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +113,9 @@ pub(super) fn write(item: &TapItem, to: &mut Vec<u8>) -> Result<(), CodecError> 
             let ailing = snapshot.ailing.as_deref().map(json);
             let concerns = snapshot.concerns.len() as u64;
             to.extend(encode(&Frame::Tree { seq, rows, ailing, concerns })?);
-            for rows in snapshot.rows.chunks(ROWS) {
-                to.extend(encode(&Frame::Rows(rows.iter().map(|row| json(&**row)).collect()))?);
-            }
-            for concerns in snapshot.concerns.chunks(CONCERNS) {
-                to.extend(encode(&Frame::Concerns(concerns.iter().map(json).collect()))?);
-            }
+            let rows = snapshot.rows.iter().map(|row| row_json(row));
+            in_frames(rows, ROWS, Frame::Rows, to)?;
+            in_frames(snapshot.concerns.iter().map(json), CONCERNS, Frame::Concerns, to)?;
         }
         // An item that is not known here has no form.
         _ => {}
@@ -118,6 +125,59 @@ pub(super) fn write(item: &TapItem, to: &mut Vec<u8>) -> Result<(), CodecError> 
 
 fn json(part: &impl Serialize) -> String {
     serde_json::to_string(part).unwrap_or_default()
+}
+
+/// Parts in frames of at most `count` parts and [`FRAME_PARTS_BYTES`]. One that is larger has one of its own.
+fn in_frames(
+    parts: impl Iterator<Item = String>,
+    count: usize,
+    frame: impl Fn(Vec<String>) -> Frame,
+    to: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    let (mut these, mut bytes) = (Vec::new(), 0);
+    for part in parts {
+        let full = these.len() == count || bytes + part.len() > FRAME_PARTS_BYTES;
+        if full && !these.is_empty() {
+            to.extend(encode(&frame(std::mem::take(&mut these)))?);
+            bytes = 0;
+        }
+        bytes += part.len();
+        these.push(part);
+    }
+    if !these.is_empty() {
+        to.extend(encode(&frame(these))?);
+    }
+    Ok(())
+}
+
+/// A row, without the end of its texts if no frame would hold it.
+fn row_json(row: &TreeRow) -> String {
+    let whole = json(row);
+    if whole.len() <= ROW_BYTES_MAX {
+        return whole;
+    }
+    let mut row = row.clone();
+    match &mut row.status {
+        ThreadStatus::Completed(Some(text))
+        | ThreadStatus::Errored(text)
+        | ThreadStatus::Crashed(text)
+        | ThreadStatus::Damaged(text) => cut(text),
+        _ => {}
+    }
+    for name in [&mut row.nickname, &mut row.role].into_iter().flatten() {
+        let mut text = String::from(std::mem::take(name));
+        cut(&mut text);
+        *name = text.into();
+    }
+    json(&row)
+}
+
+fn cut(text: &mut String) {
+    if text.len() > ROW_TEXT_MAX {
+        let end = (0..=ROW_TEXT_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 fn gap(event: &Event) -> Vec<u8> {

@@ -10,7 +10,7 @@ use coppicer_messages::{CodecError, FRAME_BYTES_MAX, FRAME_BYTES_OVERHEAD, FRAME
 use serde::de::DeserializeOwned;
 
 use super::RecordError;
-use super::form::{Frame, Header, Parts, VERSION, VERSION_READ_MIN};
+use super::form::{Frame, Header, MAGIC, Parts, VERSION, VERSION_READ_MIN};
 
 /// Bytes of a frame before its payload: version and length.
 const FRAME_HEAD: usize = 5;
@@ -92,6 +92,12 @@ impl Recording {
                 recording.torn = Some(0);
                 recording.over = true;
             }
+            Found::Damage { source: CodecError::UnknownVersion { found }, .. }
+                if recording.names_itself()? =>
+            {
+                let (found, expected) = (u16::from(found), u16::from(FRAME_VERSION));
+                return Err(RecordError::UnknownVersion { path, found, expected });
+            }
             Found::Frame(_) | Found::Damage { .. } => {
                 return Err(RecordError::NotARecording { path });
             }
@@ -122,6 +128,15 @@ impl Recording {
     /// Where the frame begins that it would read next.
     pub(super) const fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Whether what follows says that this is a recording, though its frames are not ours.
+    fn names_itself(&mut self) -> Result<bool, RecordError> {
+        /// Where it would say so, however long a frame's beginning is.
+        const WITHIN: usize = 64;
+        let mut begin = Vec::new();
+        self.read_to(&mut begin, WITHIN)?;
+        Ok(begin.windows(MAGIC.len()).any(|bytes| bytes == MAGIC))
     }
 
     /// What the next frame is.

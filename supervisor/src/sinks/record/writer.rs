@@ -73,7 +73,7 @@ pub struct Recorded {
 /// Writes the items of a tap to a file. One recorder at a time has a file.
 ///
 /// Past its size a file is put aside as `FILE.1`, what was `FILE.1` as `FILE.2`, up to as many as are
-/// kept; each can be read by itself.
+/// kept; each can be read by itself. Those that are there from a time when more were kept go then.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
@@ -89,7 +89,8 @@ pub struct Recorder {
 
 impl Recorder {
     /// Opens a recording, or begins one. An item that a killed recorder left in the middle is taken
-    /// off; a file with damage in it, and one of an earlier version, is put aside whole.
+    /// off; a file with damage in it, and one of an earlier version, is put aside whole, also if
+    /// [`RecordOptions::files_max`] is 1: then it is kept until the next one is full.
     ///
     /// # Errors
     /// It cannot be opened; another recorder has it; it is something else than a recording of this
@@ -109,7 +110,7 @@ impl Recorder {
         match recorder.heal()? {
             Healed::Begun(whole) => recorder.written = whole,
             Healed::Empty => recorder.begin()?,
-            Healed::PutAside => recorder.rotate()?,
+            Healed::PutAside => recorder.put_aside()?,
         }
         Ok(recorder)
     }
@@ -247,10 +248,26 @@ impl Recorder {
         Ok(Healed::Begun(whole))
     }
 
-    /// Puts the file aside and begins another.
+    /// Puts the file aside, or ends it where it alone is kept, and begins another.
     fn rotate(&mut self) -> Result<(), RecordError> {
+        self.begin_another(self.options.files_max.max(1))
+    }
+
+    /// Puts the file aside, also where it alone is kept: what is wrong with it may have to be looked at.
+    /// It is kept until the next one is full.
+    fn put_aside(&mut self) -> Result<(), RecordError> {
+        self.begin_another(self.options.files_max.max(2))
+    }
+
+    /// Begins another file; of those that there were, it among them, so many are kept.
+    fn begin_another(&mut self, kept: usize) -> Result<(), RecordError> {
         let failed = |source| RecordError::Write { path: self.path.clone(), source };
-        let kept = self.options.files_max.max(1);
+        // There are more if more were kept once.
+        let path = self.path.clone();
+        let too_many = (kept..).map(|number| rotated(&path, number));
+        for file in too_many.take_while(|file| file.exists()) {
+            fs::remove_file(file).map_err(failed)?;
+        }
         if kept > 1 {
             for number in (1..kept - 1).rev() {
                 move_file(&rotated(&self.path, number), &rotated(&self.path, number + 1))

@@ -13,6 +13,7 @@ use coppicer::{
     Runtime, SpawnThread, Submission, ThreadConfig, ThreadId, TraceBridge, TraceContext,
     TurnContext, TurnInput, TurnOutput, Usage,
 };
+use coppicer_messages::text::steers;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tracing::span::{Attributes, Id, Record};
@@ -78,6 +79,11 @@ async fn act(cx: &TurnContext, text: &str) -> Result<(), String> {
         "panic" => panic!("as asked"),
         "hang" => cx.cancelled().await,
         text => {
+            if let Some(name) = text.strip_prefix("call ") {
+                let (call, name, arguments) = (name.into(), name.to_owned(), "{}".to_owned());
+                let begun = Item::ToolCall { call, name, arguments };
+                cx.emit(begun).await.map_err(|error| error.to_string())?;
+            }
             if let Some(to) = text.strip_prefix("mail ") {
                 let to: ThreadId = to.parse().map_err(|_| "no thread")?;
                 cx.mail(to, "a letter", true).await.map_err(|error| error.to_string())?;
@@ -96,6 +102,8 @@ struct Seen {
     fields: BTreeMap<&'static str, String>,
     follows: Vec<u64>,
     handles: usize,
+    /// The fields as a subscriber writes them that formats each by its `Debug`.
+    written: String,
 }
 
 /// Keeps every span that it is told of, by its number from 1.
@@ -114,14 +122,16 @@ impl Spans {
     }
 }
 
-struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
+struct Fields<'a>(&'a mut BTreeMap<&'static str, String>, &'a mut String);
 
 impl tracing::field::Visit for Fields<'_> {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.1.push_str(&format!("{field}={value:?} "));
         self.0.insert(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.1.push_str(&format!("{field}={value:?} "));
         self.0.insert(field.name(), value.to_owned());
     }
 }
@@ -139,14 +149,14 @@ impl tracing::Subscriber for Spans {
             handles: 1,
             ..Seen::default()
         };
-        attributes.record(&mut Fields(&mut seen.fields));
+        attributes.record(&mut Fields(&mut seen.fields, &mut seen.written));
         let mut spans = self.0.lock();
         spans.push(seen);
         Id::from_u64(spans.len() as u64)
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        self.change(id, |seen| values.record(&mut Fields(&mut seen.fields)));
+        self.change(id, |seen| values.record(&mut Fields(&mut seen.fields, &mut seen.written)));
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
@@ -351,6 +361,28 @@ async fn a_turn_has_a_span_that_follows_from_its_threads_and_holds_its_calls() {
             ("gen_ai.tool.call.id", "call-1"),
         ],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_agents_and_tools_steer_no_terminal() {
+    const HOSTILE: &str = "\u{1b}]0;owned\u{7}\u{202e}\rgpj\u{9b}31m\u{2028}x";
+    let spans = Spans::default();
+    let guard = tracing::subscriber::set_default(spans.clone());
+    let world = World::new(Agent::default()).await;
+    let config = ThreadConfig::default().with_nickname(HOSTILE);
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    thread.run(format!("call {HOSTILE}").as_str()).await.unwrap();
+    world.end().await;
+    drop(guard);
+    let escaped = "\\u001b]0;owned\\u0007\\u202e\\u000dgpj\\u009b31m\\u2028x";
+    for (name, what) in
+        [("thread", "thread"), ("turn", "invoke_agent"), ("tool_call", "execute_tool")]
+    {
+        let [(_, seen)] = &spans.named(name)[..] else { panic!("one {name}") };
+        assert_eq!(seen.fields["otel.name"], format!("{what} {escaped}"));
+        let steering: Vec<char> = seen.written.chars().filter(|&c| steers(c)).collect();
+        assert!(steering.is_empty(), "{:?}", seen.written);
+    }
 }
 
 #[tokio::test(start_paused = true)]

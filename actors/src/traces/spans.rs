@@ -30,6 +30,7 @@
 
 use std::fmt;
 
+use coppicer_messages::text::escaped;
 use coppicer_messages::{CallId, Ended, Epoch, ThreadConfig, ThreadId, TraceContext, TurnId};
 use tracing::Span;
 use tracing::field::Empty;
@@ -58,13 +59,14 @@ impl Who<'_> {
     }
 }
 
-/// A span's name in OpenTelemetry: what is done, and with whom.
+/// A span's name in OpenTelemetry: what is done, and with whom. Foreign names are in it, and subscribers
+/// write it to terminals as it is.
 struct Named<'a>(&'static str, Option<&'a str>);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)?;
-        self.1.map_or(Ok(()), |name| write!(f, " {name}"))
+        self.1.map_or(Ok(()), |name| write!(f, " {}", escaped(name)))
     }
 }
 

@@ -44,13 +44,24 @@ pub(crate) fn page(
     at: u64,
     hi: u64,
 ) -> rusqlite::Result<Vec<Checked>> {
+    page_within(connection, src, at, hi, usize::MAX)
+}
+
+/// The same; it also ends with the record with which so many bytes are reached.
+fn page_within(
+    connection: &Connection,
+    src: i64,
+    at: u64,
+    hi: u64,
+    bytes: usize,
+) -> rusqlite::Result<Vec<Checked>> {
     let mut look = connection.prepare_cached(
         "SELECT seq, at_ms, kind, detail, ref, crc, raw FROM record
          WHERE thread = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq LIMIT ?4",
     )?;
     let mut rows = look.query(params![src, signed(at), signed(hi), signed(PAGE_RECORDS)])?;
     let mut found = Vec::new();
-    let mut next = at;
+    let (mut next, mut left) = (at, bytes);
     loop {
         let row = match rows.next() {
             Ok(Some(row)) => row,
@@ -74,8 +85,12 @@ pub(crate) fn page(
                 break;
             }
         };
+        left = left.saturating_sub(record.raw.len());
         found.push(Ok(record));
         next += 1;
+        if left == 0 {
+            break;
+        }
     }
     Ok(found)
 }
@@ -98,19 +113,20 @@ fn check(row: &rusqlite::Row<'_>, src: i64) -> Result<Record, String> {
     read().unwrap_or_else(|error| Err(says(&error)))
 }
 
-/// The records of a thread in `from..end`. Between two pages others write; records never change, so
-/// what is read is one snapshot up to the head that was found first.
-pub(crate) fn read_range(
+/// The records of a thread in `from..end`, up to the one with which `bytes` are reached. Between two pages
+/// others write; records never change, so what is read is one snapshot up to the head that was found first.
+pub(crate) fn read_piece(
     connection: &Connection,
     thread: ThreadId,
     from: Seq,
     end: Option<Seq>,
+    bytes: usize,
 ) -> Result<History, Fault> {
     let row = find_thread(connection, thread)?;
     let end = end.map_or(row.stored.head, |end| end.min(row.stored.head));
     let (mut shares, own) = lineage_of(connection, thread, row.pk)?;
     shares.push(Share { src: row.pk, lo: own, hi: u64::MAX });
-    let history = read_shares(connection, thread, &shares, from.min(end).0, end.0)?;
+    let history = read_within(connection, thread, &shares, (from.min(end).0, end.0), bytes)?;
     still_there(connection, &row)?;
     Ok(history)
 }
@@ -123,24 +139,42 @@ pub(crate) fn read_shares(
     from: u64,
     to: u64,
 ) -> Result<History, Fault> {
+    read_within(connection, thread, shares, (from, to), usize::MAX)
+}
+
+/// The same, up to the record with which so many bytes are reached.
+fn read_within(
+    connection: &Connection,
+    thread: ThreadId,
+    shares: &[Share],
+    (from, to): (u64, u64),
+    bytes: usize,
+) -> Result<History, Fault> {
+    let mut left = bytes;
     let mut history = if from == 0 { History::new() } else { History::starting_at(Seq(from)) };
     for share in shares {
         let hi = share.hi.min(to);
         let mut at = share.lo.max(from);
         while at < hi {
-            let mut page = page(connection, share.src, at, hi)?;
+            let mut page = page_within(connection, share.src, at, hi, left)?;
             if page.is_empty() {
                 page.push(Err((Seq(at), "it is missing".to_owned())));
             }
             for record in page {
                 match record {
-                    Ok(record) => history.push(record),
+                    Ok(record) => {
+                        left = left.saturating_sub(record.raw.len());
+                        history.push(record);
+                    }
                     Err((seq, reason)) => {
                         // It may have been deleted meanwhile.
                         find_thread(connection, thread)?;
                         return Err(StoreError::Corrupt { thread, seq, reason }.into());
                     }
                 }
+            }
+            if left == 0 {
+                return Ok(history);
             }
             at = history.next_seq().0;
         }

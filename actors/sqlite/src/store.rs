@@ -183,7 +183,18 @@ impl ThreadStore for SqliteStore {
         from: Seq,
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
-        self.read_with(move |connection| reader::read_range(connection, thread, from, end)).boxed()
+        self.read_piece(thread, from, end, usize::MAX)
+    }
+
+    fn read_piece(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+        bytes: usize,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        let read = move |connection: &_| reader::read_piece(connection, thread, from, end, bytes);
+        self.read_with(read).boxed()
     }
 
     fn excerpt(

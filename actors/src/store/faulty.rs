@@ -252,6 +252,23 @@ impl ThreadStore for FaultyStore {
         .boxed()
     }
 
+    fn read_piece(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+        bytes: usize,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            let read = self.inner.read_piece(thread, from, end, bytes).await;
+            read.inspect(|history| self.note_read(history.len()))
+        }
+        .boxed()
+    }
+
     fn excerpt(
         &self,
         thread: ThreadId,

@@ -8,6 +8,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+mod done;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod health;
@@ -15,7 +16,6 @@ mod memory;
 mod query;
 mod view_start;
 
-use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -29,61 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Excerpt, ExcerptQuery, History};
 
+pub use done::Done;
 pub use health::{StoreHealth, StoreWatch};
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
 pub use view_start::{ViewStart, view_start};
-
-/// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
-/// caller [`StoreError::UnknownOutcome`].
-pub struct Done<T>(Option<Box<Then<T>>>);
-
-type Then<T> = dyn FnOnce(Result<T, StoreError>) + Send;
-
-impl<T> Done<T> {
-    /// Runs `then` with the answer. It must not block: a store calls it from its writer.
-    pub fn new(then: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Self {
-        Self(Some(Box::new(then)))
-    }
-
-    /// A place for an answer that nobody needs.
-    pub fn ignore() -> Self {
-        Self(None)
-    }
-
-    /// Answers.
-    pub fn tell(mut self, result: Result<T, StoreError>) {
-        if let Some(then) = self.0.take() {
-            then(result);
-        }
-    }
-}
-
-impl<T: Send + 'static> Done<T> {
-    /// An answer that can be awaited.
-    pub fn channel() -> (Self, impl Future<Output = Result<T, StoreError>> + Send + 'static) {
-        let (to, from) = tokio::sync::oneshot::channel();
-        let done = Self::new(move |result| drop(to.send(result)));
-        let lost = || StoreError::UnknownOutcome { reason: "the store dropped the request".into() };
-        (done, async move { from.await.unwrap_or_else(|_| Err(lost())) })
-    }
-}
-
-impl<T> Drop for Done<T> {
-    fn drop(&mut self) {
-        if let Some(then) = self.0.take() {
-            then(Err(StoreError::UnknownOutcome {
-                reason: "the store dropped the request".into(),
-            }));
-        }
-    }
-}
-
-impl<T> fmt::Debug for Done<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Done")
-    }
-}
 
 /// The right to write one thread, until a newer one is granted (P1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -431,6 +381,31 @@ pub trait ThreadStore: Send + Sync + 'static {
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
         self.read_range(thread, Seq(0), end)
+    }
+
+    /// The first of its records in `from..end`: up to the one with which `bytes` of them are reached, so
+    /// at least one. What is read in pieces, each from the [next](History::next_seq) record on, takes that
+    /// much memory and one record. A store that has them on a disk reads no further than that.
+    ///
+    /// # Errors
+    /// As [`read_range`](Self::read_range); of damage behind the piece, or none.
+    fn read_piece(
+        &self,
+        thread: ThreadId,
+        from: Seq,
+        end: Option<Seq>,
+        bytes: usize,
+    ) -> BoxFuture<'_, Result<History, StoreError>> {
+        let piece = move |history: History| {
+            let mut read = 0;
+            let is_last = |record: &&coppicer_messages::Record| {
+                read += record.raw.len();
+                read >= bytes
+            };
+            let last = history.iter().find(is_last).map(|record| record.seq.0);
+            last.map_or_else(|| history.clone(), |last| history.prefix(last + 1))
+        };
+        self.read_range(thread, from, end).map_ok(piece).boxed()
     }
 
     /// A piece of its records before `end`, so that a fork need not read all of them: that piece, or

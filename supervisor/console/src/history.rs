@@ -1,14 +1,15 @@
 //! Records and turns as the page shows them. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 
 use coppicer_actors::{ABORTED_OUTPUT, text_of};
 use coppicer_messages::{Record, RecordClass, Seq, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::bounds::RECORD_TEXT_MAX;
-use crate::text::cut_marked;
+use crate::bounds::{HISTORY_BYTES_MAX, NAME_MAX, RECORD_TEXT_MAX};
+use crate::text::{cut, cut_marked};
 
 /// One record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -45,26 +46,26 @@ pub(crate) fn shown(record: &Record, shared: Seq, raw: bool) -> Shown {
     };
     let text = match &record.class {
         RecordClass::ToolCall { call, .. } => {
-            shown.call = Some(call.to_string());
+            shown.call = Some(cut(call, NAME_MAX));
             let payload = payload(record);
             shown.name = payload.as_ref().and_then(call_name);
             payload.as_ref().and_then(call_text)
         }
         RecordClass::ToolOutput { call, .. } => {
-            shown.call = Some(call.to_string());
+            shown.call = Some(cut(call, NAME_MAX));
             payload(record).as_ref().and_then(|payload| member_text(payload, "output"))
         }
         RecordClass::TurnStarted { turn } | RecordClass::TurnContext { turn } => {
-            shown.turn = turn.as_ref().map(ToString::to_string);
+            shown.turn = turn.as_ref().map(|turn| cut(&turn.to_string(), NAME_MAX));
             None
         }
         RecordClass::TurnCompleted { turn, failed } => {
-            shown.turn = turn.as_ref().map(ToString::to_string);
+            shown.turn = turn.as_ref().map(|turn| cut(&turn.to_string(), NAME_MAX));
             shown.marks.extend(failed.then_some("failed"));
             None
         }
         RecordClass::TurnAborted { turn, reason } => {
-            shown.turn = turn.as_ref().map(ToString::to_string);
+            shown.turn = turn.as_ref().map(|turn| cut(&turn.to_string(), NAME_MAX));
             shown.reason = Some(reason.as_str());
             None
         }
@@ -138,7 +139,7 @@ fn member_text(payload: &Value, member: &str) -> Option<String> {
 
 fn call_name(payload: &Value) -> Option<String> {
     let text = |name: &str| payload.get(name).and_then(Value::as_str).map(str::to_owned);
-    text("name").or_else(|| text("type"))
+    text("name").or_else(|| text("type")).map(|name| cut(&name, NAME_MAX))
 }
 
 fn call_text(payload: &Value) -> Option<String> {
@@ -181,33 +182,38 @@ pub(crate) struct CallRow {
     pub(crate) closing: bool,
 }
 
-/// The turns of records that follow each other, oldest first. Records before the first turn that
-/// begins among them belong to one that began earlier, and are left out.
-pub(crate) fn turns_of<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<TurnRow> {
-    let mut turns: Vec<TurnRow> = Vec::new();
-    let mut open = false;
-    let mut calls: HashMap<String, usize> = HashMap::new();
-    for record in records {
+/// The last turns of records that follow each other, oldest first, told record by record. Records before
+/// the first turn that begins among them belong to one that began earlier, and are left out.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// How many are kept.
+    max: usize,
+    rows: VecDeque<TurnRow>,
+    /// Whether there were more.
+    more: bool,
+    /// Whether the last one goes on.
+    open: bool,
+    /// Its calls by their place.
+    calls: HashMap<String, usize>,
+}
+
+impl Turns {
+    pub(crate) fn last(max: usize) -> Self {
+        Self { max, ..Self::default() }
+    }
+
+    /// The turns, and whether there were more before them.
+    pub(crate) fn rows(self) -> (Vec<TurnRow>, bool) {
+        (self.rows.into(), self.more)
+    }
+
+    /// Takes in the next record.
+    pub(crate) fn take(&mut self, record: &Record) {
         let at_ms = (record.at_ms > 0).then_some(record.at_ms);
-        if let RecordClass::TurnStarted { turn } = &record.class {
-            calls.clear();
-            open = true;
-            turns.push(TurnRow {
-                turn: turn.as_ref().map(ToString::to_string),
-                from_seq: record.seq.0,
-                to_seq: record.seq.0,
-                from_ms: at_ms,
-                to_ms: None,
-                outcome: "open",
-                reason: None,
-                input: None,
-                message: None,
-                records: 1,
-                calls: Vec::new(),
-            });
-            continue;
+        if let RecordClass::TurnStarted { .. } = &record.class {
+            return self.begin(record, at_ms);
         }
-        let Some(turn) = turns.last_mut().filter(|_| open) else { continue };
+        let Some(turn) = self.rows.back_mut().filter(|_| self.open) else { return };
         turn.to_seq = record.seq.0;
         turn.records += 1;
         match &record.class {
@@ -217,39 +223,105 @@ pub(crate) fn turns_of<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<Tur
             RecordClass::AssistantMessage { .. } => {
                 turn.message = shown(record, Seq(0), false).text;
             }
-            RecordClass::ToolCall { call, .. } => {
-                calls.insert(call.to_string(), turn.calls.len());
+            RecordClass::ToolCall { .. } => {
+                let Shown { call, name, .. } = shown(record, Seq(0), false);
+                let call = call.unwrap_or_default();
+                self.calls.insert(call.clone(), turn.calls.len());
                 turn.calls.push(CallRow {
-                    call: call.to_string(),
-                    name: shown(record, Seq(0), false).name,
+                    call,
+                    name,
                     seq: record.seq.0,
                     from_ms: at_ms,
                     to_ms: None,
                     closing: false,
                 });
             }
-            RecordClass::ToolOutput { call, .. } => {
-                if let Some(&place) = calls.get(&**call) {
+            RecordClass::ToolOutput { .. } => {
+                let Shown { call, marks, .. } = shown(record, Seq(0), false);
+                if let Some(&place) = call.and_then(|call| self.calls.get(&call)) {
                     turn.calls[place].to_ms = at_ms;
-                    turn.calls[place].closing =
-                        shown(record, Seq(0), false).marks.contains(&"closing");
+                    turn.calls[place].closing = marks.contains(&"closing");
                 }
             }
             RecordClass::TurnCompleted { failed, .. } => {
                 turn.outcome = if *failed { "failed" } else { "completed" };
                 turn.to_ms = at_ms;
-                open = false;
+                self.open = false;
             }
             RecordClass::TurnAborted { reason, .. } => {
                 turn.outcome = "aborted";
                 turn.reason = Some(reason.as_str());
                 turn.to_ms = at_ms;
-                open = false;
+                self.open = false;
             }
             _ => {}
         }
     }
-    turns
+
+    fn begin(&mut self, record: &Record, at_ms: Option<u64>) {
+        self.calls.clear();
+        self.open = true;
+        self.rows.push_back(TurnRow {
+            turn: shown(record, Seq(0), false).turn,
+            from_seq: record.seq.0,
+            to_seq: record.seq.0,
+            from_ms: at_ms,
+            to_ms: None,
+            outcome: "open",
+            reason: None,
+            input: None,
+            message: None,
+            records: 1,
+            calls: Vec::new(),
+        });
+        if self.rows.len() > self.max {
+            self.rows.pop_front();
+            self.more = true;
+        }
+    }
+}
+
+/// One page of a history, of [`HISTORY_BYTES_MAX`] and at least one record: the first that it is given, or the
+/// last.
+#[derive(Debug)]
+pub(crate) struct Page {
+    records: VecDeque<Shown>,
+    bytes: usize,
+    last: bool,
+}
+
+impl Page {
+    pub(crate) const fn of_first() -> Self {
+        Self { records: VecDeque::new(), bytes: 0, last: false }
+    }
+
+    pub(crate) const fn of_last() -> Self {
+        Self { records: VecDeque::new(), bytes: 0, last: true }
+    }
+
+    /// Takes in the next record. Whether that was enough.
+    pub(crate) fn take(&mut self, record: Shown) -> ControlFlow<()> {
+        self.bytes += size(&record);
+        self.records.push_back(record);
+        while self.bytes > HISTORY_BYTES_MAX && self.records.len() > 1 {
+            let out = if self.last { self.records.pop_front() } else { self.records.pop_back() };
+            self.bytes -= out.as_ref().map_or(0, size);
+            if !self.last {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(crate) fn records(self) -> Vec<Shown> {
+        self.records.into()
+    }
+}
+
+/// About how many bytes it is in an answer.
+fn size(record: &Shown) -> usize {
+    let texts = [&record.text, &record.raw, &record.name, &record.call, &record.turn];
+    texts.into_iter().flatten().map(String::len).sum::<usize>() + 128
 }
 
 #[cfg(test)]

@@ -95,7 +95,13 @@ fn a_long_text_is_cut_and_a_line_that_is_none_is_shown_as_it_is() {
 #[test]
 fn turns_have_their_calls_their_end_and_their_words() {
     let records = interrupted();
-    let turns = turns_of(records.iter());
+    let turns_of = |records: &[Record], max| {
+        let mut turns = Turns::last(max);
+        records.iter().for_each(|record| turns.take(record));
+        turns.rows()
+    };
+    let (turns, more) = turns_of(&records, 3);
+    assert!(!more);
     let outcomes: Vec<_> = turns.iter().map(|turn| (turn.outcome, turn.reason)).collect();
     assert_eq!(outcomes, [("aborted", Some("interrupted")), ("completed", None), ("open", None)]);
     let first = &turns[0];
@@ -107,6 +113,52 @@ fn turns_have_their_calls_their_end_and_their_words() {
     assert_eq!(calls, [("c1", Some(1_003), false), ("c2", Some(1_005), true)]);
     assert_eq!(turns[1].message.as_deref(), Some("done"));
     assert_eq!((turns[2].to_ms, turns[2].to_seq), (None, 23));
-    let behind = turns_of(records[3..].iter());
-    assert_eq!(behind.len(), 2, "what began before is left out");
+    let (behind, more) = turns_of(&records[3..], 3);
+    assert_eq!((behind.len(), more), (2, false), "what began before is left out");
+    assert_eq!(turns_of(&records, 2), (turns[1..].to_vec(), true), "the last ones are kept");
+}
+
+#[test]
+fn a_page_holds_what_fits_and_at_least_one_record() {
+    const LARGE: usize = HISTORY_BYTES_MAX / 2;
+    let page = |mut page: Page, sizes: &[usize]| {
+        let (mut most, mut taken) = (0, 0);
+        for &size in sizes {
+            let raw = Some("x".repeat(size));
+            let seq = taken;
+            taken += 1;
+            let enough = page.take(Shown { seq, raw, ..Shown::default() }).is_break();
+            most = most.max(page.bytes);
+            if enough {
+                break;
+            }
+        }
+        let seqs: Vec<u64> = page.records().iter().map(|record| record.seq).collect();
+        assert!(most <= HISTORY_BYTES_MAX + 3 * LARGE, "it keeps no more than it gives");
+        (seqs, taken)
+    };
+    let sizes = [10, LARGE, LARGE, 10, 3 * LARGE, 10];
+    assert_eq!(page(Page::of_first(), &sizes), (vec![0, 1], 3), "and reads no further");
+    assert_eq!(page(Page::of_last(), &sizes), (vec![5], 6));
+    assert_eq!(page(Page::of_first(), &sizes[4..]), (vec![0], 2));
+    assert_eq!(page(Page::of_last(), &sizes[..4]), (vec![2, 3], 4));
+    assert_eq!(page(Page::of_last(), &sizes[..5]), (vec![4], 5), "one that is too large by itself");
+    assert_eq!(page(Page::of_first(), &[1, 2, 3]), (vec![0, 1, 2], 3));
+}
+
+#[test]
+fn names_are_cut_too_and_a_call_has_its_output_all_the_same() {
+    let long = "n".repeat(5_000);
+    let mut lines = vec![started(&long), call(&long), output(&long, "a.txt")];
+    lines[1]["payload"]["name"] = long.clone().into();
+    let records = records(&lines);
+    let named = shown(&records[1], Seq(0), false);
+    for text in
+        [named.name.unwrap(), named.call.unwrap(), shown(&records[0], Seq(0), false).turn.unwrap()]
+    {
+        assert_eq!(text.len(), NAME_MAX + "…".len());
+    }
+    let mut turns = Turns::last(1);
+    records.iter().for_each(|record| turns.take(record));
+    assert_eq!(turns.rows().0[0].calls[0].to_ms, Some(1_002));
 }

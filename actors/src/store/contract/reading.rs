@@ -76,6 +76,34 @@ cases! {
         }
     }
 
+    async fn a_read_in_pieces_gives_the_same_records_and_no_piece_more_than_it_may(store) {
+        let fence = make_root(&store, 1).await.fence;
+        let sizes = [3, 1, 1, 9, 1, 1, 1, 20, 2].map(|size| "x".repeat(size));
+        append(&store, fence, 0, written(sizes.each_ref().map(String::as_str))).await.unwrap();
+        let fork = NewThread { base: Some(Base { thread: id(1), cut: Seq(9) }), ..root(2) };
+        create(&store, fork, records(["yy", "z"])).await.unwrap();
+        for (bytes, pieces) in [
+            (0, vec![3, 1, 1, 9, 1, 1, 1, 20, 2, 2, 1]),
+            (4, vec![4, 10, 23, 4, 1]),
+            (20, vec![37, 5]),
+            (usize::MAX, vec![42]),
+        ] {
+            let (mut read, mut at) = (Vec::new(), Seq(0));
+            loop {
+                let piece = store.read_piece(id(2), at, None, bytes).await.unwrap();
+                assert_eq!(piece.first_seq(), at);
+                if piece.is_empty() {
+                    break;
+                }
+                read.push(piece.iter().map(|record| record.raw.len()).sum::<usize>());
+                at = piece.next_seq();
+            }
+            assert_eq!(read, pieces, "pieces of {bytes}");
+        }
+        let end = store.read_piece(id(2), Seq(2), Some(Seq(4)), 100).await.unwrap();
+        assert_eq!((end.first_seq(), end.next_seq()), (Seq(2), Seq(4)), "not past its end");
+    }
+
     async fn every_class_comes_back_as_it_was_written(store) {
         let fence = make_root(&store, 1).await.fence;
         let classes = classes();

@@ -1,16 +1,17 @@
 //! The records and the turns of one thread, in pages.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use coppicer_actors::{History, StoredThread};
-use coppicer_messages::{Seq, StoreError, ThreadId};
+use coppicer_actors::StoredThread;
+use coppicer_messages::{Record, Seq, StoreError, ThreadId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body::{Answer, Asked, thread_of};
-use crate::bounds::{HISTORY_BYTES_MAX, HISTORY_MAX, TIMELINE_MAX, TIMELINE_RECORDS_MAX};
-use crate::history::{Shown, damage_of, damaged, shown, turns_of};
+use crate::bounds::{HISTORY_MAX, READ_BYTES_MAX, TIMELINE_MAX, TIMELINE_RECORDS_MAX};
+use crate::history::{Page, Turns, damage_of, damaged, shown};
 use crate::problem::Problem;
 use crate::server::App;
 
@@ -51,9 +52,15 @@ pub(super) async fn history(
         }
     };
     let shared = stored.base.map_or(Seq(0), |base| base.cut);
-    let backwards = asked.from.is_none();
-    let records = read(&app, thread, first, end, |record| shown(record, shared, asked.raw)).await?;
-    let records = within_bytes(records, backwards);
+    let mut page = if asked.from.is_some() { Page::of_first() } else { Page::of_last() };
+    read(&app, thread, first, end, |found| {
+        page.take(match found {
+            Found::Record(record) => shown(record, shared, asked.raw),
+            Found::Damage(seq, reason) => damaged(seq, reason),
+        })
+    })
+    .await?;
+    let records = page.records();
     let first = records.first().map_or(first, |record| record.seq);
     let next = records.last().map_or(end, |record| record.seq + 1);
     Ok(Answer::ok(json!({
@@ -74,61 +81,52 @@ fn count_of(asked: Option<u64>, default: u64, max: u64) -> Result<u64, Problem> 
     }
 }
 
-/// Reads records in order. One that is damaged is named in its place, and what is behind it is read
-/// on: each try of it is at least one record further.
+/// What stands at a place of a history.
+enum Found<'r> {
+    Record(&'r Record),
+    /// Where it is damaged, and how.
+    Damage(Seq, &'r str),
+}
+
+/// Reads records in order, until there are enough: in pieces, so that it does not hold all of them. One that
+/// is damaged is named in its place, and what is behind it is read on: each try is at least one record
+/// further, or one of what is before the damage.
 async fn read(
     app: &App,
     thread: ThreadId,
     first: u64,
     end: u64,
-    mut show: impl FnMut(&coppicer_messages::Record) -> Shown,
-) -> Result<Vec<Shown>, StoreError> {
-    let mut records = Vec::new();
+    mut take: impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
     let mut at = first;
+    let mut damage: Option<(Seq, String)> = None;
     while at < end {
-        let error = match app.runtime.store().read_range(thread, Seq(at), Some(Seq(end))).await {
-            Ok(history) => {
-                records.extend(history.iter().map(&mut show));
+        if let Some((seq, reason)) = damage.take_if(|(seq, _)| seq.0 == at) {
+            at += 1;
+            if take(Found::Damage(seq, &reason)).is_break() {
                 break;
             }
-            Err(error) => error,
-        };
-        let Some((seq, reason)) = damage_of(&error).filter(|(seq, _)| (at..end).contains(&seq.0))
-        else {
-            return Err(error);
-        };
-        if seq.0 > at {
-            let before = app.runtime.store().read_range(thread, Seq(at), Some(seq)).await?;
-            records.extend(before.iter().map(&mut show));
+            continue;
         }
-        records.push(damaged(seq, reason));
-        at = seq.0 + 1;
+        let until = damage.as_ref().map_or(end, |(seq, _)| seq.0);
+        let store = app.runtime.store();
+        match store.read_piece(thread, Seq(at), Some(Seq(until)), READ_BYTES_MAX).await {
+            Ok(piece) => {
+                let enough = piece.iter().any(|record| take(Found::Record(record)).is_break());
+                if enough || piece.is_empty() {
+                    break;
+                }
+                at = piece.next_seq().0;
+            }
+            Err(error) => match damage_of(&error) {
+                Some((seq, reason)) if (at..until).contains(&seq.0) => {
+                    damage = Some((seq, reason.to_owned()));
+                }
+                _ => return Err(error),
+            },
+        }
     }
-    Ok(records)
-}
-
-/// As many as fit, at least one: from the end if the page goes backwards.
-fn within_bytes(mut records: Vec<Shown>, backwards: bool) -> Vec<Shown> {
-    let size = |record: &Shown| {
-        let texts = [&record.text, &record.raw, &record.name, &record.call];
-        texts.into_iter().flatten().map(String::len).sum::<usize>() + 128
-    };
-    if backwards {
-        records.reverse();
-    }
-    let mut bytes = 0;
-    let fit = records
-        .iter()
-        .take_while(|record| {
-            bytes += size(record);
-            bytes <= HISTORY_BYTES_MAX
-        })
-        .count();
-    records.truncate(fit.max(1));
-    if backwards {
-        records.reverse();
-    }
-    records
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -150,14 +148,21 @@ pub(super) async fn timeline(
     let head = stored.head.0;
     let end = asked.before.unwrap_or(head).min(head);
     let first = end.saturating_sub(TIMELINE_RECORDS_MAX);
-    let (history, begin) = readable_end(&app, thread, first, end).await?;
-    let mut turns = turns_of(history.iter());
-    let all = turns.len();
-    let turns = turns.split_off(all.saturating_sub(count));
+    // Shown is the end that can be read: what is behind the last damaged record.
+    let (mut turns, mut begin) = (Turns::last(count), first);
+    read(&app, thread, first, end, |found| {
+        match found {
+            Found::Record(record) => turns.take(record),
+            Found::Damage(seq, _) => (turns, begin) = (Turns::last(count), seq.0 + 1),
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    let (turns, more) = turns.rows();
     // What is before the first turn that is shown is the next page's; without a turn among so many
     // records, what is before them.
     let next_before = match turns.first() {
-        Some(first) => Some(first.from_seq).filter(|_| all > turns.len() || begin > 0),
+        Some(first) => Some(first.from_seq).filter(|_| more || begin > 0),
         None => Some(begin).filter(|&begin| begin > 0),
     };
     Ok(Answer::ok(json!({
@@ -166,23 +171,4 @@ pub(super) async fn timeline(
         "next_before": next_before,
         "turns": turns,
     })))
-}
-
-/// The end of a history that can be read: what is behind the last damaged record of the range.
-async fn readable_end(
-    app: &App,
-    thread: ThreadId,
-    first: u64,
-    end: u64,
-) -> Result<(History, u64), StoreError> {
-    let mut at = first;
-    loop {
-        match app.runtime.store().read_range(thread, Seq(at), Some(Seq(end))).await {
-            Ok(history) => return Ok((history, at)),
-            Err(error) => match damage_of(&error) {
-                Some((seq, _)) if (at..end).contains(&seq.0) => at = seq.0 + 1,
-                _ => return Err(error),
-            },
-        }
-    }
 }

@@ -5,7 +5,8 @@
 mod support;
 
 use coppicer_actors::{Script, ScriptedEngine, Step};
-use coppicer_messages::{Limits, Outcome, ThreadId};
+use coppicer_messages::{Event, Limits, Outcome, ThreadId};
+use coppicer_supervisor::testing::World;
 use support::Served;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -45,6 +46,17 @@ async fn a_spawn_and_a_submission_belong_to_the_trace_of_their_request() {
             &format!("traceparent: {PARENT}\r\ntracestate: ==\r\n"),
             format!("{PARENT} "),
         ),
+        (
+            "states",
+            &format!("tracestate: a=1\r\ntraceparent: {PARENT}\r\ntracestate: b=2,c=3\r\n"),
+            format!("{PARENT} a=1,b=2,c=3"),
+        ),
+        (
+            "bad-among-states",
+            &format!("traceparent: {PARENT}\r\ntracestate: a=1\r\ntracestate: ==\r\n"),
+            format!("{PARENT} "),
+        ),
+        ("two", &format!("traceparent: {PARENT}\r\ntraceparent: {PARENT}\r\n"), "none".into()),
         ("bad", "traceparent: 00-zz\r\n", "none".into()),
         ("without", "", "none".into()),
     ] {
@@ -53,6 +65,14 @@ async fn a_spawn_and_a_submission_belong_to_the_trace_of_their_request() {
         assert_eq!(answer.status, 202, "{id}: {answer:?}");
         assert_eq!(said(id).await, cause, "{id}");
     }
+    let mut all = served.world.watch();
+    let fork = post(&format!("/api/threads/{thread}/fork"), r#"{"input":"x"}"#, &whole).await;
+    assert_eq!(fork.status, 201, "{fork:?}");
+    let fork: ThreadId = fork.json()["thread"].as_str().unwrap().parse().unwrap();
+    let of_fork = |event: &Event| event.thread == Some(fork) && event.fact.name() == "turn_ended";
+    let ended = World::event(&mut all, of_fork).await;
+    assert!(format!("{ended:?}").contains(&format!("{PARENT} a=1")), "{ended:?}");
+    drop(all);
     let history = served.client.get(&format!("/api/threads/{thread}/history")).await;
     let first = history.body.matches(PARENT).count();
     assert!(first >= 2, "the first input was of the spawn's trace: {}", history.body);

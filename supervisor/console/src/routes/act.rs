@@ -18,11 +18,15 @@ use crate::bounds::CLOSE_WITHIN_MAX_MS;
 use crate::problem::Problem;
 use crate::server::App;
 
-/// What a request says that caused it (W3C trace context). One that cannot be read is none, as the
-/// standard has it.
+/// What a request says that caused it (W3C trace context). One that cannot be read is none, and so are
+/// two; several headers of its state are one list, as the standard has it.
 fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
-    let one = |name: &str| headers.get(name)?.to_str().ok();
-    TraceContext::from_headers(one("traceparent")?, one("tracestate")).ok()
+    let mut parents = headers.get_all("traceparent").iter();
+    let (parent, second) = (parents.next()?, parents.next());
+    let parent = parent.to_str().ok().filter(|_| second.is_none())?;
+    let states = headers.get_all("tracestate").iter().map(|state| state.to_str());
+    let state = states.collect::<Result<Vec<_>, _>>().map(|states| states.join(","));
+    TraceContext::from_headers(parent, state.ok().as_deref()).ok()
 }
 
 type Done = Result<Answer<Value>, Problem>;
@@ -85,11 +89,13 @@ pub(super) struct Fork {
 pub(super) async fn fork(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Posted(asked): Posted<Fork>,
 ) -> Done {
     let from = thread_of(&id)?;
     let mut request = SpawnThread::fork(from, asked.at.unwrap_or(ForkPoint::LastStable));
     request.config.nickname = asked.nickname;
+    request.trace = trace_of(&headers);
     request.first = asked.input.map(Submission::input);
     let handle = app.runtime.spawn(request).await?;
     Ok(Answer(StatusCode::CREATED, json!({ "thread": handle.id(), "forked_from": from })))

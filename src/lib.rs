@@ -60,7 +60,7 @@ pub use coppicer_actors::{
     Fence, FindAgentError, Flaw, ForkBeginning, ForkOptions, ForkPlan, Gate, History, HistoryBase,
     HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept, KeptRecord,
     LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, ListAgentsError, MailTo, MarkerKind,
-    MemoryStore, MetaError, ModelView, NewSubmission, NewThread, NotBegun, OpenCall, OpenContext,
+    MemoryStore, MetaError, ModelView, Named, NewSubmission, NewThread, NotBegun, OpenCall, OpenContext,
     OpenSubmission, Order, Outline, Parting, PhaseGuard, ProcessError, ProcessLease, ReadError,
     Reads, RecordedOutcome, RecordedTurn, ReplayEngine, ResolveError, RestartTracker, RolloutLine,
     RolloutReader, SUMMARISED_USER_BYTES_MAX, Script, ScriptedEngine, SessionFile, SessionMeta,

@@ -71,7 +71,7 @@ pub use slot::ThreadView;
 pub use slot::{Door, Slot, SlotCommon, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
-    NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
+    Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
     ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest,
     preview_of, view_start,
 };

@@ -78,6 +78,14 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// A child of the same parent that is not closed has the path.
+    #[error("agent path `{path}` is that of thread {by}")]
+    PathTaken {
+        /// The path.
+        path: String,
+        /// Whose it is.
+        by: ThreadId,
+    },
     /// A cursor that no list of this store gave.
     #[error("`{cursor}` is no cursor of a list: pass on what the page before gave as `next`")]
     BadCursor {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use coppicer_actors::{
     Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History,
-    NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Named, NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
-    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
     ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
@@ -221,6 +221,19 @@ impl ThreadStore for SqliteStore {
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.read_with(move |connection| list::detaching(connection, root)).boxed()
+    }
+
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        let path = path.clone();
+        self.read_with(move |connection| list::child_at(connection, parent, &path)).boxed()
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        self.read_with(move |connection| list::names(connection, root)).boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

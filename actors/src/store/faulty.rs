@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
     ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, StoreHealth, StoreWatch,
     StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::{Excerpt, ExcerptQuery, History};
@@ -33,6 +33,8 @@ pub enum StoreOp {
     Detaching,
     /// [`ThreadStore::submission`].
     Submission,
+    /// [`ThreadStore::names`].
+    Names,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
 }
@@ -290,6 +292,26 @@ impl ThreadStore for FaultyStore {
         async move {
             answer.await?;
             self.inner.detaching(root).await
+        }
+        .boxed()
+    }
+
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        self.inner.child_at(parent, path)
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Names, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            // What is answered late was read before.
+            let names = self.inner.names(root).await;
+            answer.await?;
+            names
         }
         .boxed()
     }

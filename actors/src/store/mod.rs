@@ -258,6 +258,17 @@ pub struct MailTo {
     pub mail: Mail,
 }
 
+/// What a thread of a tree is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Which thread.
+    pub thread: ThreadId,
+    /// Its path, if it has a name.
+    pub path: Option<AgentPath>,
+    /// A name for people.
+    pub nickname: Option<String>,
+}
+
 /// What one append writes: all of it, or nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
@@ -327,10 +338,11 @@ pub struct Acquired {
 /// Every store passes [the contract suite](contract). Writes of one thread are applied in the order
 /// in which they were asked. Nothing that is refused changes anything.
 pub trait ThreadStore: Send + Sync + 'static {
-    /// Makes a thread with its edge and first records, and acquires it, in one transaction.
+    /// Makes a thread with its edge and first records, and acquires it, in one transaction. Its path
+    /// is its own among the children of its parent: see [`child_at`](Self::child_at).
     ///
     /// # Errors
-    /// `Exists`; `BadParent`; `NotFound` of the base; `Unavailable`; `UnknownOutcome`.
+    /// `Exists`; `BadParent`; `PathTaken`; `NotFound` of the base; `Unavailable`; `UnknownOutcome`.
     fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>);
 
     /// Takes the right to write: the epoch grows by one, and every older fence is refused from then on.
@@ -483,6 +495,24 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// `Unavailable`.
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
+    /// The child of `parent` that has this path and is not closed, by its status or its edge. Takes no
+    /// longer for more children.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>>;
+
+    /// What `root` and those below it are called that are not closed, nor anything between: by depth,
+    /// then id. Who has no name is left out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>>;
+
     /// A page of threads. Cursors are stable: threads that come and go move no other one.
     ///
     /// # Errors
@@ -500,10 +530,11 @@ pub trait ThreadStore: Send + Sync + 'static {
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
-    /// Changes what is known of a thread. Unfenced: it decides nothing.
+    /// Changes what is known of a thread. Unfenced: it decides nothing. A new path is its own among
+    /// the children of its parent, as in [`create`](Self::create).
     ///
     /// # Errors
-    /// `NotFound`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
+    /// `NotFound`; `PathTaken`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>);
 
     /// Puts a thread into the archive, at this time, or takes it out. Twice is as good as once; what

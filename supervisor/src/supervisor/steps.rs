@@ -35,6 +35,7 @@ impl SupervisorState {
             Step::Placed { to, result } => return self.on_placed(op, *to, result),
             Step::Funded(result) => return self.on_funded(op, result),
             Step::Counted(result) => return self.on_counted(result),
+            Step::Names { root, names } => return self.on_names(root, names),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
@@ -111,6 +112,7 @@ impl SupervisorState {
             | Step::Detaching(_)
             | Step::Placed { .. }
             | Step::Funded(_)
+            | Step::Names { .. }
             | Step::Counted(_) => {}
         }
     }
@@ -138,6 +140,10 @@ impl SupervisorState {
             let nobody_asks = spawning.waiters.is_empty();
             if nobody_asks && (origin != SpawnOrigin::Recovery || is_shut) {
                 return self.came_back(thread);
+            }
+            if let (false, Some(path)) = (nobody_asks, &stored.lost_name) {
+                let path = path.to_string();
+                return self.undo(spawning, &SpawnError::PathTaken { path });
             }
         }
         if let ThreadStatus::Damaged(reason) = &stored.thread.status {
@@ -201,7 +207,11 @@ impl SupervisorState {
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let rules = Rules::of(&stored.config);
         let root = place.root;
+        let is_new = self.table.tree_limits(root).is_none();
         let order = self.table.insert(place, slot.clone(), rules, life, lease);
+        if is_new {
+            self.table.forget_names(root);
+        }
         if let Some(name) = &stored.config.nickname {
             self.table.take_nickname(root, name);
         }

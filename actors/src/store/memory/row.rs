@@ -28,6 +28,8 @@ pub(super) struct More {
     pub(super) mail: Vec<Mail>,
     pub(super) mail_had: BTreeSet<MailId>,
     pub(super) children: BTreeSet<ThreadId>,
+    /// Paths of children, and who took each last.
+    pub(super) paths: BTreeMap<AgentPath, ThreadId>,
     pub(super) crashes: VecDeque<CrashRecord>,
     /// What its making changed in ledgers of others.
     pub(super) charged: Vec<Charge>,
@@ -40,14 +42,16 @@ impl Blank for More {
         mail: Vec::new(),
         mail_had: BTreeSet::new(),
         children: BTreeSet::new(),
+        paths: BTreeMap::new(),
         crashes: VecDeque::new(),
         charged: Vec::new(),
     };
 
     fn is_blank(&self) -> bool {
-        let Self { submissions, order, mail, mail_had, children, crashes, charged } = self;
+        let Self { submissions, order, mail, mail_had, children, paths, crashes, charged } = self;
         (submissions.is_empty() && *order == 0 && mail.is_empty() && mail_had.is_empty())
-            && (children.is_empty() && crashes.is_empty() && charged.is_empty())
+            && (children.is_empty() && paths.is_empty())
+            && (crashes.is_empty() && charged.is_empty())
     }
 }
 

@@ -294,6 +294,7 @@ fn names_are_kept_on_disk_across_hosts() {
         false,
     );
     let reader = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let sound = reader.block_on(async { SqliteStore::open(&path).unwrap().verify().await.unwrap() });
+    let sound =
+        reader.block_on(async { SqliteStore::open(&path).unwrap().verify().await.unwrap() });
     assert!(sound.is_sound(), "{sound:?}");
 }

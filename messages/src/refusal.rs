@@ -154,7 +154,7 @@ pub enum SpawnError {
     /// The turn that asked is not the running one any more.
     #[error("the turn that asked was stopped; it can start nothing any more")]
     Fenced,
-    /// The name is taken in this tree.
+    /// The name is that of a thread of this tree that is not closed, in memory or not.
     #[error("agent path `{path}` already exists in this tree")]
     PathTaken {
         /// The path.

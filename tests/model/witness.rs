@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coppicer::{
-    Acquired, AgentPath, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence, History,
-    KnownSubmission, Ledger, Mail, MailId, MemoryStore, Named, NewRecord, NewThread, ParentClose,
-    RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId,
-    ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
+    Acquired, AgentPath, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence,
+    History, KnownSubmission, Ledger, Mail, MailId, MemoryStore, Named, NewRecord, NewThread,
+    ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState,
+    ThreadId, ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;

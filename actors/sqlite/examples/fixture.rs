@@ -62,6 +62,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
         status: Some(ThreadStatus::Running),
         patch: Some(Box::new(ThreadPatch::default().with_preview("hello").with_name("the first"))),
         updated_ms: Some(1_780_473_602_000),
+        task: Some("and again".into()),
         ..Batch::default()
     };
     append(store, &root, 1, batch).await?;

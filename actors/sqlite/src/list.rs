@@ -153,6 +153,7 @@ fn unreadable(id: ThreadId) -> StoredThread {
         status: ThreadStatus::NotFound,
         rollout_path: None,
         details: ThreadDetails::default(),
+        task: None,
         head: Seq(0),
         settled: Seq(0),
         epoch: Epoch(0),

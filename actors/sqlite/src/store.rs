@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History,
-    Named, NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History, Named,
+    NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
-    ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;

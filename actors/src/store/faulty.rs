@@ -5,16 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
-    ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, StoreHealth, StoreWatch,
-    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, StoreHealth,
+    StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::{Excerpt, ExcerptQuery, History};
 

@@ -7,17 +7,17 @@ use std::collections::HashSet;
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, CRASHES_KEPT_MAX, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, NewRecord,
-    ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap, ThreadPatch,
-    ThreadStatus,
+    AgentPath, CRASHES_KEPT_MAX, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail,
+    NewRecord, ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap,
+    ThreadPatch, ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, OpenSubmission, StoredThread,
-    ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, OpenSubmission,
+    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
 use row::{Kept, More, Row, SubmissionRow};
@@ -72,9 +72,11 @@ fn create(
     {
         return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
     }
-    if let (Some(parent), Some(path)) = (new.parent, &new.path) {
+    let name = new.parent.zip(new.path.as_ref());
+    if let Some((parent, path)) = name {
         names::check(rows, parent, path, thread)?;
     }
+    let is_named = name.is_some();
     let mut history = match new.base {
         Some(base) => {
             let source = rows.get(&base.thread).ok_or_else(|| not_found(base.thread))?;
@@ -99,6 +101,7 @@ fn create(
         status: new.status,
         rollout_path: new.rollout_path,
         details: new.details,
+        task: None,
         head: history.next_seq(),
         settled: if new.settled { history.next_seq() } else { Seq(0) },
         epoch: Epoch(1),
@@ -109,7 +112,9 @@ fn create(
     let more = More { charged: new.charges.clone(), ..More::default() };
     let row = Row { kept: Kept::of(stored), history, appends: 0, more: more.into() };
     rows.insert(thread, Box::new(row));
-    names::take(rows, thread);
+    if is_named {
+        names::take(rows, thread);
+    }
     charge(rows, &new.charges); // its own ledger too
     Ok(Acquired {
         fence: Fence { thread, epoch: Epoch(1) },
@@ -206,6 +211,9 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     if let Some(status) = batch.status {
         reopened = row.kept.status == ThreadStatus::Shutdown;
         row.kept.status = status;
+    }
+    if let Some(task) = batch.task {
+        row.more.task = Some(task.into());
     }
     if let Some(patch) = &batch.patch {
         row.patch(thread, patch);

@@ -8,6 +8,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+mod done;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod health;
@@ -15,7 +16,6 @@ mod memory;
 mod query;
 mod view_start;
 
-use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -29,61 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Excerpt, ExcerptQuery, History};
 
+pub use done::Done;
 pub use health::{StoreHealth, StoreWatch};
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
 pub use view_start::{ViewStart, view_start};
-
-/// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
-/// caller [`StoreError::UnknownOutcome`].
-pub struct Done<T>(Option<Box<Then<T>>>);
-
-type Then<T> = dyn FnOnce(Result<T, StoreError>) + Send;
-
-impl<T> Done<T> {
-    /// Runs `then` with the answer. It must not block: a store calls it from its writer.
-    pub fn new(then: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Self {
-        Self(Some(Box::new(then)))
-    }
-
-    /// A place for an answer that nobody needs.
-    pub fn ignore() -> Self {
-        Self(None)
-    }
-
-    /// Answers.
-    pub fn tell(mut self, result: Result<T, StoreError>) {
-        if let Some(then) = self.0.take() {
-            then(result);
-        }
-    }
-}
-
-impl<T: Send + 'static> Done<T> {
-    /// An answer that can be awaited.
-    pub fn channel() -> (Self, impl Future<Output = Result<T, StoreError>> + Send + 'static) {
-        let (to, from) = tokio::sync::oneshot::channel();
-        let done = Self::new(move |result| drop(to.send(result)));
-        let lost = || StoreError::UnknownOutcome { reason: "the store dropped the request".into() };
-        (done, async move { from.await.unwrap_or_else(|_| Err(lost())) })
-    }
-}
-
-impl<T> Drop for Done<T> {
-    fn drop(&mut self) {
-        if let Some(then) = self.0.take() {
-            then(Err(StoreError::UnknownOutcome {
-                reason: "the store dropped the request".into(),
-            }));
-        }
-    }
-}
-
-impl<T> fmt::Debug for Done<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Done")
-    }
-}
 
 /// The right to write one thread, until a newer one is granted (P1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,6 +134,8 @@ pub struct StoredThread {
     pub rollout_path: Option<String>,
     /// What people know it by.
     pub details: ThreadDetails,
+    /// What was asked of it last, in short: see [`last_task`](Self::last_task).
+    pub task: Option<String>,
     /// The place of its next record.
     pub head: Seq,
     /// The place before which nothing is open: its records up to there end at a boundary.
@@ -201,6 +153,12 @@ pub struct StoredThread {
 }
 
 impl StoredThread {
+    /// What was asked of it last, in short: by input or by mail; of one of which nothing was asked, how
+    /// its history began.
+    pub fn last_task(&self) -> Option<&str> {
+        self.task.as_deref().or(self.details.preview.as_deref())
+    }
+
     /// Carries out a patch.
     pub fn apply(&mut self, patch: &ThreadPatch) {
         self.details.apply(patch);
@@ -286,6 +244,8 @@ pub struct Batch {
     pub mail: Vec<MailTo>,
     /// Mail of this thread that was read.
     pub mail_taken: Vec<MailId>,
+    /// What is asked of the thread with it, in short.
+    pub task: Option<String>,
     /// The thread's status after it.
     pub status: Option<ThreadStatus>,
     /// What changes of what is known of the thread; boxed, because few appends change any of it.
@@ -310,6 +270,7 @@ impl Batch {
             && self.states.is_empty()
             && self.mail.is_empty()
             && self.mail_taken.is_empty()
+            && self.task.is_none()
             && self.status.is_none()
             && self.patch.is_none()
             && self.updated_ms.is_none()

@@ -5,8 +5,8 @@ use coppicer_actors::{
     first_submission, open_turn,
 };
 use coppicer_messages::{
-    AbortReason, AgentPath, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError,
-    SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
+    AbortReason, AgentPath, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread,
+    StoreError, SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
 };
 
 use super::budgets::AccountAbove;
@@ -303,7 +303,16 @@ pub(super) async fn look_up(
     let lineage = above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
     let is_closed = is_out(&stored);
     let lost_name = None;
-    Ok(Stored { thread: stored, lineage, is_closed, closed_above, accounts, tree, apart, lost_name })
+    Ok(Stored {
+        thread: stored,
+        lineage,
+        is_closed,
+        closed_above,
+        accounts,
+        tree,
+        apart,
+        lost_name,
+    })
 }
 
 /// The path of a closed thread that another child of its parent has by now: what is closed has given

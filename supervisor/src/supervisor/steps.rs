@@ -197,7 +197,7 @@ impl SupervisorState {
         view.nickname.clone_from(&stored.config.nickname);
         view.role.clone_from(&stored.config.role);
         view.depth = lineage.depth();
-        view.last_task.clone_from(&stored.details.preview);
+        view.last_task = stored.last_task().map(str::to_owned);
         view.internal = stored.config.internal;
         view.forked_from = stored.base.map(|base| base.thread);
         view.rollout_path.clone_from(&stored.rollout_path);

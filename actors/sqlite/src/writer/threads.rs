@@ -8,8 +8,8 @@ use coppicer_actors::{
     ThreadMove,
 };
 use coppicer_messages::{
-    AgentPath, Change, Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId,
-    ThreadPatch, ThreadStatus,
+    AgentPath, Change, Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -1,6 +1,8 @@
 //! What threads are called: a path is that of one child of its parent that is not closed.
 
-use coppicer_messages::{AgentPath, Change, StoreError, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus};
+use coppicer_messages::{
+    AgentPath, Change, StoreError, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
+};
 use futures::FutureExt;
 
 use super::words::{

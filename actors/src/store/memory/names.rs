@@ -57,9 +57,8 @@ pub(super) fn give_back(rows: &mut Rows, child: ThreadId) {
 
 /// What `root` and those below it are called, as far as nothing of the way is closed.
 pub(super) fn of_tree(rows: &Rows, root: ThreadId) -> Vec<Named> {
-    let is_shut = |id: &ThreadId| {
-        rows.get(id).is_none_or(|row| row.kept.status == ThreadStatus::Shutdown)
-    };
+    let is_shut =
+        |id: &ThreadId| rows.get(id).is_none_or(|row| row.kept.status == ThreadStatus::Shutdown);
     let below = descend(root, |parent| {
         let mut below = children(rows, parent, Some(EdgeStatus::Open));
         below.retain(|id| !is_shut(id));

@@ -125,6 +125,16 @@ impl ThreadStore for Custom {
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.0.mem.detaching(root)
     }
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        self.0.mem.child_at(parent, path)
+    }
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        self.0.mem.names(root)
+    }
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
         self.0.mem.list(query)
     }

@@ -24,7 +24,8 @@ pub struct AgentRow {
     pub role: Option<String>,
     /// Its status; of one that is not in memory the last durable one.
     pub status: ThreadStatus,
-    /// What was last asked of it, in short; "Main thread" of the root.
+    /// What was last asked of it, in short, also of one that is not in memory; "Main thread" of the
+    /// root.
     pub last_task: Option<String>,
     /// Whether it is in memory.
     pub loaded: bool,
@@ -272,7 +273,7 @@ async fn row_of(world: &TurnWorld, thread: ThreadId) -> Result<Option<AgentRow>,
             nickname: stored.config.nickname.clone(),
             role: stored.config.role.clone(),
             status: stored.status,
-            last_task: stored.details.preview,
+            last_task: stored.task.or(stored.details.preview),
             loaded: false,
         })),
         Err(StoreError::NotFound { .. }) => Ok(None),

@@ -71,9 +71,9 @@ pub use slot::ThreadView;
 pub use slot::{Door, Slot, SlotCommon, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
-    NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
-    ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest,
-    preview_of, view_start,
+    Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch,
+    StoredThread, ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart,
+    descend, digest, preview_of, view_start,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};

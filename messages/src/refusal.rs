@@ -78,6 +78,14 @@ pub enum StoreError {
         /// Why.
         reason: &'static str,
     },
+    /// A child of the same parent that is not closed has the path.
+    #[error("agent path `{path}` is that of thread {by}")]
+    PathTaken {
+        /// The path.
+        path: String,
+        /// Whose it is.
+        by: ThreadId,
+    },
     /// A cursor that no list of this store gave.
     #[error("`{cursor}` is no cursor of a list: pass on what the page before gave as `next`")]
     BadCursor {
@@ -146,7 +154,7 @@ pub enum SpawnError {
     /// The turn that asked is not the running one any more.
     #[error("the turn that asked was stopped; it can start nothing any more")]
     Fenced,
-    /// The name is taken in this tree.
+    /// The name is that of a thread of this tree that is not closed, in memory or not.
     #[error("agent path `{path}` already exists in this tree")]
     PathTaken {
         /// The path.

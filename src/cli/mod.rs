@@ -26,6 +26,8 @@ mod text;
 mod threads;
 mod tree;
 mod verify;
+#[cfg(feature = "console")]
+mod why;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -65,6 +67,8 @@ enum Command {
     Diff(diff::Args),
     Stress(stress::Args),
     Tap(tap::Args),
+    #[cfg(feature = "console")]
+    Why(why::Args),
 }
 
 /// Why a command ended early. The text is all that the user sees.
@@ -109,6 +113,9 @@ enum Failure {
     #[cfg(feature = "console")]
     #[error(transparent)]
     Live(#[from] tap::live::LiveFailure),
+    #[cfg(feature = "console")]
+    #[error(transparent)]
+    Which(#[from] why::WhichError),
     #[error("cannot write the result")]
     Stdout(#[source] io::Error),
 }
@@ -154,6 +161,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Stress(args) => stress::run(&args),
         Command::Tap(args) => tap::run(&args),
+        #[cfg(feature = "console")]
+        Command::Why(args) => why::run(&args),
     };
     match ended {
         Ok(Verdict::Well) => ExitCode::SUCCESS,

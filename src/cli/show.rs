@@ -131,6 +131,7 @@ fn write_rows(
     row("name", details.name.clone())?;
     row("title", details.title.clone())?;
     row("preview", details.preview.clone())?;
+    row("last task", thread.task.clone().filter(|task| details.preview.as_ref() != Some(task)))?;
     let status = match thread.status.text() {
         Some(text) => format!("{}: {text}", thread.status.name()),
         None => thread.status.name().to_owned(),

@@ -149,6 +149,7 @@ mod tests {
             config: std::sync::Arc::default(),
             status: ThreadStatus::PendingInit,
             rollout_path: None,
+            task: None,
             details: ThreadDetails::default(),
             head: Seq(0),
             settled: Seq(0),

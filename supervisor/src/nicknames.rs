@@ -120,6 +120,8 @@ fn checked(
 #[derive(Debug, Default)]
 pub(crate) struct NamesUsed {
     used: BTreeSet<String>,
+    /// Those of stored threads, which are used whatever round it is.
+    kept: BTreeSet<String>,
     /// How often all were used up.
     resets: u32,
 }
@@ -127,17 +129,22 @@ pub(crate) struct NamesUsed {
 impl NamesUsed {
     /// None.
     pub(crate) const fn new() -> Self {
-        Self { used: BTreeSet::new(), resets: 0 }
+        Self { used: BTreeSet::new(), kept: BTreeSet::new(), resets: 0 }
     }
 
     /// Whether none was ever used.
     pub(crate) fn is_empty(&self) -> bool {
-        self.used.is_empty() && self.resets == 0
+        self.used.is_empty() && self.kept.is_empty() && self.resets == 0
     }
 
     /// Uses a name that was chosen elsewhere, whether or not it is used.
     pub(crate) fn take(&mut self, name: &str) {
         self.used.insert(name.to_owned());
+    }
+
+    /// Uses the name of a thread that the store has: no other one of the tree is given it.
+    pub(crate) fn keep(&mut self, name: String) {
+        self.kept.insert(name);
     }
 
     /// Uses a free one of the candidates, of which there is at least one: `pick` has one of so many
@@ -147,12 +154,15 @@ impl NamesUsed {
         candidates: &[String],
         pick: impl FnOnce(usize) -> usize,
     ) -> String {
+        let is_free = |name: &String| !self.used.contains(name) && !self.kept.contains(name);
         let named = candidates.iter().map(|name| with_ordinal(name, self.resets));
-        let mut free: Vec<String> = named.filter(|name| !self.used.contains(name)).collect();
-        if free.is_empty() {
+        let mut free: Vec<String> = named.filter(is_free).collect();
+        // Ends: each round has as many names as there are candidates, and what is kept has an end.
+        while free.is_empty() {
             self.used.clear();
             self.resets += 1;
-            free = candidates.iter().map(|name| with_ordinal(name, self.resets)).collect();
+            let named = candidates.iter().map(|name| with_ordinal(name, self.resets));
+            free = named.filter(|name| !self.kept.contains(name)).collect();
         }
         let name = free.swap_remove(pick(free.len()).min(free.len() - 1));
         self.used.insert(name.clone());
@@ -217,6 +227,18 @@ mod tests {
         let chosen = [0; 3].map(|at| tree.choose(&plato, |_| at));
         assert_eq!(chosen, ["Plato", "Plato the 2nd", "Plato the 3rd"], "AR-12");
         assert_eq!(tree.resets, 2);
+    }
+
+    #[test]
+    fn names_of_stored_threads_are_used_in_every_round() {
+        let mut tree = NamesUsed::default();
+        for kept in ["alpha", "beta the 2nd"] {
+            tree.keep(kept.to_owned());
+        }
+        let list = names(&["alpha", "beta"]);
+        let chosen = [0; 5].map(|at| tree.choose(&list, |_| at));
+        let expected = ["beta", "alpha the 2nd", "alpha the 3rd", "beta the 3rd", "alpha the 4th"];
+        assert_eq!(chosen, expected);
     }
 
     #[test]

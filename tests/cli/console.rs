@@ -9,16 +9,16 @@ use serde_json::Value;
 use crate::support::*;
 
 /// A command that serves a console, and its messages.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     err: BufReader<ChildStderr>,
-    url: String,
+    pub(crate) url: String,
     said: String,
 }
 
 impl Serving {
     /// Starts it, and waits until it has said where its console is.
-    fn start(home: &Home, args: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, args: &[&str]) -> Self {
         let mut command = home.command();
         command.args(args).args(["--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -27,20 +27,37 @@ impl Serving {
         Self { child, err, url, said }
     }
 
-    fn wait_for(&mut self, words: &str) {
+    pub(crate) fn wait_for(&mut self, words: &str) {
         self.said += &wait_for(&mut self.err, words).1;
     }
 
-    fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     }
 
-    fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         self.err.read_to_string(&mut self.said).unwrap();
         let mut ran: Ran = self.child.wait_with_output().unwrap().into();
         ran.err = self.said;
         ran
+    }
+
+    /// What the console answers to a request with this body.
+    pub(crate) fn post(&self, path: &str, body: &str) -> Value {
+        let (address, token) = self.url.split_once("/#token=").unwrap();
+        let address = address.strip_prefix("http://").unwrap();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     /// The kinds of the facts of threads that this tap shows, and how it ended.
@@ -141,8 +158,6 @@ fn a_store_is_served_and_followed_by_a_tap_until_it_ends() {
 fn what_agents_say_cannot_steer_the_terminal_of_who_follows() {
     let home = Home::new();
     let serving = Serving::start(&home, &["serve", "--for", "1m"]);
-    let (address, token) = serving.url.split_once("/#token=").unwrap();
-    let address = address.strip_prefix("http://").unwrap();
     let mut taps = [&[][..], &["--json"]].map(|args| {
         let mut tap = home.command();
         tap.args(["tap", &serving.url, "--snapshot"]).args(args).stdout(Stdio::piped());
@@ -153,16 +168,7 @@ fn what_agents_say_cannot_steer_the_terminal_of_who_follows() {
         (tap, out)
     });
     let body = r#"{"input":"\u001b]0;owned\u0007 \u202egpj.exe \u009b2J <b>"}"#;
-    let request = format!(
-        "POST /api/threads HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut answer = String::new();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains(" 201 "), "{answer}");
+    assert!(serving.post("/api/threads", body)["thread"].is_string());
     for (tap, out) in &mut taps {
         let said = loop {
             let mut line = String::new();

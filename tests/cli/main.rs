@@ -16,3 +16,5 @@ mod store;
 mod stress;
 mod support;
 mod tap;
+#[cfg(all(feature = "console", unix))]
+mod why;

@@ -199,6 +199,7 @@ pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
         }
     }
     let rows = host.witness.seen.lock().rows.clone();
+    broken.extend(names(host, &rows).await);
     for view in host.runtime.list() {
         if matches!(view.phase, Phase::Starting | Phase::Backoff) {
             broken.push(format!("P7: {} is still on its way: {view:?}", view.thread));
@@ -242,6 +243,30 @@ pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
             spent || matches!(row.status, Some(ThreadStatus::Shutdown | ThreadStatus::Parked));
         if mail.iter().any(|mail| mail.trigger) && !rests && !is_closed(&rows, *thread) {
             broken.push(format!("P7: mail for {thread} has not started a turn: {:?}", row.status));
+        }
+    }
+    broken
+}
+
+/// A path is that of one thread of its tree that is not closed.
+async fn names(host: &Host, rows: &BTreeMap<ThreadId, crate::witness::Row>) -> Vec<String> {
+    {
+        let book = host.book.lock();
+        // Two hosts at once know nothing of each other's threads but what is written; where a thread
+        // is may not have been written.
+        if book.shared || book.faulty {
+            return Vec::new();
+        }
+    }
+    let mut broken = Vec::new();
+    let mut taken = BTreeMap::new();
+    for thread in rows.keys().copied().filter(|thread| !is_closed(rows, *thread)) {
+        let Ok(stored) = host.runtime.store().thread(thread).await else { continue };
+        let Some(path) = stored.path else { continue };
+        let above = |thread: &ThreadId| rows.get(thread)?.parent.map(|(parent, _)| parent);
+        let root = std::iter::successors(Some(thread), above).last();
+        if let Some(other) = taken.insert((root, path.clone()), thread) {
+            broken.push(format!("P8: {thread} and {other} are both {path}"));
         }
     }
     broken

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coppicer::{
-    Acquired, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence, History,
-    KnownSubmission, Ledger, Mail, MailId, MemoryStore, NewRecord, NewThread, ParentClose,
-    RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState, ThreadId,
-    ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
+    Acquired, AgentPath, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence,
+    History, KnownSubmission, Ledger, Mail, MailId, MemoryStore, Named, NewRecord, NewThread,
+    ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState,
+    ThreadId, ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -402,6 +402,18 @@ impl ThreadStore for Witness {
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.store.detaching(root)
+    }
+
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        self.store.child_at(parent, path)
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        self.store.names(root)
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

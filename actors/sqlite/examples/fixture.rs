@@ -1,7 +1,7 @@
 //! Writes a store of the present version with something of everything in it: a fixture for
 //! `tests/versions.rs`, which every later version must open.
 //!
-//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v4.db`
+//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v5.db`
 
 use coppicer_actors::{
     Acquired, Base, Batch, Done, EdgeChange, EdgeStatus, MailTo, NewSubmission, NewThread,
@@ -62,6 +62,7 @@ async fn fill(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
         status: Some(ThreadStatus::Running),
         patch: Some(Box::new(ThreadPatch::default().with_preview("hello").with_name("the first"))),
         updated_ms: Some(1_780_473_602_000),
+        task: Some("and again".into()),
         ..Batch::default()
     };
     append(store, &root, 1, batch).await?;

@@ -13,18 +13,22 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::error::Fault;
 use crate::seal;
 
-/// The columns that [`thread_of`] reads, of `thread t`, `state s`, `status_text n` and `account a`.
+/// The columns that [`thread_of`] reads, of `thread t`, `state s`, `status_text n`, `account a` and
+/// `task k`.
 pub(crate) const THREAD_COLUMNS: &str = "t.id, t.parent, t.edge, t.base, t.base_cut, t.depth, \
      t.path, t.rollout_path, t.created_ms, t.archived_ms, t.name, t.title, t.preview, t.git_sha, \
      t.git_branch, t.git_origin_url, t.cwd, t.model, t.source, t.thread_source, t.nickname, t.role, \
-     t.config, s.head, s.settled, s.epoch, s.updated_ms, s.status, n.text, t.damaged_seq, t.pk, a.ledger";
+     t.config, s.head, s.settled, s.epoch, s.updated_ms, s.status, n.text, t.damaged_seq, t.pk, a.ledger, \
+     k.text";
 
 /// Whether the rows that [`THREAD_COLUMNS`] are of are as they were sealed: the column behind them.
 pub(crate) static THREAD_HOLDS: LazyLock<String> = LazyLock::new(|| {
     let (thread, state) = (seal::THREAD.holds("t"), seal::STATE.holds("s"));
     let (text, account) = (seal::STATUS_TEXT.holds("n"), seal::ACCOUNT.holds("a"));
+    let task = seal::TASK.holds("k");
     format!(
-        "{thread} AND {state} AND (n.thread IS NULL OR {text}) AND (a.thread IS NULL OR {account})"
+        "{thread} AND {state} AND (n.thread IS NULL OR {text}) AND (a.thread IS NULL OR {account}) \
+         AND (k.thread IS NULL OR {task})"
     )
 });
 
@@ -37,7 +41,7 @@ static FIND: LazyLock<String> = LazyLock::new(|| {
 
 /// The tables that [`THREAD_COLUMNS`] are of.
 pub(crate) const THREAD_TABLES: &str = "thread t JOIN state s ON s.thread = t.pk LEFT JOIN status_text n ON n.thread = t.pk \
-     LEFT JOIN account a ON a.thread = t.pk";
+     LEFT JOIN account a ON a.thread = t.pk LEFT JOIN task k ON k.thread = t.pk";
 
 /// A thread as the store has it, and what only the store knows of it.
 #[derive(Debug, Clone)]
@@ -124,6 +128,7 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
         status: status_of(row.get_ref(27)?.as_str()?, row.get(28)?),
         rollout_path: row.get(7)?,
         details,
+        task: row.get(32)?,
         head: Seq(unsigned(row, 23)?),
         settled: Seq(unsigned(row, 24)?),
         epoch: Epoch(unsigned(row, 25)?),
@@ -146,7 +151,7 @@ pub(crate) fn thread_of(row: &Row<'_>) -> rusqlite::Result<ThreadRow> {
 }
 
 /// Where [`THREAD_HOLDS`] stands behind the other columns.
-pub(crate) const HOLDS_AT: usize = 32;
+pub(crate) const HOLDS_AT: usize = 33;
 
 /// What is said of a thread of which something beside its records is damaged.
 pub(crate) const DAMAGED_ROW: &str =

@@ -6,11 +6,12 @@ use rusqlite::Connection;
 pub(crate) const APPLICATION_ID: i64 = 0x436f_7070;
 
 /// The steps to each version, from an empty file on. A step that was released never changes.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
+    include_str!("schema/v5.sql"),
 ];
 
 /// The newest version.

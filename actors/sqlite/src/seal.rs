@@ -85,9 +85,12 @@ pub(crate) const ACCOUNT: Sealed = Sealed {
 pub(crate) const CRASH: Sealed =
     Sealed { table: "crash", what: "a crash that is kept", columns: &["pk", "thread", "body"] };
 
+pub(crate) const TASK: Sealed =
+    Sealed { table: "task", what: "what was asked of a thread last", columns: &["thread", "text"] };
+
 /// Every table whose rows are sealed.
-pub(crate) const ALL: [Sealed; 8] =
-    [THREAD, STATE, STATUS_TEXT, LINEAGE, SUBMISSION, MAIL, ACCOUNT, CRASH];
+pub(crate) const ALL: [Sealed; 9] =
+    [THREAD, STATE, STATUS_TEXT, LINEAGE, SUBMISSION, MAIL, ACCOUNT, CRASH, TASK];
 
 impl Sealed {
     /// The seal of a row of the table under this alias.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History, Named,
     NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
-    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
-    ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -232,6 +232,19 @@ impl ThreadStore for SqliteStore {
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.read_with(move |connection| list::detaching(connection, root)).boxed()
+    }
+
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        let path = path.clone();
+        self.read_with(move |connection| list::child_at(connection, parent, &path)).boxed()
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        self.read_with(move |connection| list::names(connection, root)).boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

@@ -136,7 +136,7 @@ const INVARIANTS: [(&str, &str); 9] = [
 ];
 
 /// What must not be left over.
-const STRAYS: [(&str, &str); 6] = [
+const STRAYS: [(&str, &str); 7] = [
     (
         "records of a thread that is not there",
         "SELECT count(*) FROM record r WHERE NOT EXISTS (SELECT 1 FROM thread t WHERE t.pk = r.thread)",
@@ -155,6 +155,11 @@ const STRAYS: [(&str, &str); 6] = [
         "accounts of threads that are not there",
         "SELECT count(*) FROM account a WHERE NOT EXISTS
            (SELECT 1 FROM thread t WHERE t.pk = a.thread AND t.hidden = 0)",
+    ),
+    (
+        "tasks of threads that are not there",
+        "SELECT count(*) FROM task k WHERE NOT EXISTS
+           (SELECT 1 FROM thread t WHERE t.pk = k.thread AND t.hidden = 0)",
     ),
     (
         "crashes of threads that are not there",

@@ -95,6 +95,7 @@ async fn what_stands_beside_the_records_is_under_a_checksum_too() {
         ("UPDATE thread SET parent = NULL, edge = 'open' WHERE pk = 1", "the row of a thread"),
         ("UPDATE state SET epoch = 9 WHERE thread = 1", "the state of a thread"),
         ("UPDATE state SET status = 'parked' WHERE thread = 1", "the state of a thread"),
+        ("INSERT INTO task VALUES (1, 'another', 0)", "what was asked of a thread last"),
         ("UPDATE submission SET attempt = 3 WHERE thread = 1", "a submission"),
         ("UPDATE submission SET body = CAST('another' AS BLOB) WHERE thread = 1", "a submission"),
     ] {

@@ -72,6 +72,8 @@ async fn look(store: &SqliteStore, made: i64) {
     assert_eq!(root.status, ThreadStatus::Running);
     assert_eq!(root.details.name.as_deref(), Some("the first"));
     assert_eq!(root.config.role.as_deref(), Some("lead"));
+    let last_task = if made >= 5 { "and again" } else { "hello" };
+    assert_eq!(root.last_task(), Some(last_task));
     let history = store.read(id(1), None).await.unwrap();
     assert_eq!(history.len(), 5);
     assert_eq!(history.get(Seq(4)).unwrap().class, RecordClass::Opaque);

@@ -5,16 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId,
-    ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
-    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, StoreHealth,
+    StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::{Excerpt, ExcerptQuery, History};
 
@@ -35,6 +35,8 @@ pub enum StoreOp {
     Submission,
     /// [`ThreadStore::count`].
     Count,
+    /// [`ThreadStore::names`].
+    Names,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
 }
@@ -315,6 +317,26 @@ impl ThreadStore for FaultyStore {
         async move {
             answer.await?;
             self.inner.detaching(root).await
+        }
+        .boxed()
+    }
+
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        self.inner.child_at(parent, path)
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(StoreOp::Names, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            // What is answered late was read before.
+            let names = self.inner.names(root).await;
+            answer.await?;
+            names
         }
         .boxed()
     }

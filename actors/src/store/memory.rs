@@ -1,22 +1,23 @@
 //! A store in memory: for tests, and for threads that need not outlive the process.
 
+mod names;
 mod row;
 
 use std::collections::HashSet;
 use std::fmt;
 
 use coppicer_messages::{
-    CRASHES_KEPT_MAX, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, NewRecord,
-    ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap, ThreadPatch,
-    ThreadStatus,
+    AgentPath, CRASHES_KEPT_MAX, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail,
+    NewRecord, ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap,
+    ThreadPatch, ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
-    ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, OpenSubmission,
+    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
 use row::{Kept, More, Row, SubmissionRow};
@@ -71,6 +72,11 @@ fn create(
     {
         return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
     }
+    let name = new.parent.zip(new.path.as_ref());
+    if let Some((parent, path)) = name {
+        names::check(rows, parent, path, thread)?;
+    }
+    let is_named = name.is_some();
     let mut history = match new.base {
         Some(base) => {
             let source = rows.get(&base.thread).ok_or_else(|| not_found(base.thread))?;
@@ -95,6 +101,7 @@ fn create(
         status: new.status,
         rollout_path: new.rollout_path,
         details: new.details,
+        task: None,
         head: history.next_seq(),
         settled: if new.settled { history.next_seq() } else { Seq(0) },
         epoch: Epoch(1),
@@ -105,6 +112,9 @@ fn create(
     let more = More { charged: new.charges.clone(), ..More::default() };
     let row = Row { kept: Kept::of(stored), history, appends: 0, more: more.into() };
     rows.insert(thread, Box::new(row));
+    if is_named {
+        names::take(rows, thread);
+    }
     charge(rows, &new.charges); // its own ledger too
     Ok(Acquired {
         fence: Fence { thread, epoch: Epoch(1) },
@@ -197,8 +207,13 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
             submission.known.state = state;
         }
     }
+    let mut reopened = false;
     if let Some(status) = batch.status {
+        reopened = row.kept.status == ThreadStatus::Shutdown;
         row.kept.status = status;
+    }
+    if let Some(task) = batch.task {
+        row.more.task = Some(task.into());
     }
     if let Some(patch) = &batch.patch {
         row.patch(thread, patch);
@@ -214,6 +229,9 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
         crashes.drain(..too_many);
     }
     let head = row.head();
+    if reopened {
+        names::take(rows, thread);
+    }
     charge(rows, &batch.charges);
     for out in batch.mail {
         if let Some(reader) = rows.get_mut(&out.to)
@@ -257,6 +275,7 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
         EdgeChange::Parent(parent, status) => Some((parent, status)),
         EdgeChange::Root => None,
     };
+    names::give_back(rows, child);
     if let Some(row) = rows.get_mut(&child) {
         row.kept.parent = after;
     }
@@ -266,6 +285,7 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
     if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
         new.more.children.insert(child);
     }
+    names::take(rows, child);
     Ok(())
 }
 
@@ -273,9 +293,11 @@ fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
     let ThreadMove { thread, edge, paths, charges } = to;
     put_edge(rows, thread, edge)?;
     for (thread, path) in paths {
+        names::give_back(rows, thread);
         if let Some(row) = rows.get_mut(&thread) {
             row.kept.path = path;
         }
+        names::take(rows, thread);
     }
     charge(rows, &charges);
     // Levels of all that went along.
@@ -312,6 +334,7 @@ fn delete(rows: &mut Rows, thread: ThreadId) -> Result<u64, StoreError> {
     let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.kept.parent;
     let mut gone = vec![thread];
     gone.extend(descend(thread, |parent| children(rows, parent, None)));
+    names::give_back(rows, thread);
     for id in &gone {
         rows.remove(id);
     }
@@ -319,6 +342,28 @@ fn delete(rows: &mut Rows, thread: ThreadId) -> Result<u64, StoreError> {
         parent.more.children.remove(&thread);
     }
     Ok(gone.len() as u64)
+}
+
+fn patch(
+    rows: &mut Rows,
+    thread: ThreadId,
+    patch: &ThreadPatch,
+) -> Result<StoredThread, StoreError> {
+    if let Some((what, got)) = patch.too_long() {
+        return Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX });
+    }
+    let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.kept.parent;
+    if let (Some((parent, _)), Change::Set(path)) = (parent, &patch.path) {
+        names::check(rows, parent, path, thread)?;
+    }
+    if !patch.path.is_keep() {
+        names::give_back(rows, thread);
+    }
+    let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
+    row.patch(thread, patch);
+    let stored = row.stored(thread);
+    names::take(rows, thread);
+    Ok(stored)
 }
 
 fn children(rows: &Rows, parent: ThreadId, filter: Option<EdgeStatus>) -> Vec<ThreadId> {
@@ -468,6 +513,20 @@ impl ThreadStore for MemoryStore {
         futures::future::ready(Ok(found)).boxed()
     }
 
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
+        let found = names::holder(&self.threads.lock(), parent, path);
+        futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+        let found = names::of_tree(&self.threads.lock(), root);
+        futures::future::ready(Ok(found)).boxed()
+    }
+
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
         let rows = self.threads.lock();
         let page = query.page_of(rows.iter().map(|(id, row)| row.stored(*id)));
@@ -484,16 +543,7 @@ impl ThreadStore for MemoryStore {
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {
-        let result = match (patch.too_long(), self.threads.lock().get_mut(&thread)) {
-            (Some((what, got)), _) => {
-                Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX })
-            }
-            (None, None) => Err(not_found(thread)),
-            (None, Some(row)) => {
-                row.patch(thread, &patch);
-                Ok(row.stored(thread))
-            }
-        };
+        let result = self::patch(&mut self.threads.lock(), thread, &patch);
         done.tell(result);
     }
 

@@ -134,6 +134,8 @@ pub struct StoredThread {
     pub rollout_path: Option<String>,
     /// What people know it by.
     pub details: ThreadDetails,
+    /// What was asked of it last, in short: see [`last_task`](Self::last_task).
+    pub task: Option<String>,
     /// The place of its next record.
     pub head: Seq,
     /// The place before which nothing is open: its records up to there end at a boundary.
@@ -151,6 +153,12 @@ pub struct StoredThread {
 }
 
 impl StoredThread {
+    /// What was asked of it last, in short: by input or by mail; of one of which nothing was asked, how
+    /// its history began.
+    pub fn last_task(&self) -> Option<&str> {
+        self.task.as_deref().or(self.details.preview.as_deref())
+    }
+
     /// Carries out a patch.
     pub fn apply(&mut self, patch: &ThreadPatch) {
         self.details.apply(patch);
@@ -208,6 +216,17 @@ pub struct MailTo {
     pub mail: Mail,
 }
 
+/// What a thread of a tree is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Which thread.
+    pub thread: ThreadId,
+    /// Its path, if it has a name.
+    pub path: Option<AgentPath>,
+    /// A name for people.
+    pub nickname: Option<String>,
+}
+
 /// What one append writes: all of it, or nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
@@ -225,6 +244,8 @@ pub struct Batch {
     pub mail: Vec<MailTo>,
     /// Mail of this thread that was read.
     pub mail_taken: Vec<MailId>,
+    /// What is asked of the thread with it, in short.
+    pub task: Option<String>,
     /// The thread's status after it.
     pub status: Option<ThreadStatus>,
     /// What changes of what is known of the thread; boxed, because few appends change any of it.
@@ -249,6 +270,7 @@ impl Batch {
             && self.states.is_empty()
             && self.mail.is_empty()
             && self.mail_taken.is_empty()
+            && self.task.is_none()
             && self.status.is_none()
             && self.patch.is_none()
             && self.updated_ms.is_none()
@@ -277,10 +299,11 @@ pub struct Acquired {
 /// Every store passes [the contract suite](contract). Writes of one thread are applied in the order
 /// in which they were asked. Nothing that is refused changes anything.
 pub trait ThreadStore: Send + Sync + 'static {
-    /// Makes a thread with its edge and first records, and acquires it, in one transaction.
+    /// Makes a thread with its edge and first records, and acquires it, in one transaction. Its path
+    /// is its own among the children of its parent: see [`child_at`](Self::child_at).
     ///
     /// # Errors
-    /// `Exists`; `BadParent`; `NotFound` of the base; `Unavailable`; `UnknownOutcome`.
+    /// `Exists`; `BadParent`; `PathTaken`; `NotFound` of the base; `Unavailable`; `UnknownOutcome`.
     fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>);
 
     /// Takes the right to write: the epoch grows by one, and every older fence is refused from then on.
@@ -458,6 +481,24 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// `Unavailable`.
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
+    /// The child of `parent` that has this path and is not closed, by its status or its edge. Takes no
+    /// longer for more children.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn child_at(
+        &self,
+        parent: ThreadId,
+        path: &AgentPath,
+    ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>>;
+
+    /// What `root` and those below it are called that are not closed, nor anything between: by depth,
+    /// then id. Who has no name is left out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>>;
+
     /// A page of threads. Cursors are stable: threads that come and go move no other one.
     ///
     /// # Errors
@@ -475,10 +516,11 @@ pub trait ThreadStore: Send + Sync + 'static {
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
-    /// Changes what is known of a thread. Unfenced: it decides nothing.
+    /// Changes what is known of a thread. Unfenced: it decides nothing. A new path is its own among
+    /// the children of its parent, as in [`create`](Self::create).
     ///
     /// # Errors
-    /// `NotFound`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
+    /// `NotFound`; `PathTaken`; `TooLarge`; `Unavailable`; `UnknownOutcome`.
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>);
 
     /// Puts a thread into the archive, at this time, or takes it out. Twice is as good as once; what

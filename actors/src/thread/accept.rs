@@ -188,7 +188,8 @@ pub(super) fn carry(
     let mut batch = Batch { accepted: vec![accepted], ..Batch::default() };
     let ended = || SubmissionState::Ended(Outcome::Completed { message: None });
     let at_once = !matches!(acceptance, Acceptance::Queue | Acceptance::Steer(_));
-    let task = task_of(&submission.op).map(|task| Effect::ShowTask { task });
+    batch.task = task_of(&submission.op);
+    let task = batch.task.clone().map(|task| Effect::ShowTask { task });
     let mut after = Vec::new();
     match acceptance {
         Acceptance::Queue => core.queue.push_back(match submission.op {

@@ -56,6 +56,7 @@ impl Writes {
             (None, later) => batch.patch = later,
             (Some(_), None) => {}
         }
+        batch.task = more.task.or_else(|| batch.task.take());
         batch.status = more.status.or_else(|| batch.status.take());
         batch.updated_ms = more.updated_ms.or(batch.updated_ms);
     }
@@ -69,6 +70,7 @@ impl Blank for Batch {
         states: Vec::new(),
         mail: Vec::new(),
         mail_taken: Vec::new(),
+        task: None,
         status: None,
         patch: None,
         updated_ms: None,

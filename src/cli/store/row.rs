@@ -16,6 +16,8 @@ pub(in crate::cli) struct ThreadRow {
     name: Option<String>,
     title: Option<String>,
     preview: Option<String>,
+    /// What was asked of it last, in short.
+    last_task: Option<String>,
     path: Option<String>,
     nickname: Option<String>,
     role: Option<String>,
@@ -38,6 +40,7 @@ pub(in crate::cli) struct ThreadRow {
 
 impl From<&StoredThread> for ThreadRow {
     fn from(thread: &StoredThread) -> Self {
+        let last_task = thread.last_task().map(str::to_owned);
         let StoredThread { details, config, .. } = thread.clone();
         let ThreadConfig { nickname, role, cwd, model, source, .. } = (*config).clone();
         Self {
@@ -47,6 +50,7 @@ impl From<&StoredThread> for ThreadRow {
             name: details.name,
             title: details.title,
             preview: details.preview,
+            last_task,
             path: thread.path.as_ref().map(ToString::to_string),
             nickname,
             role,

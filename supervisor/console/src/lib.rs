@@ -44,5 +44,8 @@ mod token;
 mod watcher;
 
 pub use console::{Console, ConsoleError};
-pub use follow::{ConsoleUrl, ConsoleUrlError, Follow, FollowError, FollowOptions, Told};
+pub use follow::{
+    ConsoleClient, ConsoleUrl, ConsoleUrlError, Follow, FollowError, FollowOptions, KnownThread,
+    Told,
+};
 pub use options::ConsoleOptions;

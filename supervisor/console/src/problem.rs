@@ -103,6 +103,7 @@ impl From<StoreError> for Problem {
         let kind = match &error {
             StoreError::NotFound { .. } => NO_THREAD,
             StoreError::Exists { .. } => (CONFLICT, "exists"),
+            StoreError::PathTaken { .. } => (CONFLICT, "path_taken"),
             StoreError::Fenced { .. } => (CONFLICT, "fenced"),
             StoreError::Corrupt { .. } => (StatusCode::GONE, "damaged"),
             StoreError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),

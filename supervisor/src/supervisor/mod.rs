@@ -20,6 +20,7 @@ mod held;
 mod idle;
 mod line;
 mod moving;
+mod naming;
 mod patching;
 mod places;
 mod plan;
@@ -59,6 +60,7 @@ use fencing::Fences;
 use held::Held;
 use idle::IdleQueue;
 use line::{Lines, Owner};
+use naming::Naming;
 use patching::Patching;
 use places::Places;
 pub use recovery::Recover;
@@ -140,6 +142,8 @@ pub(crate) struct SupervisorState {
     for_room: VecDeque<ForRoom>,
     room_came: bool,
     patches: HashMap<u64, Patching>,
+    /// Spawns that wait for the names of their tree, by its root.
+    naming: HashMap<ThreadId, Naming>,
     moves: HashMap<u64, Adopting>,
     /// Changes of places: what the store said of a thread before one may be old.
     places: Places,
@@ -205,6 +209,7 @@ impl Actor for SupervisorActor {
             for_room: VecDeque::new(),
             room_came: false,
             patches: HashMap::new(),
+            naming: HashMap::new(),
             moves: HashMap::new(),
             places: Places::default(),
             held_back: Vec::new(),

@@ -20,6 +20,8 @@ pub(super) struct Patching {
     reply: Reply<ThreadId, PatchError>,
     /// The path that was taken for it, in which tree.
     taken: Option<(ThreadId, AgentPath)>,
+    /// Its tree and the path that it has there, once it was looked up.
+    before: Option<(ThreadId, Option<AgentPath>)>,
 }
 
 impl SupervisorState {
@@ -42,7 +44,7 @@ impl SupervisorState {
             Change::Set(path) => Some(path.clone()),
             Change::Keep | Change::Clear => None,
         };
-        self.patches.insert(op, Patching { thread, patch, reply, taken: None });
+        self.patches.insert(op, Patching { thread, patch, reply, taken: None, before: None });
         let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
         self.outside(op, async move {
             Step::PatchChecked(check(&*store, thread, new_path, depth_max).await)
@@ -72,6 +74,7 @@ impl SupervisorState {
                 patching.taken = Some((root, path.clone()));
             }
         }
+        patching.before = Some((root, stored.thread.path));
         let uplink = self.shared.uplink.clone();
         let done = Done::new(move |result| {
             let step = Box::new(Step::Patched(result));
@@ -83,9 +86,8 @@ impl SupervisorState {
     }
 
     pub(super) fn on_patched(&mut self, op: u64, result: Result<StoredThread, StoreError>) {
-        let Some(Patching { thread, patch, reply, taken }) = self.patches.remove(&op) else {
-            return;
-        };
+        let Some(patching) = self.patches.remove(&op) else { return };
+        let Patching { thread, patch, reply, taken, before } = patching;
         let stored = match result {
             Ok(stored) => stored,
             Err(error) => {
@@ -93,7 +95,10 @@ impl SupervisorState {
                 if let (Some((root, path)), false) = (&taken, unknown) {
                     self.table.free_path(*root, path, thread);
                 }
-                return reply.tell(Err(PatchError::Store(error)));
+                return reply.tell(Err(match error {
+                    StoreError::PathTaken { path, .. } => PatchError::PathTaken { path },
+                    error => PatchError::Store(error),
+                }));
             }
         };
         if let Some(entry) = self.table.get_mut(thread) {
@@ -112,6 +117,9 @@ impl SupervisorState {
             self.publish(Some(&slot), RuntimeEvent::ThreadPatched);
             self.publish(Some(&slot), slot.describe());
         } else {
+            if let Some((root, path)) = before {
+                self.renamed_asleep(root, thread, path.as_ref(), &patch);
+            }
             self.publish_of(thread, RuntimeEvent::ThreadPatched);
             let StoredThread { path, config, .. } = stored;
             let ThreadConfig { nickname, role, internal, .. } = (*config).clone();
@@ -119,6 +127,31 @@ impl SupervisorState {
             self.publish_of(thread, described);
         }
         reply.tell(Ok(thread));
+    }
+}
+
+impl SupervisorState {
+    /// A thread that is in the store alone has other names from here on.
+    fn renamed_asleep(
+        &mut self,
+        root: ThreadId,
+        thread: ThreadId,
+        before: Option<&AgentPath>,
+        patch: &ThreadPatch,
+    ) {
+        if let Some(before) = before.filter(|_| !patch.path.is_keep()) {
+            let stays = matches!(&patch.path, Change::Set(path) if path == before);
+            if !stays {
+                self.table.free_path(root, before, thread);
+            }
+        }
+        if let Change::Set(name) = &patch.nickname {
+            self.table.take_nickname(root, name);
+        }
+        // What the store was asked for before is old.
+        if self.table.unread_since(root).is_some() {
+            self.table.forget_names(root);
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use coppicer_actors::{
     first_submission, open_turn,
 };
 use coppicer_messages::{
-    AbortReason, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread, StoreError,
-    SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
+    AbortReason, AgentPath, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread,
+    StoreError, SubmitError, SupervisorMsg, ThreadId, ThreadStatus,
 };
 
 use super::budgets::AccountAbove;
@@ -135,7 +135,14 @@ impl SupervisorState {
         self.coming.insert(thread, op);
         let store = self.shared.store.clone();
         let depth_max = self.shared.limits.depth_max;
-        self.outside(op, async move { Step::Found(look_up(&*store, thread, depth_max).await) });
+        self.outside(op, async move {
+            let found = async {
+                let mut found = look_up(&*store, thread, depth_max).await?;
+                found.lost_name = lost_name(&*store, &found).await?;
+                Ok(found)
+            };
+            Step::Found(found.await)
+        });
     }
 
     /// Acquires a thread that has a slot, and reads what closes its unfinished turn.
@@ -299,7 +306,32 @@ pub(super) async fn look_up(
     }
     let lineage = above.iter().rev().fold(Lineage::default(), |above, &id| above.below(id));
     let is_closed = is_out(&stored);
-    Ok(Stored { thread: stored, lineage, is_closed, closed_above, accounts, tree, apart })
+    let lost_name = None;
+    Ok(Stored {
+        thread: stored,
+        lineage,
+        is_closed,
+        closed_above,
+        accounts,
+        tree,
+        apart,
+        lost_name,
+    })
+}
+
+/// The path of a closed thread that another child of its parent has by now: what is closed has given
+/// its name up.
+async fn lost_name(
+    store: &dyn ThreadStore,
+    stored: &Stored,
+) -> Result<Option<AgentPath>, SpawnError> {
+    let thread = &stored.thread;
+    let (true, Some((parent, _)), Some(path)) = (stored.is_closed, thread.parent, &thread.path)
+    else {
+        return Ok(None);
+    };
+    let holder = store.child_at(parent, path).await.map_err(SpawnError::Store)?;
+    Ok(holder.filter(|holder| *holder != thread.id).map(|_| path.clone()))
 }
 
 fn first_refused(refusal: SubmitError) -> SpawnError {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Purse, Slot, StoredThread,
+    About, Acquired, Done, Door, Fence, Line, Lineage, Named, NewThread, Purse, Slot, StoredThread,
     ThreadMove, ThreadView,
 };
 use coppicer_messages::{
@@ -16,6 +16,7 @@ use coppicer_messages::{
 
 use super::adopt::Surveyed;
 use super::budgets::{AccountAbove, NotPaid};
+use super::naming::Naming;
 use super::plan::{Planned, meta_of, plan};
 use super::resting::ForRoom;
 use super::table::{Entry, Life, Place, Rules};
@@ -107,6 +108,8 @@ pub(super) enum Step {
     Funded(Result<(), StoreError>),
     /// Where a thread stands that is damaged and in the store alone, as far as the store could say.
     DamagedPlace { thread: ThreadId, what: String, about: Box<About> },
+    /// What the threads of a tree are called.
+    Names { root: ThreadId, names: Result<Vec<Named>, StoreError> },
     /// How many threads the store knows.
     Counted(Result<u64, StoreError>),
     /// What the store says of a thread that is to be moved.
@@ -147,6 +150,8 @@ pub(super) struct Stored {
     pub(super) tree: TreeLimits,
     /// Those above it that go on when their parents are closed, and their paths.
     pub(super) apart: Vec<(ThreadId, Option<AgentPath>)>,
+    /// Its path, if it is closed and another thread has taken that since.
+    pub(super) lost_name: Option<AgentPath>,
 }
 
 impl SupervisorState {
@@ -177,7 +182,9 @@ impl SupervisorState {
         if self.ended || self.closing_all > 0 {
             return Err(SpawnError::RuntimeEnded);
         }
-        let waiting = self.postponed.len() + self.waiting.len();
+        let waiting = self.postponed.len()
+            + self.waiting.len()
+            + self.naming.values().map(Naming::len).sum::<usize>();
         let changes = self.patches.len() + self.moves.len() + self.held_back.len();
         let under_way =
             self.ops.len() + self.closes.len() + changes + self.for_room.len() + waiting;
@@ -240,6 +247,9 @@ impl SupervisorState {
         asker: Option<Asker>,
         reply: Reply<ThreadId, SpawnError>,
     ) {
+        if let Some(root) = self.names_to_read(&request) {
+            return self.read_names(root, Postponed { request, asker, reply });
+        }
         if self.is_full() && self.make_room() {
             let postponed = Postponed { request, asker, reply };
             return self.for_room.push_back(ForRoom::Spawn(postponed));
@@ -450,6 +460,7 @@ pub(super) fn spawn_error(thread: ThreadId, error: StoreError) -> SpawnError {
         }
         StoreError::Exists { thread } => SpawnError::Exists { thread },
         StoreError::BadParent { parent, .. } => SpawnError::ParentGone { parent },
+        StoreError::PathTaken { path, .. } => SpawnError::PathTaken { path },
         StoreError::Corrupt { seq, reason, .. } => {
             SpawnError::Damaged { thread, reason: format!("record {seq}: {reason}") }
         }

@@ -39,6 +39,7 @@ impl SupervisorState {
             Step::DamagedPlace { thread, what, about } => {
                 return self.on_damaged_place(thread, &what, &about);
             }
+            Step::Names { root, names } => return self.on_names(root, names),
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
@@ -117,6 +118,7 @@ impl SupervisorState {
             | Step::Placed { .. }
             | Step::Funded(_)
             | Step::DamagedPlace { .. }
+            | Step::Names { .. }
             | Step::Counted(_) => {}
         }
     }
@@ -144,6 +146,10 @@ impl SupervisorState {
             let nobody_asks = spawning.waiters.is_empty();
             if nobody_asks && (origin != SpawnOrigin::Recovery || is_shut) {
                 return self.came_back(thread);
+            }
+            if let (false, Some(path)) = (nobody_asks, &stored.lost_name) {
+                let path = path.to_string();
+                return self.undo(spawning, &SpawnError::PathTaken { path });
             }
         }
         if let ThreadStatus::Damaged(reason) = &stored.thread.status {
@@ -197,7 +203,7 @@ impl SupervisorState {
         view.nickname.clone_from(&stored.config.nickname);
         view.role.clone_from(&stored.config.role);
         view.depth = lineage.depth();
-        view.last_task.clone_from(&stored.details.preview);
+        view.last_task = stored.last_task().map(str::to_owned);
         view.internal = stored.config.internal;
         view.forked_from = stored.base.map(|base| base.thread);
         view.rollout_path.clone_from(&stored.rollout_path);
@@ -207,7 +213,11 @@ impl SupervisorState {
         let lease = self.shared.leases.grant_to(LeaseKind::Slot, slot.holdings());
         let rules = Rules::of(&stored.config);
         let root = place.root;
+        let is_new = self.table.tree_limits(root).is_none();
         let order = self.table.insert(place, slot.clone(), rules, life, lease);
+        if is_new {
+            self.table.forget_names(root);
+        }
         if let Some(name) = &stored.config.nickname {
             self.table.take_nickname(root, name);
         }

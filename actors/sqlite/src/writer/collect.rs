@@ -52,6 +52,7 @@ fn remove(connection: &Connection, pk: i64) -> Result<(), Fault> {
         "DELETE FROM mail WHERE reader = ?1",
         "DELETE FROM account WHERE thread = ?1",
         "DELETE FROM crash WHERE thread = ?1",
+        "DELETE FROM task WHERE thread = ?1",
     ] {
         connection.prepare_cached(sql)?.execute([pk])?;
     }

@@ -63,6 +63,9 @@ pub(super) fn append(
     if let Some(status) = &batch.status {
         say_status(connection, pk, status)?;
     }
+    if let Some(task) = &batch.task {
+        connection.prepare_cached(SAY_TASK)?.execute(params![pk, task])?;
+    }
     if let Some(patch) = &batch.patch {
         apply_patch(connection, &mut find_thread(connection, thread)?, patch)?;
     }
@@ -71,6 +74,11 @@ pub(super) fn append(
     mail(connection, pk, batch)?;
     Ok(after)
 }
+
+/// What was asked last; a text that is there already is not written again.
+const SAY_TASK: &str = "INSERT INTO task(thread, text, crc) VALUES (?1, ?2, seal(?1, ?2))
+     ON CONFLICT(thread) DO UPDATE SET text = excluded.text, crc = excluded.crc
+     WHERE text <> excluded.text OR crc <> excluded.crc";
 
 pub(super) const ACCEPT: &str =
     "INSERT INTO submission(pk, thread, id, digest, seq, attempt, outcome, body, crc)

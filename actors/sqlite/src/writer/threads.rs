@@ -8,15 +8,15 @@ use coppicer_actors::{
     ThreadMove,
 };
 use coppicer_messages::{
-    Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId,
-    ThreadPatch, ThreadStatus,
+    AgentPath, Change, Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError,
+    SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts;
 use super::records::{check_records, copy_records, insert_records, say_status};
 use crate::error::Fault;
-use crate::list::children;
+use crate::list::{child_at, children};
 use crate::options::SqliteOptions;
 use crate::reader::lineage_of;
 use crate::rows::{
@@ -40,6 +40,9 @@ pub(super) fn create(
     {
         let reason = "there is no such thread";
         return Err(StoreError::BadParent { thread, parent, reason }.into());
+    }
+    if let (Some(parent), Some(path)) = (new.parent, &new.path) {
+        check_path(connection, parent, path, thread)?;
     }
     let base = match new.base {
         None => None,
@@ -148,6 +151,21 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
 pub(super) fn seal_thread(connection: &Connection, pk: i64) -> Result<(), Fault> {
     connection.prepare_cached(&SEAL_THREAD)?.execute([pk])?;
     Ok(())
+}
+
+/// Whether `thread` may have this path below `parent`.
+fn check_path(
+    connection: &Connection,
+    parent: ThreadId,
+    path: &AgentPath,
+    thread: ThreadId,
+) -> Result<(), Fault> {
+    match child_at(connection, parent, path)? {
+        Some(by) if by != thread => {
+            Err(StoreError::PathTaken { path: path.to_string(), by }.into())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn exists(connection: &Connection, thread: ThreadId) -> Result<bool, Fault> {
@@ -338,6 +356,9 @@ pub(super) fn patch(
         return Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX }.into());
     }
     let mut row = find_thread(connection, thread)?;
+    if let (Some((parent, _)), Change::Set(path)) = (row.stored.parent, &patch.path) {
+        check_path(connection, parent, path, thread)?;
+    }
     apply_patch(connection, &mut row, patch)?;
     Ok(row.stored)
 }

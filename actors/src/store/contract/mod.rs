@@ -38,6 +38,7 @@ pub fn cases() -> impl Iterator<Item = Case> {
         writing::CASES,
         mail::CASES,
         edges::CASES,
+        names::CASES,
         reading::CASES,
         lists::CASES,
         forks::CASES,
@@ -61,6 +62,7 @@ mod forks;
 mod keeping;
 mod lists;
 mod mail;
+mod names;
 mod ownership;
 mod reading;
 #[cfg(test)]

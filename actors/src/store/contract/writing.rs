@@ -6,13 +6,44 @@ use coppicer_messages::{
 use futures::FutureExt;
 
 use super::words::{
-    accepted, acquire, append, create, id, known, look_up, mail_ids, mail_to, make_root, name,
-    records, root, state, texts, undo_create, written,
+    accepted, acquire, append, create, delete, id, known, look_up, mail_ids, mail_to, make_root,
+    name, patch, records, root, state, texts, undo_create, written,
 };
 use super::{Case, Store};
-use crate::store::{Batch, Done, NewSubmission, NewThread, digest};
+use crate::store::{Batch, Done, NewSubmission, NewThread, ThreadQuery, digest};
 
 cases! {
+    async fn what_was_asked_last_is_kept_and_what_was_asked_before_is_not(store) {
+        let made = make_root(&store, 1).await;
+        let task = async || {
+            let thread = store.thread(id(1)).await.unwrap();
+            (thread.task.clone(), thread.last_task().map(str::to_owned))
+        };
+        assert_eq!(task().await, (None, None));
+        let asked = |text: &str| Batch { task: Some(text.into()), ..Batch::default() };
+        append(&store, made.fence, 0, asked("first")).await.unwrap();
+        let preview = ThreadPatch::default().with_preview("first");
+        patch(&store, 1, preview).await.unwrap();
+        assert_eq!(task().await.1.as_deref(), Some("first"));
+        for text in ["second é", "second é", "third"] {
+            append(&store, made.fence, 0, asked(text)).await.unwrap();
+            assert_eq!(task().await.1.as_deref(), Some(text));
+        }
+        append(&store, made.fence, 0, written(["a"])).await.unwrap();
+        // A write that is refused has asked nothing.
+        let fence = acquire(&store, 1).await.unwrap();
+        assert_eq!(fence.thread.last_task(), Some("third"));
+        assert!(append(&store, made.fence, 1, asked("late")).await.is_err());
+        let listed = store.list(ThreadQuery::all()).await.unwrap().threads;
+        assert_eq!(listed[0].last_task(), Some("third"));
+        delete(&store, 1).await.unwrap();
+        make_root(&store, 1).await;
+        assert_eq!(task().await, (None, None), "another of the same id was asked nothing");
+        let preview = ThreadPatch::default().with_preview("how it began");
+        patch(&store, 1, preview).await.unwrap();
+        assert_eq!(task().await, (None, Some("how it began".into())));
+    }
+
     async fn an_append_begins_at_the_head_or_is_refused(store) {
         let fence = make_root(&store, 1).await.fence;
         assert_eq!(append(&store, fence, 0, written(["a", "b"])).await, Ok(Seq(2)));
@@ -190,6 +221,7 @@ cases! {
             states: vec![(name("s"), SubmissionState::Ended(Outcome::Interrupted))],
             mail: vec![mail_to(2, "never")],
             mail_taken: vec![MailId::from("kept")],
+            task: Some("never".into()),
             status: Some(ThreadStatus::Shutdown),
             patch: Some(Box::new(ThreadPatch::default().with_name("never"))),
             updated_ms: Some(99),

@@ -28,6 +28,10 @@ pub(super) struct More {
     pub(super) mail: Vec<Mail>,
     pub(super) mail_had: BTreeSet<MailId>,
     pub(super) children: BTreeSet<ThreadId>,
+    /// Paths of children, and who took each last.
+    pub(super) paths: BTreeMap<AgentPath, ThreadId>,
+    /// What was asked of it last, unless its preview says the same.
+    pub(super) task: Option<Box<str>>,
     pub(super) crashes: VecDeque<CrashRecord>,
     /// What its making changed in ledgers of others.
     pub(super) charged: Vec<Charge>,
@@ -40,14 +44,18 @@ impl Blank for More {
         mail: Vec::new(),
         mail_had: BTreeSet::new(),
         children: BTreeSet::new(),
+        paths: BTreeMap::new(),
+        task: None,
         crashes: VecDeque::new(),
         charged: Vec::new(),
     };
 
     fn is_blank(&self) -> bool {
-        let Self { submissions, order, mail, mail_had, children, crashes, charged } = self;
+        let Self { submissions, order, mail, mail_had, children, paths, task, crashes, charged } =
+            self;
         (submissions.is_empty() && *order == 0 && mail.is_empty() && mail_had.is_empty())
-            && (children.is_empty() && crashes.is_empty() && charged.is_empty())
+            && (children.is_empty() && paths.is_empty())
+            && (task.is_none() && crashes.is_empty() && charged.is_empty())
     }
 }
 
@@ -134,6 +142,7 @@ impl Row {
             status: kept.status.clone(),
             rollout_path: kept.rare.rollout_path.clone(),
             details: kept.rare.details.clone(),
+            task: self.more.task.as_deref().map(Into::into),
             head: self.head(),
             settled: kept.settled,
             epoch: kept.epoch,
@@ -147,6 +156,9 @@ impl Row {
     pub(super) fn patch(&mut self, id: ThreadId, patch: &ThreadPatch) {
         let mut stored = self.stored(id);
         stored.apply(patch);
+        if stored.task.is_some() && stored.task == stored.details.preview {
+            self.more.task = None;
+        }
         self.kept = Kept::of(stored);
     }
 }

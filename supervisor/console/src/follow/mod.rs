@@ -1,5 +1,7 @@
-//! Following the events of a console from another process: the client of `GET /api/events`.
+//! Following the events of a console from another process: the client of `GET /api/events`; and asking
+//! it something (`ask.rs`).
 
+mod ask;
 mod sse;
 mod url;
 
@@ -8,19 +10,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::{Request, StatusCode, header};
 use coppicer_actors::TreeSnapshot;
 use coppicer_messages::{Event, EventKind, ThreadId};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt;
 use serde::Deserialize;
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use ask::{Asked, ask, no_console};
+pub use ask::{ConsoleClient, KnownThread};
 use sse::{SseEvent, SseReader};
 pub use url::{ConsoleUrl, ConsoleUrlError};
 
@@ -90,7 +87,7 @@ pub enum Told {
     },
 }
 
-/// Why a console cannot be followed any further.
+/// Why a console cannot be followed any further, or does not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FollowError {
@@ -139,15 +136,8 @@ pub struct Follow {
 
 /// One connection.
 struct Stream {
-    body: Incoming,
+    asked: Asked,
     reader: SseReader,
-    driver: AbortHandle,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 impl Follow {
@@ -184,7 +174,7 @@ impl Follow {
                 self.connect().await?;
                 continue;
             };
-            match timeout(SILENT_MAX, stream.body.frame()).await {
+            match timeout(SILENT_MAX, stream.asked.body.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     let Some(bytes) = frame.data_ref() else { continue };
                     let Ok(events) = stream.reader.take(bytes) else {
@@ -258,60 +248,16 @@ impl Follow {
     }
 
     async fn try_connect(&self) -> Result<Stream, FollowError> {
-        let url = || self.url.clone();
-        let unreachable = |source| FollowError::Unreachable { url: url(), source };
-        let late = |_| unreachable(io::ErrorKind::TimedOut.into());
-        let socket = timeout(ANSWER_WITHIN, TcpStream::connect(self.url.address())).await;
-        let socket = socket.map_err(late)?.map_err(unreachable)?;
-        let other = |error: hyper::Error| unreachable(io::Error::other(error));
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(socket)).await.map_err(other)?;
-        let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        let mut request = Request::get(format!("/api/events{}", self.query))
-            .header(header::HOST, &self.url.authority)
-            .header(header::ACCEPT, "text/event-stream")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.url.token));
-        if let Some(last) = &self.last {
-            request = request.header("last-event-id", last);
+        let path = format!("/api/events{}", self.query);
+        let asked = ask(&self.url, &path, "text/event-stream", self.last.as_deref()).await?;
+        if asked.content_type.starts_with(b"text/event-stream") {
+            return Ok(Stream { asked, reader: SseReader::default() });
         }
-        let request = request
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| self.no_console(&error.to_string()))?;
-        let answer = timeout(ANSWER_WITHIN, sender.send_request(request)).await;
-        let answer = answer.map_err(late)?.map_err(other)?;
-        let (head, body) = answer.into_parts();
-        let stream = Stream { body, reader: SseReader::default(), driver };
-        if head.status == StatusCode::OK {
-            let kind = head.headers.get(header::CONTENT_TYPE);
-            let streams =
-                kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-            return if streams { Ok(stream) } else { Err(self.no_console("it answers no events")) };
-        }
-        Err(self.refused(head.status, stream).await)
-    }
-
-    async fn refused(&self, status: StatusCode, mut stream: Stream) -> FollowError {
-        #[derive(Deserialize)]
-        struct Problem {
-            code: String,
-            detail: String,
-        }
-        const PROBLEM_BYTES_MAX: usize = 64 << 10;
-        let body = Limited::new(&mut stream.body, PROBLEM_BYTES_MAX).collect();
-        let body = match timeout(ANSWER_WITHIN, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            _ => Bytes::new(),
-        };
-        match serde_json::from_slice(&body) {
-            Ok(Problem { code, detail }) => {
-                FollowError::Refused { url: self.url.clone(), code, detail }
-            }
-            Err(_) => self.no_console(&format!("it answers {status}")),
-        }
+        Err(self.no_console("it answers no events"))
     }
 
     fn no_console(&self, reason: &str) -> FollowError {
-        FollowError::NotAConsole { url: self.url.clone(), reason: reason.to_owned() }
+        no_console(&self.url, reason)
     }
 }
 

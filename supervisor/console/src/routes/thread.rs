@@ -101,6 +101,7 @@ fn of_stored(stored: &StoredThread) -> Value {
         "name": stored.details.name,
         "title": stored.details.title,
         "preview": stored.details.preview,
+        "last_task": stored.last_task(),
         "config": stored.config,
     })
 }

@@ -114,6 +114,7 @@ fn row(thread: &StoredThread, in_tree: bool) -> Value {
         "name": thread.details.name,
         "title": thread.details.title,
         "preview": thread.details.preview,
+        "last_task": thread.last_task(),
         "archived_ms": thread.archived_ms,
         "in_tree": in_tree,
     })

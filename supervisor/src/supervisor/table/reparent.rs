@@ -325,6 +325,8 @@ impl Table {
                 tree.names.paths.entry(renamed.unwrap_or(path)).or_insert(holder);
             }
         }
+        // Of those of the branch that are in the store alone not all names are here.
+        self.forget_names(root);
         replaced
     }
 

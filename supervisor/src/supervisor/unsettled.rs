@@ -95,9 +95,9 @@ impl SupervisorState {
 
     /// Keeps accounts in memory until what moves change of them is written.
     pub(super) fn keep_donors(&mut self, donors: Vec<Arc<Account>>) {
-        for donor in donors.into_iter().filter(|donor| self.unsettled.has(donor.thread())) {
-            self.unsettled.kept.insert(donor.thread(), donor);
-        }
+        let Unsettled { moves, kept, .. } = &mut self.unsettled;
+        let changed = donors.into_iter().filter(|donor| moves.contains_key(&donor.thread()));
+        kept.extend(changed.map(|donor| (donor.thread(), donor)));
     }
 
     /// A move was written, or never will be.

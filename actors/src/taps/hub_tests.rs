@@ -255,6 +255,18 @@ fn a_reader_that_waited_lets_others_run_once_and_then_has_all_that_came() {
 }
 
 #[test]
+fn who_looks_once_finds_what_is_there_though_it_waited() {
+    let hub = hub();
+    let mut tap = hub.tap(TapOptions::all()).unwrap();
+    let look = |tap: &mut Tap| tap.next().now_or_never().flatten().is_some();
+    for _ in 0..2 {
+        assert!(!look(&mut tap));
+        records(&hub, 2);
+        assert!(look(&mut tap) && look(&mut tap));
+    }
+}
+
+#[test]
 fn no_event_is_older_than_the_one_before_it() {
     let hub = hub();
     let mut tap = hub.tap(TapOptions::all()).unwrap();

@@ -25,7 +25,9 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// The next item; `None` once the runtime has ended and everything was read.
+    /// The next item; `None` once the runtime has ended and everything was read. A task that waited and
+    /// is woken lets others run once before it has the item, so that it finds what they tell too: until
+    /// then it is pending, also for who asks once, such as `timeout` with no time.
     pub async fn next(&mut self) -> Option<TapItem> {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -84,8 +86,10 @@ impl Tap {
             return Poll::Ready(Some(TapItem::Snapshot(snapshot)));
         }
         // Who waited lets others run once before it looks. More comes of them meanwhile, which is read in one
-        // go; tokio would have it run at once each time that the task before it told something.
-        if std::mem::take(&mut self.slept) && self.follower.has_more() {
+        // go; tokio would have it run at once each time that the task before it told something. A waker
+        // without data wakes nobody in particular: who looks with one looks once, and finds what is there.
+        let looks_once = cx.waker().data().is_null();
+        if std::mem::take(&mut self.slept) && !looks_once && self.follower.has_more() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -48,6 +48,39 @@ async fn met(world: &World, request: SpawnThread) -> (&'static str, u64, LimitRe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runtime_says_how_much_of_its_limits_is_in_use() {
+    let limits = {
+        let mut limits = Limits::default();
+        (limits.registered_max, limits.resident_max) = (70, 60);
+        (limits.executing_max, limits.taps_max) = (50, 40);
+        limits
+    };
+    let world = World::with_limits(engine(), limits).await;
+    let used =
+        || world.use_of_limits().iter().map(|of| (of.limit, of.used, of.value)).collect::<Vec<_>>();
+    let taps = [world.watch(), world.watch()];
+    let mut threads = Vec::new();
+    for _ in 0..3 {
+        threads.push(world.spawn(SpawnThread::new()).await.unwrap());
+    }
+    threads[0].submit("hang").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let expected = |registered, resident, executing, taps| {
+        vec![
+            ("registered_max", registered, 70),
+            ("resident_max", resident, 60),
+            ("executing_max", executing, 50),
+            ("taps_max", taps, 40),
+        ]
+    };
+    assert_eq!(used(), expected(3, 3, 1, 2));
+    drop(taps);
+    world.close(threads[0].id(), BUDGET).await.unwrap();
+    assert_eq!(used(), expected(3, 2, 0, 0), "what is closed is known to the store");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_limit_of_the_runtime_is_a_typed_refusal() {
     let world = world(|limits| {
         limits.children_max = 3;

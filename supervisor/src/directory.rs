@@ -1,6 +1,7 @@
 //! The directory: from id to slot. Written by the supervisor alone, read by anyone without a message.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use coppicer_actors::Slot;
@@ -11,6 +12,8 @@ use parking_lot::Mutex;
 /// Where threads are found.
 #[derive(Default)]
 pub(crate) struct Directory {
+    /// One more than the threads that the store knows; 0 until it said how many.
+    registered: AtomicU64,
     slots: DashMap<ThreadId, Arc<Slot>, ThreadHasher>,
     /// Threads that are being made: not found by anybody yet, and they hold what they hold.
     coming: DashMap<ThreadId, Arc<Slot>, ThreadHasher>,
@@ -42,6 +45,15 @@ impl Departed {
 }
 
 impl Directory {
+    /// How many threads the store knows, if it has said so.
+    pub(crate) fn registered(&self) -> Option<u64> {
+        self.registered.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    pub(crate) fn set_registered(&self, count: Option<u64>) {
+        self.registered.store(count.map_or(0, |count| count.saturating_add(1)), Ordering::Relaxed);
+    }
+
     /// The slot of a thread, hidden ones included.
     pub(crate) fn find(&self, thread: ThreadId) -> Option<Arc<Slot>> {
         self.slots.get(&thread).map(|slot| slot.value().clone())

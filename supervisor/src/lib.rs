@@ -10,6 +10,7 @@ mod audit;
 mod budgets;
 mod directory;
 mod keeping;
+mod limits_used;
 mod nicknames;
 mod runtime;
 mod sinks;
@@ -19,6 +20,7 @@ pub mod testing;
 mod why;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
+pub use limits_used::LimitUse;
 pub use nicknames::{NicknameError, Nicknames};
 pub use runtime::{ImportThread, Resumed, Runtime, RuntimeBuilder, StartError};
 pub use sinks::{

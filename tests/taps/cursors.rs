@@ -103,3 +103,88 @@ async fn a_cursor_that_asks_for_more_than_a_ring_holds_gets_all_of_it() {
     drop((whole, again));
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tap_from_the_journal_has_all_that_there_is_and_says_from_where_on() {
+    let limits = {
+        let mut limits = Limits::default();
+        limits.journal_events_max = 4;
+        limits
+    };
+    let world = World::with_limits(engine(), limits).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let mut live = matching(&world, TapFilter::all().lifecycle());
+    thread.run("hello").await.unwrap();
+    let told = events(&mut live);
+    let mut from = world.tap(TapOptions::all().with_from(TapFrom::Journal)).unwrap();
+    let began = from.began_after();
+    assert_eq!(events(&mut from), told[told.len() - 4..]);
+    assert!(began < told[told.len() - 4].seq && began >= told[told.len() - 5].seq, "{began}");
+    let now = matching(&world, TapFilter::all());
+    assert!(now.began_after() >= told.last().unwrap().seq);
+    drop((live, from, now));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_nothing_knows_a_place_to_go_on_from_all_the_same() {
+    let world = world().await;
+    let (busy, idle) = (
+        world.spawn(SpawnThread::new()).await.unwrap(),
+        world.spawn(SpawnThread::new()).await.unwrap(),
+    );
+    let of_idle = || TapOptions::matching(TapFilter::thread(idle.id()).lifecycle());
+    let mut all = matching(&world, TapFilter::all());
+    let mut quiet = world.tap(of_idle()).unwrap();
+    busy.run("hello").await.unwrap();
+    assert_eq!(all.caught_up(), None, "something waits");
+    let last = events(&mut all).last().unwrap().seq;
+    assert_eq!((all.caught_up(), quiet.caught_up()), (Some(last), Some(last)));
+    idle.run("hello").await.unwrap();
+    assert_eq!(quiet.caught_up(), None);
+    let told = events(&mut quiet);
+    let mut again = world.tap(of_idle().with_from(TapFrom::Cursor(last))).unwrap();
+    assert_eq!(events(&mut again), told);
+    let unread = world.tap(TapOptions::all().with_from(TapFrom::Snapshot)).unwrap();
+    assert_eq!(unread.caught_up(), None, "the snapshot waits");
+    drop((all, again, unread));
+    world.shutdown(BUDGET).await.unwrap();
+    events(&mut quiet);
+    assert_eq!(quiet.caught_up(), None, "nothing can be gone on from");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_gap_hid_is_in_the_journal_and_in_the_tree_as_it_is() {
+    for journal in [1_000, 8] {
+        let limits = {
+            let mut limits = Limits::default();
+            (limits.journal_events_max, limits.taps_max) = (journal, 2);
+            limits
+        };
+        let world = World::with_limits(engine(), limits).await;
+        let turns = TapFilter::all().kinds([EventKind::Turn, EventKind::Usage]);
+        let mut all = matching(&world, turns.clone());
+        let mut slow = world.tap(TapOptions::matching(turns).with_capacity(3)).unwrap();
+        let thread = world.spawn(SpawnThread::new()).await.unwrap();
+        for _ in 0..10 {
+            thread.run("usage").await.unwrap();
+        }
+        let told = events(&mut all);
+        let Some(TapItem::Lagged { from, to, count }) = slow.try_next() else { panic!("no gap") };
+        let missed = slow.missed(from, to);
+        let hidden = told.iter().take(count as usize).filter(|event| event.fact.is_lifecycle());
+        let hidden: Vec<_> = hidden.cloned().collect();
+        assert_eq!(missed.complete, journal == 1_000);
+        assert!(hidden.ends_with(&missed.events), "of its filter, in order, and no more");
+        assert_eq!(missed.complete, hidden.len() == missed.events.len());
+        let now = slow.tree_now().unwrap();
+        assert_eq!(now.get(thread.id()).unwrap().turns, 10);
+        assert!(now.seq >= told.last().unwrap().seq);
+        let rest: Vec<u64> = events(&mut slow).iter().map(|event| event.seq).collect();
+        let expected: Vec<u64> = told[count as usize..].iter().map(|event| event.seq).collect();
+        assert_eq!(rest, expected, "what comes next is what came next before");
+        accounts(slow.counts());
+        drop((all, slow));
+        world.end().await;
+    }
+}

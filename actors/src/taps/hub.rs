@@ -11,14 +11,16 @@ use coppicer_messages::{
 };
 use parking_lot::Mutex;
 
+use super::concerns::Concerns;
 use super::filter::{BULK, Seen};
 use super::follower::{Follower, Outlook};
 use super::groups::Groups;
 use super::journal::{Journal, Published};
 use super::log::{Aftermath, Bounds};
 use super::portion::{Classes, Open, Run, Spare};
-use super::tree::{ThreadTree, concerns_of, snapshot_of};
-use super::{About, Tap, TapFrom, TapItem, TapOptions};
+use super::rows::Image;
+use super::tree::{AilingStore, ThreadTree, TreeSnapshot, concerns_of, snapshot_of};
+use super::{About, Missed, Tap, TapFilter, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
 use crate::lineage::Lineage;
 
@@ -284,15 +286,17 @@ impl TapHub {
             }));
         }
         let mut image = None;
+        let mut cursor = None;
         match options.from {
             TapFrom::Now => {}
-            TapFrom::Snapshot => {
-                let ailing = state.tree.ailing().cloned();
-                let concerns = state.tree.image_of_concerns().clone();
-                image = Some((state.tree.image(), state.seq, ailing, concerns));
+            TapFrom::Snapshot => image = Some(state.image()),
+            TapFrom::Cursor(from) => {
+                drop(state.journal.after(from, state.seq)?);
+                cursor = Some(from);
             }
-            TapFrom::Cursor(cursor) => drop(state.journal.after(cursor, state.seq)?),
+            TapFrom::Journal => cursor = Some(state.journal.begin()),
         }
+        let began_after = cursor.unwrap_or(state.seq);
         // Others are offered what was before it.
         let mut after = Aftermath::default();
         state.offer(&mut after);
@@ -300,25 +304,50 @@ impl TapHub {
         let id = state.next_tap;
         state.next_tap += 1;
         let mut follower = state.taps.attach(id, options.filter, bounds);
-        if let TapFrom::Cursor(cursor) = options.from {
+        if let Some(cursor) = cursor {
             follower.fill(state.journal.after(cursor, state.seq)?);
         }
         self.wanted.store(state.taps.wanted(), Ordering::Release);
         drop(state);
         after.carry_out(&self.spare);
         // The rows are picked and sorted while others publish.
-        let snapshot = image.map(|(image, seq, ailing, concerns)| {
-            let filter = follower.log().filter();
-            let ailing = ailing.filter(|_| filter.covers_runtime());
-            let rows = |thread, lineage: &Lineage| filter.covers(thread, lineage);
-            let concerns = concerns_of(&image, &concerns, |thread, lineage| {
-                thread.map_or_else(|| filter.covers_runtime(), |thread| rows(thread, lineage))
-            });
-            let snapshot = snapshot_of(&image, seq, rows);
-            Arc::new(snapshot.with_ailing(ailing).with_concerns(concerns))
-        });
+        let snapshot = image.map(|image| image.for_tap(follower.log().filter()));
         let lease = self.leases.grant(LeaseKind::Tap);
-        Ok(Tap { snapshot, follower, hub: Arc::downgrade(self), slept: false, _lease: lease })
+        let hub = Arc::downgrade(self);
+        Ok(Tap { snapshot, follower, hub, slept: false, began_after, _lease: lease })
+    }
+
+    /// The number that a tap can go on from, if its reader took everything that was published.
+    pub(super) fn caught_up(&self, follower: &Follower) -> Option<u64> {
+        let mut after = Aftermath::default();
+        let mut state = self.state.lock();
+        state.offer(&mut after);
+        let seq = (!state.closed && !follower.has_more()).then_some(state.seq);
+        drop(state);
+        after.carry_out(&self.spare);
+        seq
+    }
+
+    /// What the journal has of a gap from `from` to `to` that a tap had.
+    pub(super) fn missed(&self, follower: &Follower, from: u64, to: u64) -> Missed {
+        let state = self.state.lock();
+        let (begin, cursor) = (state.journal.begin(), from.saturating_sub(1));
+        let Ok(events) = state.journal.after(cursor.max(begin), state.seq) else {
+            return Missed::default();
+        };
+        let filter = follower.log().filter();
+        let events = events
+            .take_while(|published| published.event.seq <= to)
+            .filter(|published| filter.passes(&Seen::of(&published.event, &published.lineage)))
+            .map(|published| published.event.clone())
+            .collect();
+        Missed { events, complete: begin <= cursor }
+    }
+
+    /// The tree as it is now, as a tap sees it.
+    pub(super) fn tree_now(&self, follower: &Follower) -> Arc<TreeSnapshot> {
+        let image = self.state.lock().image();
+        image.for_tap(follower.log().filter())
     }
 
     /// The sequence number of the last fact.
@@ -364,7 +393,33 @@ impl Drop for TapHub {
     }
 }
 
+/// The tree at one event. Its rows are picked and sorted while others publish.
+struct Pictured {
+    image: Image,
+    seq: u64,
+    ailing: Option<Arc<AilingStore>>,
+    concerns: Arc<Concerns>,
+}
+
+impl Pictured {
+    /// What of it a tap with this filter is shown.
+    fn for_tap(self, filter: &TapFilter) -> Arc<TreeSnapshot> {
+        let ailing = self.ailing.filter(|_| filter.covers_runtime());
+        let rows = |thread, lineage: &Lineage| filter.covers(thread, lineage);
+        let concerns = concerns_of(&self.image, &self.concerns, |thread, lineage| {
+            thread.map_or_else(|| filter.covers_runtime(), |thread| rows(thread, lineage))
+        });
+        let snapshot = snapshot_of(&self.image, self.seq, rows);
+        Arc::new(snapshot.with_ailing(ailing).with_concerns(concerns))
+    }
+}
+
 impl HubState {
+    fn image(&self) -> Pictured {
+        let (image, ailing) = (self.tree.image(), self.tree.ailing().cloned());
+        Pictured { image, seq: self.seq, ailing, concerns: self.tree.image_of_concerns().clone() }
+    }
+
     /// The time of the next event. Clocks are read before the lock is taken: no event is older than the one
     /// before it.
     fn time(&mut self, now: u64) -> u64 {

@@ -108,6 +108,11 @@ impl Journal {
         block
     }
 
+    /// The oldest cursor that it can go on from.
+    pub(super) const fn begin(&self) -> u64 {
+        self.forgotten
+    }
+
     /// What it has after `cursor`; `newest` is the last event of all.
     pub(super) fn after(
         &self,

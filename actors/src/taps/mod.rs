@@ -66,6 +66,9 @@ pub enum TapFrom {
     /// subscription. Goes on from the last event that was read, or from
     /// [`TreeSnapshot::seq`]; ephemeral events in between are gone.
     Cursor(u64),
+    /// All lifecycle events that the journal has, then everything after the subscription.
+    /// [`Tap::began_after`] says how far back that is.
+    Journal,
 }
 
 impl TapOptions {
@@ -135,6 +138,16 @@ impl TapItem {
             Self::Snapshot(_) | Self::Lagged { .. } => None,
         }
     }
+}
+
+/// What the journal has of a gap.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Missed {
+    /// The lifecycle events of the gap that the tap would have had, in order.
+    pub events: Vec<Arc<Event>>,
+    /// Whether these are all of them: the journal still reaches back to its beginning.
+    pub complete: bool,
 }
 
 /// The counts of one tap.

@@ -9,7 +9,7 @@ use coppicer_messages::Lease;
 use futures::Stream;
 
 use super::follower::{Follower, Outlook};
-use super::{TapCounts, TapHub, TapItem, TreeSnapshot};
+use super::{Missed, TapCounts, TapHub, TapItem, TreeSnapshot};
 
 /// A bounded subscription: a stream of facts and gaps that ends with the runtime.
 ///
@@ -21,6 +21,7 @@ pub struct Tap {
     pub(super) hub: Weak<TapHub>,
     /// That its reader waited, and has not taken anything since.
     pub(super) slept: bool,
+    pub(super) began_after: u64,
     pub(super) _lease: Lease,
 }
 
@@ -79,6 +80,35 @@ impl Tap {
             hub.offer();
         }
         self.follower.counts()
+    }
+
+    /// The number of the last event before those that it delivers.
+    pub const fn began_after(&self) -> u64 {
+        self.began_after
+    }
+
+    /// The number to go on from by [`TapFrom::Cursor`](super::TapFrom::Cursor), if its reader took all
+    /// that there was: no event up to it that passes the filter is still to come. `None` while something
+    /// waits, and once the runtime has ended. Of a tap that little passes it grows where the number of
+    /// the last event that was read does not.
+    pub fn caught_up(&self) -> Option<u64> {
+        if self.snapshot.is_some() {
+            return None;
+        }
+        self.hub.upgrade()?.caught_up(&self.follower)
+    }
+
+    /// What the journal has of a gap that this tap told of, given the numbers of its
+    /// [`TapItem::Lagged`]. Takes no further tap, and does not change what comes next.
+    pub fn missed(&self, from: u64, to: u64) -> Missed {
+        self.hub.upgrade().map(|hub| hub.missed(&self.follower, from, to)).unwrap_or_default()
+    }
+
+    /// The tree as it is now, as [`TapFrom::Snapshot`](super::TapFrom::Snapshot) would have begun: to go on
+    /// from behind a gap that the journal does not reach. Events up to its number may still come; a
+    /// [`ThreadTree`](super::ThreadTree) passes over them. `None` once the runtime is gone.
+    pub fn tree_now(&self) -> Option<Arc<TreeSnapshot>> {
+        Some(self.hub.upgrade()?.tree_now(&self.follower))
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<TapItem>> {

@@ -53,6 +53,7 @@ impl SupervisorState {
         match result {
             Ok(threads) => {
                 self.registered.count = Some(threads);
+                self.show_registered();
                 if std::mem::take(&mut self.registered.told) {
                     self.publish(None, RuntimeEvent::ThreadsCounted { threads });
                 }
@@ -81,9 +82,15 @@ impl SupervisorState {
 
     pub(super) fn on_registered(&mut self, more: i64) {
         self.registered.add(more);
+        self.show_registered();
         if more < 0 {
             self.lines.freed(Owner::Runtime);
         }
+    }
+
+    /// For who asks how much of each limit is in use.
+    fn show_registered(&self) {
+        self.directory.set_registered(self.registered.count);
     }
 
     pub(super) fn check_registered(&self) -> Result<(), LimitReached> {

@@ -68,7 +68,9 @@ pub use rollout::{
 pub use seldom::{Blank, Seldom};
 pub use slot::ThreadView;
 #[doc(hidden)]
-pub use slot::{Door, Slot, SlotCommon, Uplink};
+pub use slot::{Arrival, Door, Slot, SlotCommon, Uplink};
+#[doc(hidden)]
+pub use store::by as answered_by;
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch,

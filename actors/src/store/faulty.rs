@@ -8,8 +8,8 @@ use coppicer_messages::{
     AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
     SubmissionId, ThreadId, ThreadPatch,
 };
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use parking_lot::Mutex;
 
 use super::{
@@ -37,6 +37,12 @@ pub enum StoreOp {
     Names,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
+    /// What is asked of rows of threads: [`ThreadStore::thread`], [`ThreadStore::crashes`],
+    /// [`ThreadStore::children`], [`ThreadStore::descendants`], [`ThreadStore::list`] and
+    /// [`ThreadStore::unfinished`].
+    Look,
+    /// [`ThreadStore::mail`].
+    Mail,
 }
 
 /// Wraps a store. Without a fault it is that store.
@@ -137,6 +143,21 @@ impl FaultyStore {
         self.through_in_order(op, None, done, ask);
     }
 
+    /// What is asked as a future: asked for when it may go through.
+    fn behind<'a, T>(
+        &self,
+        op: StoreOp,
+        asking: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(op, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            asking.await
+        }
+        .boxed()
+    }
+
     /// As [`through`](Self::through), for what a store with one queue answers in the order in which
     /// it was asked of one thread.
     fn through_in_order<T: Send + 'static>(
@@ -211,7 +232,9 @@ impl ThreadStore for FaultyStore {
     }
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
-        self.inner.mail(thread, done);
+        self.through_in_order(StoreOp::Mail, Some(thread), done, move |store, done| {
+            store.mail(thread, done);
+        });
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
@@ -219,7 +242,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
-        self.inner.crashes(thread)
+        self.behind(StoreOp::Look, self.inner.crashes(thread))
     }
 
     fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -227,7 +250,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
-        self.inner.thread(thread)
+        self.behind(StoreOp::Look, self.inner.thread(thread))
     }
 
     fn read_range(
@@ -236,14 +259,9 @@ impl ThreadStore for FaultyStore {
         from: Seq,
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            let read = self.inner.read_range(thread, from, end).await;
-            read.inspect(|history| self.note_read(history.len()))
-        }
-        .boxed()
+        let read = self.inner.read_range(thread, from, end);
+        let read = read.inspect_ok(|history| self.note_read(history.len()));
+        self.behind(StoreOp::Read, read)
     }
 
     fn excerpt(
@@ -252,14 +270,9 @@ impl ThreadStore for FaultyStore {
         end: Option<Seq>,
         query: ExcerptQuery,
     ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            let read = self.inner.excerpt(thread, end, query).await;
-            read.inspect(|excerpt| self.note_read(excerpt.records.len()))
-        }
-        .boxed()
+        let read = self.inner.excerpt(thread, end, query);
+        let read = read.inspect_ok(|excerpt| self.note_read(excerpt.records.len()));
+        self.behind(StoreOp::Read, read)
     }
 
     fn view_start(
@@ -275,7 +288,7 @@ impl ThreadStore for FaultyStore {
         parent: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.children(parent, filter)
+        self.behind(StoreOp::Look, self.inner.children(parent, filter))
     }
 
     fn descendants(
@@ -283,17 +296,11 @@ impl ThreadStore for FaultyStore {
         root: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.descendants(root, filter)
+        self.behind(StoreOp::Look, self.inner.descendants(root, filter))
     }
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Detaching, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            self.inner.detaching(root).await
-        }
-        .boxed()
+        self.behind(StoreOp::Detaching, self.inner.detaching(root))
     }
 
     fn child_at(
@@ -317,7 +324,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
-        self.inner.list(query)
+        self.behind(StoreOp::Look, self.inner.list(query))
     }
 
     fn unfinished(
@@ -325,7 +332,7 @@ impl ThreadStore for FaultyStore {
         after: Option<ThreadId>,
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.unfinished(after, count)
+        self.behind(StoreOp::Look, self.inner.unfinished(after, count))
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Excerpt, ExcerptQuery, History};
 
-pub use done::Done;
+pub use done::{Done, by};
 pub use health::{StoreHealth, StoreWatch};
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};

@@ -5,6 +5,7 @@ use coppicer_messages::{
     SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadPatch, TurnId,
 };
 
+use super::control::later;
 use super::core::{ThreadCore, Waiting};
 use super::effect::Effect;
 use super::kept;
@@ -231,7 +232,7 @@ pub(super) fn carry(
             }
         }
         Acceptance::Interrupt => {
-            let until = now.instant + core.limits.interrupt_grace;
+            let until = later(now, core.limits.interrupt_grace);
             core.cancel(until, now, &mut after);
         }
         Acceptance::Answer => {

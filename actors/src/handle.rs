@@ -105,6 +105,11 @@ impl ThreadHandle {
         self.slot.thread()
     }
 
+    /// Where it leads.
+    pub(crate) const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
     /// What the thread draws on.
     #[doc(hidden)]
     pub fn purse(&self) -> Option<&crate::account::Purse> {

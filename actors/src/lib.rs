@@ -69,14 +69,14 @@ pub use seldom::{Blank, Seldom};
 pub use slot::ThreadView;
 #[doc(hidden)]
 pub use slot::{Arrival, Door, Slot, SlotCommon, Uplink};
-#[doc(hidden)]
-pub use store::by as answered_by;
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch,
     StoredThread, ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart,
     descend, digest, preview_of, view_start,
 };
+#[doc(hidden)]
+pub use store::{by as answered_by, count_mail};
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};
 #[doc(hidden)]

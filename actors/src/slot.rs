@@ -31,8 +31,8 @@ use crate::taps::About;
 use crate::thread::Wake;
 use lanes::{Lanes, Waiting};
 use place::Places;
-pub(crate) use turn::ShownClock;
 use turn::TurnSide;
+pub(crate) use turn::{ShownClock, Standing};
 pub use uplink::Uplink;
 pub(crate) use view::Shown;
 pub use view::ThreadView;
@@ -439,6 +439,7 @@ impl Slot {
                 std::mem::take(&mut lanes.waiters),
             )
         };
+        self.changed.notify_waiters();
         if first {
             self.leave_purse();
         }

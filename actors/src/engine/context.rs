@@ -20,7 +20,7 @@ use crate::account::Spending;
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
-use crate::store::{self, Done, EdgeStatus};
+use crate::store::{self, EdgeStatus, count_mail};
 use crate::traces::TurnTrace;
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
@@ -323,10 +323,9 @@ impl TurnContext {
         if out_of_tree || matches!(stored.status, ThreadStatus::Shutdown) {
             return Err(SubmitError::Closed { thread: to });
         }
-        let (done, waiting) = Done::channel();
-        self.world.store.mail(to, done);
-        let waiting = store::by(deadline, waiting).await.map_err(missing)?;
-        let (depth, capacity) = (waiting.len(), self.world.limits.mail_max);
+        let capacity = self.world.limits.mail_max;
+        let count = count_mail(&*self.world.store, to, capacity);
+        let depth = store::by(deadline, count).await.map_err(missing)?;
         if depth >= capacity {
             return Err(SubmitError::Overloaded { depth, capacity });
         }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
-    SubmissionId, ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, MailPage, MailPlace, NewRecord,
+    Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
@@ -39,9 +39,9 @@ pub enum StoreOp {
     Read,
     /// What is asked of rows of threads: [`ThreadStore::thread`], [`ThreadStore::crashes`],
     /// [`ThreadStore::children`], [`ThreadStore::descendants`], [`ThreadStore::list`] and
-    /// [`ThreadStore::unfinished`].
+    /// [`ThreadStore::unfinished`] and [`ThreadStore::is_unfinished`].
     Look,
-    /// [`ThreadStore::mail`].
+    /// [`ThreadStore::mail`] and [`ThreadStore::mail_page`].
     Mail,
 }
 
@@ -64,6 +64,7 @@ struct Faults {
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
     records_read: u64,
+    mails_read: u64,
     watches: Vec<StoreWatch>,
 }
 
@@ -128,6 +129,11 @@ impl FaultyStore {
     /// How many records of histories were read.
     pub fn records_read(&self) -> u64 {
         self.faults.lock().records_read
+    }
+
+    /// How many mails were read page by page.
+    pub fn mails_read(&self) -> u64 {
+        self.faults.lock().mails_read
     }
 
     fn note_read(&self, records: u64) {
@@ -237,6 +243,17 @@ impl ThreadStore for FaultyStore {
         });
     }
 
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>) {
+        let faults = self.faults.clone();
+        let done = Done::new(move |page: Result<MailPage, _>| {
+            faults.lock().mails_read += page.as_ref().map_or(0, |page| page.mail.len() as u64);
+            done.tell(page);
+        });
+        self.through_in_order(StoreOp::Mail, Some(thread), done, move |store, done| {
+            store.mail_page(thread, after, most, done);
+        });
+    }
+
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
         self.inner.charge(charges, done);
     }
@@ -333,6 +350,10 @@ impl ThreadStore for FaultyStore {
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.behind(StoreOp::Look, self.inner.unfinished(after, count))
+    }
+
+    fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.behind(StoreOp::Look, self.inner.is_unfinished(thread))
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

@@ -4,9 +4,10 @@
 //! (AC-26, AC-28, AC-29, AR-05 to AR-07, EX-01, EX-02): `tests/limits.rs`. Others:
 //! `tests/session_cases.rs`, `tests/reference_cases.rs`, `tests/persistence_cases.rs`.
 //!
-//! Without a like here: AC-01, AR-13, AR-18 (a root is the root of its tree by its place in it; there
-//! is no registry to register it in); TL-01 to TL-09, TL-16 to TL-18, TL-23 to TL-25 (the tools of a
-//! model and their arguments are the host's); TL-29 (a host may close any thread).
+//! Without a like here: AC-01 (a root is the root of its tree by its place in it; there is no registry
+//! that a session could be left out of); TL-01 to TL-09, TL-17, TL-18, TL-23 to TL-25 (the tools of a
+//! model and their arguments are the host's; TL-16 is in `tests/session_cases.rs`); TL-29 (a host may
+//! close any thread).
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
@@ -56,7 +57,42 @@ async fn ac_25_to_ac_27_a_tree_has_a_limit_and_a_closed_agent_gives_its_place_ba
     a.close(BUDGET).await.unwrap();
     world.spawn(below(&top, "b")).await.unwrap();
     // AC-28: a resume needs a place too, and its stored thread is unchanged.
+    let stored = async || {
+        let history = world.store().read(a.id(), None).await.unwrap();
+        (world.stored(a.id()).await.unwrap(), history.len())
+    };
+    let before = stored().await;
     let refused = world.resume(a.id()).await.unwrap_err();
+    assert!(matches!(refused, SpawnError::Limit(_)), "{refused:?}");
+    assert_eq!(stored().await, before);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ar_13_ar_18_each_root_is_the_root_of_its_own_tree() {
+    let world = world().await;
+    for _ in 0..2 {
+        let top = root(&world).await;
+        let a = world.spawn(below(&top, "a")).await.unwrap();
+        for from in [&top, &a] {
+            assert_eq!(world.resolve(from.id(), "/root").await, Ok(top.id()));
+        }
+        assert_eq!(world.resolve(top.id(), "a").await, Ok(a.id()));
+    }
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ar_04_a_sub_agent_is_as_deep_as_its_place_says_whatever_it_is_for() {
+    let mut limits = Limits::default();
+    limits.depth_max = 1;
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let top = root(&world).await;
+    let mut config = ThreadConfig::default();
+    config.thread_source = Some("review".into());
+    let review = world.spawn(below(&top, "review").with_config(config.clone())).await.unwrap();
+    assert_eq!((top.view().depth, review.view().depth), (0, 1));
+    let refused = world.spawn(below(&review, "deeper").with_config(config)).await.unwrap_err();
     assert!(matches!(refused, SpawnError::Limit(_)), "{refused:?}");
     world.end().await;
 }

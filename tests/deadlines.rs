@@ -2,14 +2,16 @@
 //!
 //! Time is virtual. The store is held where a real one would be slow.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    CloseScope, Delivery, EdgeStatus, ForkPoint, LeaseKind, Limits, Op, Outcome, Rung,
-    RuntimeEvent, Script, ScriptedEngine, SpawnError, SpawnThread, Step, Submission, SubmissionId,
-    SubmitError, SubmitOptions, ThreadQuery, ThreadStatus,
+    AgentPath, CloseScope, Delivery, EdgeStatus, FindAgentError, ForkPoint, LeaseKind, Limits,
+    ListAgentsError, Op, Outcome, OutcomeError, Rung, RuntimeEvent, Script, ScriptedEngine,
+    SpawnError, SpawnThread, Step, StoreError, Submission, SubmissionId, SubmitError,
+    SubmitOptions, ThreadQuery, ThreadStatus,
 };
 use tokio::time::Instant;
 
@@ -87,7 +89,7 @@ async fn a_spawn_that_expired_before_it_was_taken_up_is_not_executed() {
 #[tokio::test(start_paused = true)]
 async fn a_spawn_that_the_store_refuses_is_refused_and_undone() {
     let world = World::new(ScriptedEngine::echo()).await;
-    let error = coppicer::StoreError::Unavailable { reason: "disk full".into() };
+    let error = StoreError::Unavailable { reason: "disk full".into() };
     world.store.fail_next(StoreOp::Create, error.clone());
     assert_eq!(world.spawn(SpawnThread::new()).await.unwrap_err(), SpawnError::Store(error));
     assert!(world.list().is_empty());
@@ -419,5 +421,134 @@ async fn a_deadline_too_short_for_its_threads_is_kept() {
     assert_eq!(report.threads.len(), 3_000);
     assert_eq!(report.completed.len() + report.timed_out.len(), 3_000);
     world.until(|audit| audit.count(LeaseKind::Resident) == 0).await;
+    world.end().await;
+}
+
+// store    |■■■■■ the look-up is held ■■■■■■■■■■■
+// caller   |── outcome, 1 s ──✗ NoAnswer
+// caller   |── outcome, 1 h ────────✓ told by the thread
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_the_store_does_not_tell_is_told_by_the_thread_or_not_by_the_deadline() {
+    let engine = ScriptedEngine::always(Script::new().sleep(ms(2_000)).say("done"));
+    let world = World::new(engine).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let receipt = thread.submit("go").await.unwrap();
+    let id = &receipt.submission;
+    world.store.hold(StoreOp::Submission);
+    let before = Instant::now();
+    let late = tokio::time::timeout(BUDGET, thread.outcome_within(id, ms(1_000))).await;
+    assert_eq!(late.expect("answered by its deadline"), Err(OutcomeError::NoAnswer));
+    assert_eq!(before.elapsed(), ms(1_000));
+    let told = tokio::time::timeout(BUDGET, thread.outcome(id)).await.expect("it was told of");
+    assert_eq!(told, Ok(Outcome::Completed { message: Some("done".into()) }));
+    assert_eq!(before.elapsed(), ms(2_000), "when the turn ended");
+
+    // Of a closed thread only the store knows.
+    thread.close(BUDGET).await.unwrap();
+    let before = Instant::now();
+    let late = tokio::time::timeout(BUDGET, thread.outcome_within(id, ms(1_000))).await;
+    assert_eq!(late.expect("answered by its deadline"), Err(OutcomeError::NoAnswer));
+    assert_eq!(before.elapsed(), ms(1_000));
+    world.store.release(StoreOp::Submission);
+    assert_eq!(thread.outcome(id).await.unwrap().name(), "completed");
+    let unknown = SubmissionId::new("never").unwrap();
+    let refused = OutcomeError::Unknown { thread: thread.id(), submission: unknown.clone() };
+    assert_eq!(thread.outcome(&unknown).await, Err(refused));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_of_a_store_that_hangs_is_answered_within_the_time_of_a_call() {
+    let mut limits = Limits::default();
+    limits.call_timeout = ms(1_000);
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    thread.run("hello").await.unwrap();
+    let id = thread.id();
+    world.store.hold(StoreOp::Look);
+    world.store.hold(StoreOp::Read);
+    let late = |error: &StoreError| matches!(error, StoreError::Unavailable { .. });
+    let in_time = async |what: &str, reading: Pin<Box<dyn Future<Output = bool> + '_>>| {
+        let before = Instant::now();
+        let refused = tokio::time::timeout(BUDGET, reading).await;
+        assert_eq!(refused, Ok(true), "{what}");
+        assert_eq!(before.elapsed(), ms(1_000), "{what}");
+    };
+    let store =
+        |error: &ListAgentsError| matches!(error, ListAgentsError::Store(error) if late(error));
+    in_time("history", Box::pin(async { late(&thread.history().await.unwrap_err()) })).await;
+    in_time("stored", Box::pin(async { late(&world.stored(id).await.unwrap_err()) })).await;
+    in_time("crashes", Box::pin(async { late(&world.crashes(id).await.unwrap_err()) })).await;
+    in_time("subtree", Box::pin(async { late(&world.subtree(id).await.unwrap_err()) })).await;
+    in_time(
+        "threads",
+        Box::pin(async { late(&world.threads(ThreadQuery::all()).await.unwrap_err()) }),
+    )
+    .await;
+    in_time("agents", Box::pin(async { store(&world.agents(id, None).await.unwrap_err()) })).await;
+    in_time("resolve", Box::pin(async {
+        matches!(world.resolve(id, "/root/nobody").await.unwrap_err(), FindAgentError::Tree(error) if store(&error))
+    })).await;
+    world.store.release(StoreOp::Look);
+    world.store.release(StoreOp::Read);
+    assert_eq!(world.stored(id).await.unwrap().id, id);
+    world.end().await;
+}
+
+// inbox    |■■ full ■■■■■■■■■■■■■■■■■■■■■
+// caller   |── input, in line ──✗ Parked
+// caller   |── mail, in line ────────────────✓ with the first place after the revival
+#[tokio::test(start_paused = true)]
+async fn mail_in_line_stays_there_when_its_reader_is_parked_and_other_work_is_sent_away() {
+    let mut limits = Limits::default();
+    limits.inbox_max = 1;
+    let engine = ScriptedEngine::new(|_, input| match input.text().as_str() {
+        "hang" => Script::new().then(Step::Hang),
+        text => Script::new().say(text),
+    });
+    let world = World::with_limits(engine, limits).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let letter = |text: &str| Op::AgentMessage {
+        from: AgentPath::root(),
+        content: text.into(),
+        trigger: false,
+    };
+    let in_line = SubmitOptions::new().within(BUDGET).wait_for_place();
+    thread.submit("hang").await.unwrap(); // runs
+    thread.submit("next").await.unwrap(); // takes the place
+    let (work, mail, parked) = tokio::join!(
+        thread.submit_with("more", in_line),
+        thread.submit_with(letter("one"), in_line),
+        async {
+            tokio::task::yield_now().await;
+            thread.park().await.unwrap();
+            tokio::time::sleep(ms(10)).await;
+            thread.revive().await.unwrap();
+        }
+    );
+    let () = parked;
+    assert_eq!(work.unwrap_err(), SubmitError::Parked { thread: thread.id() });
+    mail.expect("it stayed in line");
+    // A parked thread that has room takes it at once.
+    thread.park().await.unwrap();
+    thread.submit_with(letter("two"), in_line).await.expect("mail is for when it is revived");
+    let refused = thread.submit_with("more", in_line).await.unwrap_err();
+    assert_eq!(refused, SubmitError::Parked { thread: thread.id() });
+    let mail = SpawnThread::resume(thread.id()).with_first(Submission::from(letter("three")));
+    world.spawn(mail).await.expect("as the first of a resume too");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_without_an_end_is_no_fault() {
+    let mut limits = Limits::default();
+    limits.interrupt_grace = Duration::MAX;
+    let world =
+        World::with_limits(ScriptedEngine::always(Script::new().then(Step::Hang)), limits).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    let receipt = thread.submit("go").await.unwrap();
+    thread.submit(Op::Interrupt).await.unwrap();
+    assert_eq!(thread.outcome(&receipt.submission).await.unwrap(), Outcome::Interrupted);
+    assert_eq!(thread.view().crashes, 0);
     world.end().await;
 }

@@ -25,7 +25,7 @@ const INSTEAD: [(&str, &str, &str); 32] = [
     ("1", "instead", "a_panic_of_an_actor_is_told_to_status_parent_and_taps_and_it_comes_back"),
     ("2", "crashes", "a_crashed_turn_is_never_shown_as_running_and_its_end_is_told_once_in_order"),
     ("3", "instead", "a_thread_whose_handles_are_gone_goes_on_and_is_closed_like_any_other"),
-    ("4", "crashes", "a_parked_thread_can_be_closed_and_starts_afresh_when_it_is_resumed"),
+    ("4", "instead", "a_thread_whose_end_failed_or_hung_is_written_again_after_a_resume"),
     ("5", "closing", "a_thread_is_closed_in_whatever_phase_it_is_and_its_end_is_durable"),
     ("6", "races", "a_spawn_whose_actor_crashed_before_its_first_submission_is_undone_whole"),
     ("7", "recovery", "what_an_earlier_process_accepted_gets_its_outcome_though_nobody_asks"),
@@ -143,6 +143,7 @@ async fn a_panic_of_an_actor_is_told_to_status_parent_and_taps_and_it_comes_back
 
 #[tokio::test(start_paused = true)]
 async fn a_thread_whose_handles_are_gone_goes_on_and_is_closed_like_any_other() {
+    // SE-15: no queue ends with its senders here.
     let world = world().await;
     let thread = spawn(&world).await;
     hang(&thread).await;
@@ -165,6 +166,50 @@ async fn a_thread_that_could_not_write_its_end_is_not_reported_as_completed() {
     assert!(report.completed.is_empty(), "{report:?}");
     assert_eq!(report.submit_failed, [thread.id()]);
     assert!(report.threads[0].left.is_some(), "and it says what was left");
+    world.end().await;
+}
+
+/// The right to write goes to the next life, whatever became of the last: nobody has to give it back.
+#[tokio::test(start_paused = true)]
+async fn a_thread_whose_end_failed_or_hung_is_written_again_after_a_resume() {
+    let world = world().await;
+    let full = || StoreError::Unavailable { reason: "disk full".into() };
+    for way in ["the write of its end fails", "that hangs", "its actor dies", "the turn hangs"] {
+        let thread = spawn(&world).await;
+        thread.run("before").await.unwrap();
+        let (id, epoch) = (thread.id(), thread.view().epoch);
+        let head = world.stored(id).await.unwrap().head;
+        match way {
+            "the write of its end fails" => {
+                world.store.fail_next(StoreOp::Append, full());
+                let report = world.close(id, BUDGET).await.unwrap();
+                assert_eq!(report.submit_failed, [id], "{way}");
+            }
+            "that hangs" => {
+                world.store.hold(StoreOp::Append);
+                let report = world.close(id, Duration::from_secs(1)).await.unwrap();
+                assert_eq!(report.timed_out, [id], "{way}");
+                world.store.release(StoreOp::Append);
+            }
+            "its actor dies" => {
+                thread.panic_for_test();
+                world.close(id, BUDGET).await.unwrap();
+            }
+            _ => {
+                hang(&thread).await;
+                thread.panic_for_test();
+            }
+        }
+        let again = world.resume(id).await.unwrap_or_else(|no| panic!("{way}: {no}"));
+        let said = again.run("after").await.unwrap();
+        assert_eq!(said, Outcome::Completed { message: Some("after".into()) }, "{way}");
+        assert!(again.view().epoch > epoch, "{way}");
+        // What is left of the last life writes nothing any more.
+        let (done, late) = coppicer::Done::channel();
+        let fence = coppicer::Fence { thread: id, epoch };
+        world.store().append(fence, head, coppicer::Batch::default(), done);
+        assert_eq!(late.await, Err(StoreError::Fenced { thread: id }), "{way}");
+    }
     world.end().await;
 }
 

@@ -163,3 +163,67 @@ async fn what_was_last_asked_of_a_thread_is_shown_in_short() {
     assert_eq!(thread.view().last_task.as_deref(), Some("by mail"), "a refusal changes nothing");
     world.end().await;
 }
+
+// parent   |── rests, room for 8 mails ─────────|■ turn ■|■ turn ■| ...
+// child    |■|■|■| 50 turns, each told once |✗ back
+#[tokio::test(start_paused = true)]
+async fn p12_a_parent_with_more_notices_than_it_has_room_for_reads_each_once_and_in_order() {
+    let mut limits = Limits::default();
+    limits.mail_max = 8;
+    let world = World::with_limits(engine(), limits).await;
+    let parent = spawn(&world).await;
+    let child = world.spawn(SpawnThread::new().with_parent(parent.id())).await.unwrap();
+    for n in 0..50 {
+        child.run(format!("turn {n}")).await.unwrap();
+    }
+    assert_eq!(world.why(parent.id()).await.unwrap().mail, 50, "some here, the rest in the store");
+    child.panic_for_test();
+    tokio::time::sleep(BUDGET).await;
+    assert!(child.view().crashes > 0 && child.status() == done("turn 49"));
+    let mut rounds = 0;
+    while world.why(parent.id()).await.unwrap().mail > 0 {
+        parent.run("work").await.unwrap();
+        rounds += 1;
+        assert!(rounds <= 10, "each turn takes what there is room for");
+    }
+    let history = parent.history().await.unwrap();
+    let told: Vec<usize> = (0..50)
+        .map(|n| {
+            let said = format!("turn {n}\"");
+            let is_it = |record: &&coppicer::Record| {
+                matches!(record.class, RecordClass::Envelope { .. })
+                    && String::from_utf8_lossy(&record.raw).replace('\\', "").contains(&said)
+            };
+            let places: Vec<usize> = history
+                .iter()
+                .enumerate()
+                .filter(|(_, record)| is_it(record))
+                .map(|(at, _)| at)
+                .collect();
+            assert_eq!(places.len(), 1, "{said} is told once");
+            places[0]
+        })
+        .collect();
+    assert!(told.is_sorted(), "in the order in which it came");
+    assert_eq!(letters(&history), 50);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_with_a_full_mailbox_answers_while_its_children_come_back() {
+    let mut limits = Limits::default();
+    limits.mail_max = 16;
+    let world = World::with_limits(engine(), limits).await;
+    let parent = spawn(&world).await;
+    let child = world.spawn(SpawnThread::new().with_parent(parent.id())).await.unwrap();
+    for n in 0..600 {
+        child.run(n.to_string()).await.unwrap();
+    }
+    // What is read of a mailbox that has no room is whether there is more: not one page of it.
+    let before = world.store.mails_read();
+    child.panic_for_test();
+    tokio::time::sleep(BUDGET).await;
+    parent.interrupt().await.unwrap();
+    assert_eq!(world.store.mails_read() - before, 0);
+    world.end().await;
+}

@@ -485,6 +485,7 @@ async fn se_02_steering_another_turn_than_the_running_one_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn se_03_a_compaction_takes_no_input() {
+    // REF's other half is its reviews: they are turns like any other here, and take input.
     let compact = ScriptedEngine::always(Script::new().then(Step::Hang));
     let world = World::new(compact).await;
     let thread = spawn(&world).await;

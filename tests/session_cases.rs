@@ -3,9 +3,8 @@
 //! core's own tests, EX-01 and EX-02 in `tests/limits.rs`.
 //!
 //! Without a like here: AC-33 (a watcher of a thread that never was: nobody is told of what is not
-//! there), AR-04 (reviews are not threads of a kind of their own), SE-15 (no queue ends with its
-//! senders: a thread lives on when nobody holds it, `tests/instead.rs`), TL-10 and TL-32 by their
-//! wording (the tools of a model are the host's).
+//! there), TL-10 and TL-32 by their wording (the tools of a model are the host's). AR-04:
+//! `tests/agent_cases.rs`; SE-15: no queue ends with its senders, `tests/instead.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 

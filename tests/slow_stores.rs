@@ -42,6 +42,9 @@ impl ThreadStore for Custom {
     fn mail(&self, t: ThreadId, d: Done<Vec<Mail>>) {
         self.0.mem.mail(t, d);
     }
+    fn mail_page(&self, t: ThreadId, after: MailPlace, most: usize, d: Done<MailPage>) {
+        self.0.mem.mail_page(t, after, most, d);
+    }
     fn create(&self, thread: NewThread, records: Vec<NewRecord>, done: Done<Acquired>) {
         self.0.mem.create(thread, records, done);
     }

@@ -5,18 +5,21 @@
 
 use std::time::Duration;
 
+use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Interrupted, Script, ScriptedEngine, SpawnThread, Step, ThreadHandle, ThreadId, ThreadStatus,
-    Wait,
+    AgentPath, Budget, Interrupted, Limits, Script, ScriptedEngine, SpawnThread, Step, StoreError,
+    ThreadConfig, ThreadHandle, ThreadId, ThreadStatus, Usage, Wait,
 };
 use tokio::time::Instant;
 
 /// Says what it is told; "hang" runs until it is stopped, "work" for 100 ms.
 fn engine() -> ScriptedEngine {
     ScriptedEngine::new(|_, input| match input.text().as_str() {
+        "panic" => Script::new().panic("boom"),
         "hang" => Script::new().then(Step::Hang),
         "work" => Script::new().sleep(Duration::from_millis(100)).say("worked"),
+        "spend" => Script::new().then(Step::Usage(Usage { output_tokens: 10, ..Usage::default() })),
         text => Script::new().say(text),
     })
 }
@@ -111,5 +114,160 @@ async fn a_thread_that_sleeps_has_ended_what_it_did_also_without_a_slot() {
     let waited = world.wait(&[id], Wait::All, BUDGET).await;
     assert_eq!(waited.ended, [(id, ThreadStatus::Completed(Some("hello".into())))]);
     assert_eq!(world.get(id), None, "it was not loaded for that");
+    world.end().await;
+}
+
+fn done(text: &str) -> ThreadStatus {
+    ThreadStatus::Completed(Some(text.into()))
+}
+
+// permits  |■■ another's turn, 1 s ■■|
+// thread   first ✓   mail, no permit ─|■ second ■|
+// wait               |──────────────────────────────✓ "second"
+#[tokio::test(start_paused = true)]
+async fn a_thread_with_mail_that_starts_a_turn_has_work_also_before_it_has_a_permit() {
+    let mut limits = Limits::default();
+    limits.executing_max = 1;
+    let world = World::with_limits(engine(), limits).await;
+    let [busy, thread] = [spawn(&world).await, spawn(&world).await];
+    thread.run("first").await.unwrap();
+    busy.submit("hang").await.unwrap();
+    world.mail(thread.id(), AgentPath::root(), "second", true).await.unwrap();
+    let ids = [thread.id()];
+    let waited = world.wait(&ids, Wait::All, Duration::from_secs(1)).await;
+    assert_eq!((waited.ended, waited.timed_out), (Vec::new(), true), "it did not begin yet");
+    let (waited, stopped) = tokio::join!(world.wait(&ids, Wait::All, BUDGET), busy.interrupt());
+    stopped.unwrap();
+    assert_eq!(waited.ended, [(thread.id(), done("second"))]);
+    // Mail that came while a turn ran, and that it did not take, is work too.
+    thread.submit("work").await.unwrap();
+    world.mail(thread.id(), AgentPath::root(), "third", true).await.unwrap();
+    let waited = world.wait(&ids, Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("third"))]);
+    // So is mail that waits for the end of a pause.
+    thread.run("panic").await.unwrap();
+    world.mail(thread.id(), AgentPath::root(), "after the pause", true).await.unwrap();
+    let waited = world.wait(&ids, Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("after the pause"))]);
+    // Mail that starts none is not.
+    world.mail(thread.id(), AgentPath::root(), "for later", false).await.unwrap();
+    let waited = world.wait(&ids, Wait::All, Duration::ZERO).await;
+    assert_eq!(waited.ended, [(thread.id(), done("after the pause"))]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_whose_mail_waits_for_money_has_ended_what_it_did() {
+    let world = World::new(engine()).await;
+    let budget = Budget::new().with_tokens(10);
+    let config = ThreadConfig::default().with_budget(budget);
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    thread.run("spend").await.unwrap();
+    let before = thread.status();
+    world.mail(thread.id(), AgentPath::root(), "more", true).await.unwrap();
+    let waited = world.wait(&[thread.id()], Wait::All, Duration::from_secs(1)).await;
+    assert_eq!((waited.ended, waited.timed_out), (vec![(thread.id(), before)], false));
+    world.fund(thread.id(), Budget::new().with_tokens(10)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let waited = world.wait(&[thread.id()], Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("more"))], "it has some, and so has work");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_host_left_is_waited_for_to_its_end() {
+    let first = World::new(engine()).await;
+    let thread = spawn(&first).await;
+    thread.submit("hang").await.unwrap();
+    thread.submit("afterwards").await.unwrap();
+    let idle = spawn(&first).await;
+    idle.run("all done").await.unwrap();
+    let never = spawn(&first).await;
+    // The host is gone; the next one brings nothing up by itself.
+    let next = coppicer::Runtime::builder()
+        .engine(engine())
+        .store(first.store.clone())
+        .recover(coppicer::Recover::OnDemand)
+        .start()
+        .await
+        .unwrap();
+    let ids = [thread.id(), idle.id()];
+    let waited = next.wait(&ids, Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("afterwards")), (idle.id(), done("all done"))]);
+    assert!(!waited.timed_out);
+    assert!(next.get(idle.id()).is_none(), "what had nothing to do was not brought up");
+    // One that did nothing yet is waited for, whether or not it is in memory.
+    let waited = next.wait(&[never.id()], Wait::All, Duration::from_secs(1)).await;
+    assert_eq!((waited.ended, waited.timed_out), (Vec::new(), true));
+    next.shutdown(BUDGET).await.unwrap();
+    first.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_or_hangs_makes_no_thread_one_that_is_gone() {
+    let world = World::new(engine()).await;
+    let [ended, away] = [spawn(&world).await, spawn(&world).await];
+    ended.run("here").await.unwrap();
+    away.run("asleep").await.unwrap();
+    let away_id = away.id();
+    away.hibernate().await.unwrap();
+    drop(away);
+    world.until(|audit| audit.count(coppicer::LeaseKind::Slot) == 1).await;
+    // Once it cannot say: it is asked again.
+    world.store.fail_next(StoreOp::Look, StoreError::Unavailable { reason: "a while".into() });
+    let began = Instant::now();
+    let waited = world.wait(&[away_id], Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(away_id, done("asleep"))]);
+    assert_eq!(began.elapsed(), world.limits().store_retry);
+    // While it hangs, those who are here are not held up.
+    world.store.hold(StoreOp::Look);
+    let began = Instant::now();
+    let ids = [away_id, ended.id()];
+    let waited = world.wait(&ids, Wait::Any, BUDGET).await;
+    assert_eq!((waited.ended, began.elapsed()), (vec![(ended.id(), done("here"))], Duration::ZERO));
+    let waited = world.wait(&ids, Wait::All, Duration::from_secs(1)).await;
+    assert_eq!((waited.ended, waited.timed_out), (vec![(ended.id(), done("here"))], true));
+    world.store.release(StoreOp::Look);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_sleeps_in_memory_counts_with_what_it_did_last_and_is_not_woken() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.run("hello").await.unwrap();
+    thread.hibernate().await.unwrap();
+    let waited = world.wait(&[thread.id()], Wait::All, Duration::from_secs(1)).await;
+    assert_eq!(waited.ended, [(thread.id(), done("hello"))]);
+    assert_eq!(thread.status(), ThreadStatus::Dormant);
+    // Woken meanwhile, it is waited for.
+    thread.submit("work").await.unwrap();
+    let waited = world.wait(&[thread.id()], Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("worked"))]);
+    // A wait holds on to nothing when it is over: what sleeps leaves memory.
+    let other = spawn(&world).await;
+    let ids = [thread.id(), other.id()];
+    thread.hibernate().await.unwrap();
+    other.submit("work").await.unwrap();
+    let (waited, ()) = tokio::join!(world.wait(&ids, Wait::All, BUDGET), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(thread);
+    });
+    assert_eq!(waited.ended, [(ids[0], done("worked")), (ids[1], done("worked"))]);
+    world.until(|audit| audit.count(coppicer::LeaseKind::Slot) == 1).await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_whose_actor_crashed_and_comes_back_has_not_ended() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.submit("hang").await.unwrap();
+    let ids = [thread.id()];
+    let (waited, ()) = tokio::join!(world.wait(&ids, Wait::All, BUDGET), async {
+        thread.panic_for_test();
+    });
+    assert_eq!(waited.ended, [(thread.id(), ThreadStatus::Interrupted)], "as its next life says");
+    assert_eq!(thread.view().crashes, 1);
     world.end().await;
 }

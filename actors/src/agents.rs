@@ -5,7 +5,7 @@ use coppicer_messages::{AgentPath, PathError, StoreError, ThreadId, ThreadStatus
 use futures::{StreamExt, TryStreamExt};
 
 use crate::engine::{TurnContext, TurnWorld};
-use crate::store::{EdgeStatus, StoredThread};
+use crate::store::{self, EdgeStatus, StoredThread};
 
 /// Threads that are looked up in the store at once.
 const LOOK_UPS_MAX: usize = 16;
@@ -161,6 +161,25 @@ pub async fn agents(
     from: ThreadId,
     prefix: Option<&str>,
 ) -> Result<AgentList, ListAgentsError> {
+    in_time(world, list_agents(world, from, prefix)).await
+}
+
+/// What the store is asked about a tree is answered within the time of a call.
+async fn in_time<T, E: From<ListAgentsError>>(
+    world: &TurnWorld,
+    looking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let deadline = world.clock.deadline(world.limits.call_timeout);
+    let found = async { Ok(looking.await) };
+    let found = store::by(deadline, found).await;
+    found.unwrap_or_else(|late| Err(ListAgentsError::Store(late).into()))
+}
+
+async fn list_agents(
+    world: &TurnWorld,
+    from: ThreadId,
+    prefix: Option<&str>,
+) -> Result<AgentList, ListAgentsError> {
     let (root, own) = place_of(world, from).await?;
     let prefix = prefix.map(|prefix| own.resolve(prefix)).transpose();
     let prefix = prefix.map_err(ListAgentsError::BadPrefix)?;
@@ -172,6 +191,14 @@ pub async fn agents(
 
 /// The thread that `reference` stands for, seen from `from`.
 pub async fn resolve(
+    world: &TurnWorld,
+    from: ThreadId,
+    reference: &str,
+) -> Result<ThreadId, FindAgentError> {
+    in_time(world, find_agent(world, from, reference)).await
+}
+
+async fn find_agent(
     world: &TurnWorld,
     from: ThreadId,
     reference: &str,

@@ -13,8 +13,8 @@ use coppicer_messages::{
 
 use crate::engine::TurnWorld;
 use crate::history::{History, debug_check};
-use crate::slot::{Door, Slot, ThreadView};
-use crate::store::Done;
+use crate::slot::{Arrival, Door, Slot, ThreadView};
+use crate::store::{self, Done};
 use crate::taps::{Tap, TapFilter, TapOptions};
 
 /// One thread, as a host holds it.
@@ -105,6 +105,11 @@ impl ThreadHandle {
         self.slot.thread()
     }
 
+    /// Where it leads.
+    pub(crate) const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
     /// What the thread draws on.
     #[doc(hidden)]
     pub fn purse(&self) -> Option<&crate::account::Purse> {
@@ -157,8 +162,9 @@ impl ThreadHandle {
         let submission = submission.into();
         if options.wait_for_place && !submission.op.is_control() {
             check(&self.last.world, &submission)?;
+            let entry = Arrival::of(&submission.op);
             let make = || message(&self.last.world, &self.slot, submission, deadline);
-            return self.slot.submit_in_line(deadline, make).await?.wait().await;
+            return self.slot.submit_in_line(entry, deadline, make).await?.wait().await;
         }
         submit_to(&self.last.world, &self.slot, submission, deadline).await
     }
@@ -179,14 +185,15 @@ impl ThreadHandle {
             let receipt = self.submit(submission.with_id(id)).await?;
             return self.outcome(&receipt.submission).await;
         }
-        let waiting = self.await_outcome(&id, Deadline::after(tokio::time::Instant::now(), FAR));
+        let far = self.deadline(Some(FAR));
+        let waiting = self.await_outcome(&id, far);
         check(&self.last.world, &submission)?;
         let deadline = self.deadline(None);
-        let is_control = submission.op.is_control();
+        let to = lane_of(&submission.op);
         let make = || message_as(&self.last.world, &self.slot, submission, id, false, deadline);
-        send(&self.slot, is_control, make)?.wait().await?;
+        send(&self.slot, to, make)?.wait().await?;
         match waiting.wait_for_ever().await {
-            Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission).await,
+            Err(OutcomeError::Closed { submission, .. }) => self.settled(&submission, far).await,
             outcome => outcome,
         }
     }
@@ -200,50 +207,67 @@ impl ThreadHandle {
         self.outcome_within(submission, FAR).await
     }
 
-    /// Waits for the outcome of a submission until `budget` is over.
+    /// Waits for the outcome of a submission until `budget` is over, whatever the store does.
     ///
     /// # Errors
     /// As [`outcome`](Self::outcome), and `NoAnswer`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops nothing: the submission goes on.
     pub async fn outcome_within(
         &self,
         submission: &SubmissionId,
         budget: Duration,
     ) -> Result<Outcome, OutcomeError> {
+        let deadline = self.last.world.clock.deadline(budget);
         // Registered before looking, so that an outcome in between is not missed.
-        let waiting = self.await_outcome(submission, self.last.world.clock.deadline(budget));
-        if let Some(outcome) = self.look_up(submission).await? {
-            return Ok(outcome);
-        }
-        match waiting.wait().await {
-            Err(OutcomeError::Closed { .. }) => self.settled(submission).await,
-            outcome => outcome,
+        let told = self.await_outcome(submission, deadline).wait();
+        let mut told = std::pin::pin!(told);
+        let told = tokio::select! {
+            biased;
+            told = &mut told => told,
+            // A store that hangs holds up nobody who is told of the outcome meanwhile.
+            found = self.look_up(submission, deadline) => match found? {
+                Some(outcome) => return Ok(outcome),
+                None => told.await,
+            },
+        };
+        match told {
+            Err(OutcomeError::Closed { .. }) => self.settled(submission, deadline).await,
+            told => told,
         }
     }
 
     /// The outcome that the store has of a submission by now; none if it has not ended.
-    async fn look_up(&self, submission: &SubmissionId) -> Result<Option<Outcome>, OutcomeError> {
+    async fn look_up(
+        &self,
+        submission: &SubmissionId,
+        deadline: Deadline,
+    ) -> Result<Option<Outcome>, OutcomeError> {
         let (done, found) = Done::channel();
         self.last.world.store.submission(self.id(), submission, done);
-        match found.await {
-            Ok(Some(known)) => Ok(match known.state {
+        match tokio::time::timeout_at(deadline.instant(), found).await {
+            Err(_) => Err(OutcomeError::NoAnswer),
+            Ok(Ok(Some(known))) => Ok(match known.state {
                 SubmissionState::Ended(outcome) => Some(outcome),
                 _ => None,
             }),
-            Ok(None) => {
+            Ok(Ok(None)) => {
                 Err(OutcomeError::Unknown { thread: self.id(), submission: submission.clone() })
             }
-            Err(error) => Err(OutcomeError::Store(error)),
+            Ok(Err(error)) => Err(OutcomeError::Store(error)),
         }
     }
 
     /// The outcome of a submission whose thread is closed, if the store has one: it may have been
     /// written while nobody was left to tell it (P3).
-    async fn settled(&self, submission: &SubmissionId) -> Result<Outcome, OutcomeError> {
+    async fn settled(
+        &self,
+        submission: &SubmissionId,
+        deadline: Deadline,
+    ) -> Result<Outcome, OutcomeError> {
         let closed = || OutcomeError::Closed { thread: self.id(), submission: submission.clone() };
-        match self.look_up(submission).await {
-            Ok(outcome) => outcome.ok_or_else(closed),
-            Err(_) => Err(closed()),
-        }
+        self.look_up(submission, deadline).await?.ok_or_else(closed)
     }
 
     /// Stops the running turn. Answered once its end is durable; with
@@ -297,11 +321,13 @@ impl ThreadHandle {
         waiting.wait().await
     }
 
-    /// The thread's durable records, with all that was emitted before the call.
+    /// The thread's durable records, with all that was emitted before the call. Answered within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout).
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or does not answer in time (`Unavailable`).
     pub async fn history(&self) -> Result<History, coppicer_messages::StoreError> {
+        let deadline = self.deadline(None);
         // A thread that is busy is asked to flush first; one that sleeps or is gone has nothing to
         // flush, and is not woken to be read.
         let flushed = if self.slot.door() == Door::Dormant {
@@ -310,7 +336,8 @@ impl ThreadHandle {
             let flushed = self.control(|reply| ThreadMsg::Flush { reply }).await;
             flushed.ok().map(|flushed| flushed.head)
         };
-        self.last.world.store.read(self.id(), flushed).await.inspect(debug_check)
+        let read = self.last.world.store.read(self.id(), flushed);
+        store::by(deadline, read).await.inspect(debug_check)
     }
 
     /// The thread's facts from now on.
@@ -448,21 +475,23 @@ pub(crate) async fn submit_to(
     deadline: Deadline,
 ) -> Result<Accepted, SubmitError> {
     check(world, &submission)?;
-    let is_control = submission.op.is_control();
-    if matches!(submission.op, Op::AgentMessage { .. }) {
-        return slot.submit_mail(|| message(world, slot, submission, deadline))?.wait().await;
-    }
-    send(slot, is_control, || message(world, slot, submission, deadline))?.wait().await
+    let to = lane_of(&submission.op);
+    send(slot, to, || message(world, slot, submission, deadline))?.wait().await
+}
+
+/// Through the inbox; none for what goes into the control lane.
+const fn lane_of(op: &Op) -> Option<Arrival> {
+    if op.is_control() { None } else { Some(Arrival::of(op)) }
 }
 
 /// Puts a submission into the lane that it belongs to. A full inbox refuses before it is made.
 fn send(
     slot: &Slot,
-    is_control: bool,
+    inbox: Option<Arrival>,
     make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
 ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-    if !is_control {
-        return slot.submit(make);
+    if let Some(entry) = inbox {
+        return slot.submit(entry, make);
     }
     let (msg, answer) = make();
     send_control(slot, msg)?;

@@ -68,13 +68,15 @@ pub use rollout::{
 pub use seldom::{Blank, Seldom};
 pub use slot::ThreadView;
 #[doc(hidden)]
-pub use slot::{Door, Slot, SlotCommon, Uplink};
+pub use slot::{Arrival, Door, Slot, SlotCommon, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
     Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch,
     StoredThread, ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart,
     descend, digest, preview_of, view_start,
 };
+#[doc(hidden)]
+pub use store::{by as answered_by, count_mail};
 #[cfg(any(test, feature = "testing"))]
 pub use store::{contract, faulty};
 #[doc(hidden)]

@@ -4,6 +4,7 @@
 //! its depth gauge, the waiting callers and the published view of a thread live here, and the actor
 //! only gets a wake-up. A slot's lock guards queues, never a decision, and is held for a push or a pop.
 
+mod entry;
 mod lanes;
 mod place;
 mod purse;
@@ -17,21 +18,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use coppicer_messages::{
-    Accepted, Answer, ControlError, Deadline, Epoch, Holdings, LeaseBook, LeaseKind, Outcome,
-    OutcomeError, Reply, SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
+    ControlError, Epoch, Holdings, LeaseBook, LeaseKind, Op, Outcome, OutcomeError, Reply,
+    SubmissionId, SubmitError, SupervisorMsg, ThreadId, ThreadMsg,
 };
 use parking_lot::Mutex;
 use ractor::ActorRef;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::account::Purse;
 use crate::taps::About;
 use crate::thread::Wake;
-use lanes::{InLine, Lanes, Place};
+use lanes::{Lanes, Waiting};
 use place::Places;
-pub(crate) use turn::ShownClock;
 use turn::TurnSide;
+pub(crate) use turn::{ShownClock, Standing};
 pub use uplink::Uplink;
 pub(crate) use view::Shown;
 pub use view::ThreadView;
@@ -43,10 +44,37 @@ pub enum Door {
     Open,
     /// It takes them; the first one has to ask for an actor.
     Dormant,
-    /// It takes none until it is revived.
+    /// It takes none until it is revived, but mail.
     Parked,
     /// It takes none any more.
     Closed,
+}
+
+/// What comes to the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Mail: a parked thread takes it, for when it is revived.
+    Mail,
+    /// All else.
+    Work,
+}
+
+impl Arrival {
+    /// What a submission of this op is.
+    pub const fn of(op: &Op) -> Self {
+        if matches!(op, Op::AgentMessage { .. }) { Self::Mail } else { Self::Work }
+    }
+}
+
+impl Door {
+    /// Whether what comes may go in.
+    const fn takes(self, entry: Arrival) -> bool {
+        match self {
+            Self::Open | Self::Dormant => true,
+            Self::Parked => matches!(entry, Arrival::Mail),
+            Self::Closed => false,
+        }
+    }
 }
 
 /// What outlives the actor of one thread.
@@ -153,130 +181,6 @@ impl Slot {
     /// Told at each change of the view. Take it before looking, so that none is missed.
     pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
-    }
-
-    /// Puts a submission into the inbox, or refuses at once: without a permit nothing is allocated.
-    ///
-    /// # Errors
-    /// `Overloaded`, `Parked`, `Closed`; nothing was queued.
-    pub fn submit(
-        &self,
-        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
-    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        let lanes = self.lanes.lock();
-        self.check_door(&lanes)?;
-        self.enter(lanes, make)
-    }
-
-    /// As [`submit`](Self::submit), for mail: a parked thread takes it, for when it is revived.
-    ///
-    /// # Errors
-    /// `Overloaded`, `Closed`; nothing was queued.
-    pub(crate) fn submit_mail(
-        &self,
-        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
-    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        let lanes = self.lanes.lock();
-        if lanes.door != Door::Parked {
-            self.check_door(&lanes)?;
-        }
-        self.enter(lanes, make)
-    }
-
-    fn enter(
-        &self,
-        mut lanes: parking_lot::MutexGuard<'_, Lanes>,
-        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
-    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        if lanes.used as usize >= self.common.inbox_max {
-            return Err(SubmitError::Overloaded {
-                depth: lanes.used as usize,
-                capacity: self.common.inbox_max,
-            });
-        }
-        lanes.used += 1;
-        self.common.leases.note_granted(LeaseKind::InboxPermit);
-        Ok(self.push_input(lanes, make))
-    }
-
-    /// Puts a submission into the inbox, waiting in line for a place until `deadline`.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit); `NoAnswer` if no place came free by the deadline.
-    pub async fn submit_in_line(
-        &self,
-        deadline: Deadline,
-        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
-    ) -> Result<Answer<Accepted, SubmitError>, SubmitError> {
-        let place = {
-            let mut lanes = self.lanes.lock();
-            self.check_door(&lanes)?;
-            if (lanes.used as usize) < self.common.inbox_max {
-                lanes.used += 1;
-                lanes.handed += 1;
-                self.common.leases.note_granted(LeaseKind::InboxPermit);
-                None
-            } else if lanes.line.len() >= self.common.control_max {
-                return Err(SubmitError::Overloaded {
-                    depth: lanes.used as usize,
-                    capacity: self.common.inbox_max,
-                });
-            } else {
-                let (to, from) = oneshot::channel();
-                lanes.line.push_back(to);
-                Some(InLine::new(self, from))
-            }
-        };
-        let held = match place {
-            None => Place::held(self),
-            Some(mut in_line) => {
-                match tokio::time::timeout_at(deadline.instant(), in_line.place()).await {
-                    Ok(Some(place)) => place,
-                    Ok(None) => {
-                        // The line was sent away: the door says why.
-                        self.check_door(&self.lanes.lock())?;
-                        return Err(SubmitError::Closed { thread: self.thread() });
-                    }
-                    Err(_) => return Err(SubmitError::NoAnswer),
-                }
-            }
-        };
-        let mut lanes = self.lanes.lock();
-        if let Err(refusal) = self.check_door(&lanes) {
-            drop(lanes); // the place takes the lock when it goes back
-            return Err(refusal);
-        }
-        lanes.handed = lanes.handed.saturating_sub(1);
-        held.keep();
-        Ok(self.push_input(lanes, make))
-    }
-
-    /// Puts the first submission of a new thread into its inbox, before the actor is there.
-    pub fn submit_first(&self, msg: ThreadMsg) {
-        let mut lanes = self.lanes.lock();
-        lanes.used += 1;
-        self.common.leases.note_granted(LeaseKind::InboxPermit);
-        lanes.input.push_back(msg);
-    }
-
-    fn check_door(&self, lanes: &Lanes) -> Result<(), SubmitError> {
-        let thread = self.thread();
-        match lanes.door {
-            Door::Open | Door::Dormant => Ok(()),
-            Door::Parked => Err(SubmitError::Parked { thread }),
-            Door::Closed => Err(SubmitError::Closed { thread }),
-        }
-    }
-
-    fn push_input(
-        &self,
-        mut lanes: parking_lot::MutexGuard<'_, Lanes>,
-        make: impl FnOnce() -> (ThreadMsg, Answer<Accepted, SubmitError>),
-    ) -> Answer<Accepted, SubmitError> {
-        let (msg, answer) = make();
-        lanes.input.push_back(msg);
-        self.wake(lanes);
-        answer
     }
 
     /// Puts a request or notice into the control lane.
@@ -407,8 +311,9 @@ impl Slot {
             return;
         }
         lanes.door = door;
-        if door == Door::Closed || door == Door::Parked {
-            lanes.line.clear();
+        let stays = |waiting: &Waiting| door.takes(waiting.entry);
+        if let Some(line) = lanes.line.there().filter(|_| door != Door::Dormant) {
+            line.retain(stays);
         }
     }
 
@@ -456,7 +361,7 @@ impl Slot {
     pub(crate) fn free_place(&self) {
         let mut lanes = self.lanes.lock();
         while let Some(next) = lanes.line.pop_front() {
-            if next.send(()).is_ok() {
+            if next.to.send(()).is_ok() {
                 lanes.handed += 1;
                 return; // the place changes hands
             }
@@ -536,6 +441,7 @@ impl Slot {
                 std::mem::take(&mut lanes.waiters),
             )
         };
+        self.changed.notify_waiters();
         if first {
             self.leave_purse();
         }

@@ -33,8 +33,8 @@ pub struct ThreadAccount {
     pub queue: usize,
     /// The first of them, in order; at most [`QUEUED_NAMED_MAX`].
     pub queued: Vec<QueuedSubmission>,
-    /// Mail that was not read yet.
-    pub mail: usize,
+    /// Mail that was not read yet; none if the store has more of it than the thread has here.
+    pub mail: Option<usize>,
     /// The turn that waits in line for a permit.
     pub awaits_permit: Option<TurnId>,
     /// Whether it waits for the store to write.

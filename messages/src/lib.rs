@@ -57,7 +57,10 @@ pub use lease::{Lease, LeaseBook, LeaseKind};
 pub use limits::{
     CONCERN_BYTES_MAX, CONCERNS_BYTES_MAX, CONCERNS_MAX, LimitRow, Limits, MOVES_MAX,
 };
-pub use op::{Delivery, InputPart, Mail, MailId, Op, Submission, UserInput};
+pub use op::{
+    ACQUIRED_MAIL_MAX, Delivery, InputPart, MAIL_PAGE_MAX, Mail, MailId, MailPage, MailPlace,
+    MailRest, Op, Submission, UserInput,
+};
 pub use outcome::{Accepted, Interrupted, Outcome, Rung, SubmissionState};
 pub use path::{AgentPath, PathError};
 pub use record::{

@@ -268,6 +268,38 @@ pub struct Mail {
     pub trace: Option<TraceContext>,
 }
 
+/// Unread mail that a thread is given when it is acquired: the rest is read when there is room for it.
+pub const ACQUIRED_MAIL_MAX: usize = 4_096;
+
+/// Mail that is read at once from a mailbox in the store, so that whoever reads it can do something else
+/// in between.
+pub const MAIL_PAGE_MAX: usize = 256;
+
+/// A place in a thread's mailbox: what comes later has a higher one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MailPlace(pub u64);
+
+/// Unread mail from behind a place, and what is behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MailPage {
+    /// In the order in which it came.
+    pub mail: Vec<Mail>,
+    /// What is behind it.
+    pub rest: MailRest,
+}
+
+/// What is behind a page of a mailbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MailRest {
+    /// Where the next page begins: the place of the last mail; of a page without any, the one that it was
+    /// asked from.
+    pub upto: MailPlace,
+    /// Whether there is unread mail behind it.
+    pub more: bool,
+    /// Whether some of that starts a turn.
+    pub triggers: bool,
+}
+
 /// Names one mail within its reader.
 pub type MailId = std::sync::Arc<str>;
 

@@ -5,9 +5,9 @@ use std::fmt;
 use tokio::time::Instant;
 
 use crate::{
-    Accepted, CloseOrder, ControlError, Interrupted, Lease, LimitReached, Mail, NewRecord,
-    QuestionId, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState, SubmitError,
-    ThreadAccount, ThreadId, TurnId,
+    Accepted, CloseOrder, ControlError, Interrupted, Lease, LimitReached, Mail, MailPage,
+    NewRecord, QuestionId, Reply, Seq, StoreError, Submission, SubmissionId, SubmissionState,
+    SubmitError, ThreadAccount, ThreadId, TurnId,
 };
 
 /// Everything one agent thread can be asked, or told.
@@ -93,7 +93,7 @@ pub enum ThreadMsg {
         /// For which incarnation.
         epoch: crate::Epoch,
         /// What it found.
-        result: Result<Vec<Mail>, StoreError>,
+        result: Result<MailPage, StoreError>,
     },
     /// The turn took what was waiting for it.
     TakeSteered {
@@ -333,6 +333,8 @@ pub enum ThreadTick {
     StuckDue,
     /// The pause before the next attempt at the turn is over.
     RetryDue(TurnId),
+    /// Mail that could not be read from the store is asked for again.
+    MailDue,
     /// The pause after a crash is over.
     BackoffOver {
         /// The crash that it follows.

@@ -62,12 +62,13 @@ impl Runtime {
 
     /// Waits until threads have ended what they do, or until `budget` is over. As
     /// [`TurnContext::wait`](coppicer_actors::TurnContext::wait): event-driven; a thread that had
-    /// ended before counts at once, and so does one that is not loaded.
+    /// ended before counts at once, one that sleeps is not woken, and what an earlier host left
+    /// unfinished is brought up.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait and nothing else.
     pub async fn wait(&self, threads: &[ThreadId], how: Wait, budget: Duration) -> Waited {
-        let until = self.shared().clock.deadline(budget).instant();
-        wait_for(self.turns(), threads, how, until).await
+        let deadline = self.shared().clock.deadline(budget);
+        wait_for(self.turns(), threads, how, deadline).await
     }
 }

@@ -1,6 +1,6 @@
 //! What a host asks of one thread by its id, whether or not it has an actor.
 
-use coppicer_actors::{SubmitOptions, ThreadHandle, not_woken, slot_or_wake};
+use coppicer_actors::{SubmitOptions, ThreadHandle, answered_by, not_woken, slot_or_wake};
 use coppicer_messages::{
     Accepted, ControlError, CrashRecord, Deadline, Interrupted, SpawnError, StoreError, Submission,
     SubmitError, ThreadId,
@@ -60,9 +60,17 @@ impl Runtime {
     /// in mid-turn. At most [`CRASHES_KEPT_MAX`](coppicer_messages::CRASHES_KEPT_MAX).
     ///
     /// # Errors
-    /// The store has no such thread, or cannot be read.
+    /// The store has no such thread, cannot be read, or does not answer in time (`Unavailable`).
     pub async fn crashes(&self, thread: ThreadId) -> Result<Vec<CrashRecord>, StoreError> {
-        self.store().crashes(thread).await
+        self.answered(self.store().crashes(thread)).await
+    }
+
+    /// What the store answers within [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout).
+    pub(crate) async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        answered_by(self.shared().clock.deadline(self.limits().call_timeout), answer).await
     }
 
     /// The handle of a thread, brought up if it has no actor, to ask something of it.

@@ -1,33 +1,56 @@
-//! What a host does with threads as the store keeps them: list, patch, archive, delete. None of it
+//! What a host does with threads as the store keeps them: import, list, patch, archive, delete. None of it
 //! loads a thread, unless it has to be closed first.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_actors::{About, Done, Lineage, StoredThread, ThreadPage, ThreadQuery};
+use coppicer_actors::{
+    About, Done, Lineage, StoredThread, ThreadPage, ThreadQuery, is_settled, preview_of,
+};
 use coppicer_messages::{
-    ArchiveError, CloseError, CloseReport, CloseScope, Deadline, DeleteError, PatchError,
-    RuntimeEvent, StoreError, SupervisorMsg, ThreadId, ThreadPatch,
+    ArchiveError, CloseError, CloseReport, CloseScope, Deadline, DeleteError, NewRecord,
+    PatchError, RuntimeEvent, StoreError, SupervisorMsg, ThreadId, ThreadPatch,
 };
 
-use crate::Runtime;
+use crate::runtime::{ImportThread, Runtime};
 use crate::supervisor::publish_of;
 
 impl Runtime {
+    /// Brings a thread into the store, without an actor: [`resume`](Self::resume) gives it one.
+    ///
+    /// # Errors
+    /// The store has a thread of that id; its parent is unknown; the store refused, or did not answer within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout) (`UnknownOutcome`).
+    pub async fn import(&self, mut import: ImportThread) -> Result<StoredThread, StoreError> {
+        import.thread.settled = is_settled(&import.history);
+        let details = &mut import.thread.details;
+        details.preview = details.preview.take().or_else(|| preview_of(&import.history));
+        let records = import.history.iter().cloned().map(NewRecord::from).collect();
+        let (done, acquired) = Done::channel();
+        self.store().create(import.thread, records, done);
+        let late = |_| StoreError::UnknownOutcome { reason: "it did not answer in time".into() };
+        let acquired = tokio::time::timeout(self.limits().call_timeout, acquired).await;
+        let thread = acquired.map_err(late)??.thread;
+        self.send(SupervisorMsg::Registered { more: 1 });
+        Ok(thread)
+    }
+
     /// A thread as the store has it, whether or not it has a slot.
     ///
     /// # Errors
-    /// The store has no such thread, or cannot be read.
+    /// The store has no such thread, cannot be read, or does not answer within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout) (`Unavailable`).
     pub async fn stored(&self, thread: ThreadId) -> Result<StoredThread, StoreError> {
-        self.store().thread(thread).await
+        self.answered(self.store().thread(thread)).await
     }
 
     /// A page of the threads in the store, whether or not they have a slot. Loads none of them.
     ///
     /// # Errors
-    /// The cursor is none of this order; the store cannot be read.
+    /// The cursor is none of this order; the store cannot be read, or does not answer within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout) (`Unavailable`).
     pub async fn threads(&self, query: ThreadQuery) -> Result<ThreadPage, StoreError> {
-        self.store().list(query).await
+        self.answered(self.store().list(query)).await
     }
 
     /// Changes what is known of a thread, durably, and at once in what a live one shows. A change of
@@ -89,7 +112,8 @@ impl Runtime {
         archived: bool,
         deadline: Deadline,
     ) -> Result<StoredThread, ArchiveError> {
-        let about = self.about(thread).await;
+        let about = tokio::time::timeout_at(deadline.instant(), self.about(thread)).await;
+        let about = about.map_err(|_| ArchiveError::NoAnswer)?;
         let (done, answer) = Done::channel();
         let at_ms = archived.then(|| self.shared().clock.now().at_ms);
         self.store().archive(thread, at_ms, done);
@@ -112,7 +136,8 @@ impl Runtime {
     pub async fn delete(&self, thread: ThreadId, budget: Duration) -> Result<u64, DeleteError> {
         let deadline = self.shared().clock.deadline(budget);
         self.close_branch(thread, budget).await.map_err(DeleteError::Close)?;
-        let about = self.about(thread).await;
+        let about = tokio::time::timeout_at(deadline.instant(), self.about(thread)).await;
+        let about = about.map_err(|_| DeleteError::NoAnswer)?;
         let (done, answer) = Done::channel();
         self.store().delete(thread, done);
         let answer = tokio::time::timeout_at(deadline.instant(), answer).await;

@@ -7,15 +7,14 @@ use std::time::Duration;
 #[cfg(feature = "testing")]
 use coppicer_actors::{Bug, Seeded};
 use coppicer_actors::{
-    Clock, Done, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, SlotCommon,
-    StoreHealth, StoredThread, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView,
-    ThreadWorld, TraceBridge, TurnWorld, Uplink, check_submission, is_settled, preview_of,
-    slot_or_wake,
+    Clock, Door, EdgeStatus, Engine, History, IdSource, MemoryStore, NewThread, SlotCommon,
+    StoreHealth, Tap, TapHub, TapOptions, ThreadHandle, ThreadStore, ThreadView, ThreadWorld,
+    TraceBridge, TurnWorld, Uplink, check_submission, slot_or_wake,
 };
 use coppicer_messages::{
     Answer, CloseError, CloseReport, CloseScope, Deadline, ForkPoint, LeaseBook, LeaseKind, Limits,
-    NewRecord, Origin, Reply, SpawnError, SpawnThread, StoreError, SupervisorMsg, TapError,
-    ThreadId, ThreadStatus,
+    Origin, Reply, SpawnError, SpawnThread, StoreError, SupervisorMsg, TapError, ThreadId,
+    ThreadStatus,
 };
 use ractor::{Actor, ActorRef};
 
@@ -372,7 +371,8 @@ impl Runtime {
         while !level.is_empty() {
             let mut next = Vec::new();
             for parent in std::mem::take(&mut level) {
-                match self.store().children(parent, Some(EdgeStatus::Open)).await {
+                let children = self.store().children(parent, Some(EdgeStatus::Open));
+                match self.answered(children).await {
                     Ok(children) => next.extend(children),
                     Err(error) => resumed.failed.push((parent, SpawnError::Store(error))),
                 }
@@ -418,12 +418,11 @@ impl Runtime {
     /// A thread and all that is below it in the store, by depth, then id.
     ///
     /// # Errors
-    /// The store has no such thread, or cannot be read.
+    /// The store has no such thread, cannot be read, or does not answer in time (`Unavailable`).
     pub async fn subtree(&self, thread: ThreadId) -> Result<Vec<ThreadId>, StoreError> {
-        let store = self.store();
-        store.thread(thread).await?;
+        self.answered(self.store().thread(thread)).await?;
         let mut threads = vec![thread];
-        threads.extend(store.descendants(thread, None).await?);
+        threads.extend(self.answered(self.store().descendants(thread, None)).await?);
         Ok(threads)
     }
 
@@ -519,22 +518,6 @@ impl Runtime {
     /// The audit at this moment; what is in motion may show as drift.
     pub fn audit_now(&self) -> Audit {
         look(&self.inner.shared, &self.inner.directory)
-    }
-
-    /// Brings a thread into the store, without an actor: [`resume`](Self::resume) gives it one.
-    ///
-    /// # Errors
-    /// The store has a thread of that id; its parent is unknown; the store refused.
-    pub async fn import(&self, mut import: ImportThread) -> Result<StoredThread, StoreError> {
-        import.thread.settled = is_settled(&import.history);
-        let details = &mut import.thread.details;
-        details.preview = details.preview.take().or_else(|| preview_of(&import.history));
-        let records = import.history.iter().cloned().map(NewRecord::from).collect();
-        let (done, acquired) = Done::channel();
-        self.store().create(import.thread, records, done);
-        let thread = acquired.await?.thread;
-        self.send(SupervisorMsg::Registered { more: 1 });
-        Ok(thread)
     }
 
     /// The store.

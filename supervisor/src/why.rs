@@ -6,7 +6,7 @@ mod show;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coppicer_actors::{Done, Slot, StoredThread, ThreadView};
+use coppicer_actors::{Slot, StoredThread, ThreadView, count_mail};
 use coppicer_messages::{
     AgentPath, Answer, Budget, ControlError, CrashRecord, Deadline, EntryAccount, EntryStage,
     Epoch, LeaseKind, Phase, QuestionId, QueuedSubmission, Reply, StoreError, SupervisorMsg,
@@ -304,9 +304,7 @@ impl Runtime {
                 Err(error) => return Err(Some(error)),
             };
             let last_crash = self.store().crashes(thread).await.unwrap_or_default().pop();
-            let (done, mail) = Done::channel();
-            self.store().mail(thread, done);
-            let mail = mail.await.ok().map(|mail| mail.len());
+            let mail = count_mail(&**self.store(), thread, usize::MAX).await.ok();
             Ok(Some(Stored { thread: stored, last_crash, mail }))
         };
         tokio::time::timeout_at(deadline.instant(), read).await.unwrap_or(Err(None))
@@ -442,7 +440,7 @@ fn add_stored(why: &mut Why, stored: Stored) {
 fn add_account(why: &mut Why, account: &ThreadAccount) {
     why.queued_count = account.queue;
     why.queued.clone_from(&account.queued);
-    why.mail = account.mail;
+    why.mail = account.mail.unwrap_or(why.mail);
     why.engine_restarts_left = Some(account.engine_restarts_left);
     if let Some(turn) = &mut why.turn {
         turn.since_ms = account.turn_since_ms;

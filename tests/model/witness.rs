@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use coppicer::{
     Acquired, AgentPath, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence,
-    History, KnownSubmission, Ledger, Mail, MailId, MemoryStore, Named, NewRecord, NewThread,
-    ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId, SubmissionState,
-    ThreadId, ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus, ThreadStore,
+    History, KnownSubmission, Ledger, Mail, MailId, MailPage, MailPlace, MemoryStore, Named,
+    NewRecord, NewThread, ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId,
+    SubmissionState, ThreadId, ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus,
+    ThreadStore,
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -344,6 +345,10 @@ impl ThreadStore for Witness {
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
         self.store.mail(thread, done);
+    }
+
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>) {
+        self.store.mail_page(thread, after, most, done);
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {

@@ -303,3 +303,16 @@ pub(crate) fn unfinished(
     let rows = look.query_map(params![after, signed(count as u64)], |row| id_at(row, 0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+/// Whether a thread has something to do.
+pub(crate) fn is_unfinished(connection: &Connection, thread: ThreadId) -> Result<bool, Fault> {
+    let mut look = connection.prepare_cached(
+        "SELECT EXISTS (
+           SELECT 1 FROM thread t JOIN state s ON s.thread = t.pk
+           WHERE t.id = ?1 AND t.hidden = 0 AND s.status NOT IN ('shutdown', 'parked', 'damaged')
+             AND (EXISTS (SELECT 1 FROM submission WHERE thread = t.pk AND outcome IS NULL)
+               OR EXISTS (SELECT 1 FROM mail
+                          WHERE reader = t.pk AND trigger = 1 AND body IS NOT NULL)))",
+    )?;
+    Ok(look.query_row([thread.to_string()], |row| row.get(0))?)
+}

@@ -9,8 +9,8 @@ use coppicer_actors::{
     NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
-    SubmissionId, ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, MailPage, MailPlace, NewRecord,
+    Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -21,7 +21,7 @@ use crate::open::open;
 use crate::options::SqliteOptions;
 use crate::pool::Pool;
 use crate::verify::{Verification, verify};
-use crate::writer::{Request, Writer, crashes, mail, submission};
+use crate::writer::{Request, Writer, crashes, mail_page, submission};
 use crate::{list, marks, reader, rows};
 
 /// Threads in one SQLite file.
@@ -151,10 +151,15 @@ impl ThreadStore for SqliteStore {
     }
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
+        let page = Done::new(|page: Result<MailPage, _>| done.tell(page.map(|page| page.mail)));
+        self.mail_page(thread, MailPlace::default(), usize::MAX, page);
+    }
+
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>) {
         if self.writer.is_there() {
-            return self.writer.ask(Request::Mail { thread, done });
+            return self.writer.ask(Request::Mail { thread, after, most, done });
         }
-        self.tell(done, move |connection| mail(connection, thread));
+        self.tell(done, move |connection| mail_page(connection, thread, after, most));
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
@@ -257,6 +262,10 @@ impl ThreadStore for SqliteStore {
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.read_with(move |connection| list::unfinished(connection, after, count)).boxed()
+    }
+
+    fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.read_with(move |connection| list::is_unfinished(connection, thread)).boxed()
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

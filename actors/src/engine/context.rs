@@ -20,7 +20,7 @@ use crate::account::Spending;
 use crate::handle::{check, not_woken, slot_or_wake, submit_to};
 use crate::history::{History, Line, classify, debug_check};
 use crate::slot::{Door, Slot};
-use crate::store::{Done, EdgeStatus};
+use crate::store::{self, EdgeStatus, count_mail};
 use crate::traces::TurnTrace;
 
 /// What a running turn can do: add to its history, ask its host, and work with sub-agents.
@@ -213,14 +213,16 @@ impl TurnContext {
     /// The thread's durable records, with all that this turn emitted so far.
     ///
     /// # Errors
-    /// The turn was stopped; the store cannot be read.
+    /// The turn was stopped; the store cannot be read, or does not answer within
+    /// [`Limits::call_timeout`](coppicer_messages::Limits::call_timeout).
     pub async fn history(&self) -> Result<History, HistoryError> {
         self.alive()?;
-        let (reply, answer) =
-            self.channel(self.world.clock.deadline(self.world.limits.call_timeout));
+        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
+        let (reply, answer) = self.channel(deadline);
         self.slot.notice(ThreadMsg::Flush { reply });
         let flushed = self.unless_stopped(answer.wait()).await??;
-        let read = self.world.store.read(self.thread(), Some(flushed.head)).await;
+        let read = self.world.store.read(self.thread(), Some(flushed.head));
+        let read = self.unless_stopped(store::by(deadline, read)).await?;
         Ok(read.inspect(debug_check)?)
     }
 
@@ -285,13 +287,13 @@ impl TurnContext {
         self.progress();
         let mut submission = submission.into();
         submission.trace = submission.trace.or_else(|| self.trace_context());
+        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
         let sleeps = |slot: &Arc<Slot>| slot.door() == Door::Dormant;
         if matches!(submission.op, Op::AgentMessage { trigger: false, .. })
             && (self.world.find)(to).is_none_or(|slot| sleeps(&slot))
         {
-            return self.leave_mail(to, submission).await;
+            return self.leave_mail(to, submission, deadline).await;
         }
-        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
         let slot = slot_or_wake(&self.world, to, deadline)
             .await
             .map_err(|refusal| not_woken(to, refusal))?;
@@ -303,6 +305,7 @@ impl TurnContext {
         &self,
         to: ThreadId,
         submission: Submission,
+        deadline: Deadline,
     ) -> Result<Accepted, SubmitError> {
         check(&self.world, &submission)?;
         let Op::AgentMessage { from, content, trigger } = submission.op else {
@@ -315,14 +318,14 @@ impl TurnContext {
             StoreError::NotFound { thread } => SubmitError::NotFound { thread },
             error => SubmitError::Store(error),
         };
-        let stored = self.world.store.thread(to).await.map_err(missing)?;
+        let stored = store::by(deadline, self.world.store.thread(to)).await.map_err(missing)?;
         let out_of_tree = matches!(stored.parent, Some((_, EdgeStatus::Closed)));
         if out_of_tree || matches!(stored.status, ThreadStatus::Shutdown) {
             return Err(SubmitError::Closed { thread: to });
         }
-        let (done, waiting) = Done::channel();
-        self.world.store.mail(to, done);
-        let (depth, capacity) = (waiting.await.map_err(missing)?.len(), self.world.limits.mail_max);
+        let capacity = self.world.limits.mail_max;
+        let count = count_mail(&*self.world.store, to, capacity);
+        let depth = store::by(deadline, count).await.map_err(missing)?;
         if depth >= capacity {
             return Err(SubmitError::Overloaded { depth, capacity });
         }
@@ -337,7 +340,6 @@ impl TurnContext {
             trigger,
             trace: submission.trace,
         };
-        let deadline = self.world.clock.deadline(self.world.limits.call_timeout);
         let (reply, answer) = self.channel(deadline);
         let turn = self.link.turn.clone();
         self.slot.notice(ThreadMsg::LeaveMail { turn, to, mail, reply });
@@ -371,14 +373,17 @@ impl TurnContext {
         thread: ThreadId,
         budget: Duration,
     ) -> Result<CloseReport, CloseError> {
+        let deadline = self.world.clock.deadline(budget);
         let below = match (self.world.find)(thread) {
             Some(slot) => slot.about().lineage.contains(self.thread()),
-            None => self.is_stored_below(thread).await,
+            None => tokio::time::timeout_at(deadline.instant(), self.is_stored_below(thread))
+                .await
+                .map_err(|_| CloseError::NoAnswer)?,
         };
         if self.link.is_revoked() || !below {
             return Err(CloseError::NotFound { thread });
         }
-        let (reply, answer) = self.channel(self.world.clock.deadline(budget));
+        let (reply, answer) = self.channel(deadline);
         let scope = CloseScope::Thread(thread);
         if !self.world.uplink.send(SupervisorMsg::Close { scope, drain: Duration::ZERO, reply }) {
             return Err(CloseError::RuntimeEnded);

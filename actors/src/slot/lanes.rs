@@ -6,7 +6,7 @@ use coppicer_messages::{Outcome, OutcomeError, Reply, SubmissionId, ThreadMsg};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use super::{Door, Slot};
+use super::{Arrival, Door, Slot};
 use crate::seldom::Seldom;
 use crate::thread::Wake;
 
@@ -24,8 +24,14 @@ pub(super) struct Lanes {
     /// Of these, places handed to a caller that has not used them yet.
     pub(super) handed: u32,
     /// Those who wait for a place, first come first served.
-    pub(super) line: Seldom<VecDeque<oneshot::Sender<()>>>,
+    pub(super) line: Seldom<VecDeque<Waiting>>,
     pub(super) waiters: Seldom<Vec<(SubmissionId, Reply<Outcome, OutcomeError>)>>,
+}
+
+/// Somebody in line, with what is to go in.
+pub(super) struct Waiting {
+    pub(super) entry: Arrival,
+    pub(super) to: oneshot::Sender<()>,
 }
 
 impl Lanes {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coppicer_messages::ThreadId;
+use coppicer_messages::{Phase, ThreadId, ThreadStatus};
 
 use super::Slot;
 use crate::engine::TurnClock;
@@ -15,6 +15,17 @@ pub(super) struct TurnSide {
     clock: Option<Arc<TurnClock>>,
     /// Threads whose turns wait for this one, once for each wait.
     waiters: Seldom<Vec<ThreadId>>,
+}
+
+/// How a thread stands with what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It does something, has something to do, or did nothing yet.
+    Works,
+    /// It has ended what it did, and sleeps: the store knows how that ended.
+    Sleeps,
+    /// It has ended what it did.
+    Ended(ThreadStatus),
 }
 
 impl Slot {
@@ -53,7 +64,28 @@ impl Slot {
 
     /// Whether it has ended what it does, for those who wait for it.
     pub(crate) fn has_ended(&self) -> bool {
-        self.depth() == 0 && self.with_view(|view| view.status.is_final() && view.turn.is_none())
+        !matches!(self.standing(), Standing::Works)
+    }
+
+    /// How it stands with what it does, for those who wait for it.
+    pub(crate) fn standing(&self) -> Standing {
+        // In this order: what comes next is shown before its place in the inbox is given back.
+        let (depth, over, has_actor) = {
+            let lanes = self.lanes.lock();
+            (lanes.used, lanes.ended, lanes.actor.is_some())
+        };
+        self.with_view(|view| match &view.status {
+            // It never came up.
+            status if over && !status.is_final() => Standing::Ended(ThreadStatus::NotFound),
+            status if over => Standing::Ended(status.clone()),
+            _ if depth > 0 || view.turn.is_some() || view.has_work => Standing::Works,
+            // An actor is on its way, and says what there is to do.
+            _ if view.phase == Phase::Starting => Standing::Works,
+            _ if view.phase == Phase::Backoff && !has_actor => Standing::Works,
+            ThreadStatus::Dormant => Standing::Sleeps,
+            status if status.is_final() => Standing::Ended(status.clone()),
+            _ => Standing::Works,
+        })
     }
 }
 

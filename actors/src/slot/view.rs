@@ -113,6 +113,8 @@ pub(crate) struct Shown {
     pub(crate) status_seq: u64,
     pub(crate) phase: Phase,
     pub(crate) waiting_for_host: bool,
+    /// Whether a turn comes next, though nothing may wait in the inbox.
+    pub(crate) has_work: bool,
     pub(crate) epoch: Epoch,
     pub(crate) turn: Option<TurnId>,
     pub(crate) turns: u64,
@@ -179,6 +181,7 @@ impl Shown {
             status_seq: view.status_seq,
             phase: view.phase,
             waiting_for_host: view.waiting_for_host,
+            has_work: false,
             epoch: view.epoch,
             turn: view.turn,
             turns: view.turns,
@@ -218,6 +221,8 @@ impl Slot {
         self.change_view(|view| {
             view.turn = None;
             view.waiting_for_host = false;
+            // What comes back goes on with it.
+            view.has_work &= matches!(phase, Phase::Starting | Phase::Backoff);
             let changed = view.status != status || view.phase != phase;
             if changed {
                 view.status = status;

@@ -1,8 +1,8 @@
-//! Where answers of a store go.
+//! Answers of a store: where they go, and how long somebody waits for one.
 
 use std::fmt;
 
-use coppicer_messages::StoreError;
+use coppicer_messages::{Deadline, StoreError};
 
 /// Where the answer of a store goes. Called once; a store that drops it unanswered has told the
 /// caller [`StoreError::UnknownOutcome`].
@@ -53,4 +53,20 @@ impl<T> fmt::Debug for Done<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Done")
     }
+}
+
+/// What a store answers by a deadline: a caller waits no longer for one that hangs (P4).
+///
+/// # Errors
+/// The store's; `Unavailable` if it did not answer in time. For reads: whether a write that was not
+/// answered was applied is not known.
+///
+/// # Cancel safety
+/// Dropping the future gives up the answer.
+pub async fn by<T>(
+    deadline: Deadline,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::Unavailable { reason: "it did not answer in time".into() });
+    tokio::time::timeout_at(deadline.instant(), answer).await.unwrap_or_else(late)
 }

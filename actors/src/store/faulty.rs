@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError,
-    SubmissionId, ThreadId, ThreadPatch,
+    AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, MailPage, MailPlace, NewRecord,
+    Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
 };
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use parking_lot::Mutex;
 
 use super::{
@@ -39,6 +39,12 @@ pub enum StoreOp {
     Names,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
+    /// What is asked of rows of threads: [`ThreadStore::thread`], [`ThreadStore::crashes`],
+    /// [`ThreadStore::children`], [`ThreadStore::descendants`], [`ThreadStore::list`] and
+    /// [`ThreadStore::unfinished`] and [`ThreadStore::is_unfinished`].
+    Look,
+    /// [`ThreadStore::mail`] and [`ThreadStore::mail_page`].
+    Mail,
 }
 
 /// Wraps a store. Without a fault it is that store.
@@ -60,6 +66,7 @@ struct Faults {
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
     records_read: u64,
+    mails_read: u64,
     watches: Vec<StoreWatch>,
 }
 
@@ -126,6 +133,11 @@ impl FaultyStore {
         self.faults.lock().records_read
     }
 
+    /// How many mails were read page by page.
+    pub fn mails_read(&self) -> u64 {
+        self.faults.lock().mails_read
+    }
+
     fn note_read(&self, records: u64) {
         self.faults.lock().records_read += records;
     }
@@ -137,6 +149,21 @@ impl FaultyStore {
         ask: impl FnOnce(&dyn ThreadStore, Done<T>) + Send + 'static,
     ) {
         self.through_in_order(op, None, done, ask);
+    }
+
+    /// What is asked as a future: asked for when it may go through.
+    fn behind<'a, T>(
+        &self,
+        op: StoreOp,
+        asking: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        let (done, answer) = Done::channel();
+        self.through(op, done, move |_, done: Done<()>| done.tell(Ok(())));
+        async move {
+            answer.await?;
+            asking.await
+        }
+        .boxed()
     }
 
     /// As [`through`](Self::through), for what a store with one queue answers in the order in which
@@ -213,7 +240,20 @@ impl ThreadStore for FaultyStore {
     }
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
-        self.inner.mail(thread, done);
+        self.through_in_order(StoreOp::Mail, Some(thread), done, move |store, done| {
+            store.mail(thread, done);
+        });
+    }
+
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>) {
+        let faults = self.faults.clone();
+        let done = Done::new(move |page: Result<MailPage, _>| {
+            faults.lock().mails_read += page.as_ref().map_or(0, |page| page.mail.len() as u64);
+            done.tell(page);
+        });
+        self.through_in_order(StoreOp::Mail, Some(thread), done, move |store, done| {
+            store.mail_page(thread, after, most, done);
+        });
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
@@ -221,7 +261,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
-        self.inner.crashes(thread)
+        self.behind(StoreOp::Look, self.inner.crashes(thread))
     }
 
     fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -235,7 +275,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
-        self.inner.thread(thread)
+        self.behind(StoreOp::Look, self.inner.thread(thread))
     }
 
     fn read_range(
@@ -244,14 +284,9 @@ impl ThreadStore for FaultyStore {
         from: Seq,
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            let read = self.inner.read_range(thread, from, end).await;
-            read.inspect(|history| self.note_read(history.len()))
-        }
-        .boxed()
+        let read = self.inner.read_range(thread, from, end);
+        let read = read.inspect_ok(|history| self.note_read(history.len()));
+        self.behind(StoreOp::Read, read)
     }
 
     fn read_piece(
@@ -277,14 +312,9 @@ impl ThreadStore for FaultyStore {
         end: Option<Seq>,
         query: ExcerptQuery,
     ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            let read = self.inner.excerpt(thread, end, query).await;
-            read.inspect(|excerpt| self.note_read(excerpt.records.len()))
-        }
-        .boxed()
+        let read = self.inner.excerpt(thread, end, query);
+        let read = read.inspect_ok(|excerpt| self.note_read(excerpt.records.len()));
+        self.behind(StoreOp::Read, read)
     }
 
     fn view_start(
@@ -300,7 +330,7 @@ impl ThreadStore for FaultyStore {
         parent: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.children(parent, filter)
+        self.behind(StoreOp::Look, self.inner.children(parent, filter))
     }
 
     fn descendants(
@@ -308,17 +338,11 @@ impl ThreadStore for FaultyStore {
         root: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.descendants(root, filter)
+        self.behind(StoreOp::Look, self.inner.descendants(root, filter))
     }
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Detaching, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            self.inner.detaching(root).await
-        }
-        .boxed()
+        self.behind(StoreOp::Detaching, self.inner.detaching(root))
     }
 
     fn child_at(
@@ -342,7 +366,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
-        self.inner.list(query)
+        self.behind(StoreOp::Look, self.inner.list(query))
     }
 
     fn unfinished(
@@ -350,7 +374,11 @@ impl ThreadStore for FaultyStore {
         after: Option<ThreadId>,
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.inner.unfinished(after, count)
+        self.behind(StoreOp::Look, self.inner.unfinished(after, count))
+    }
+
+    fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.behind(StoreOp::Look, self.inner.is_unfinished(thread))
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

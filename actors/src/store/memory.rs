@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use coppicer_messages::{
-    AgentPath, CRASHES_KEPT_MAX, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail,
-    NewRecord, ParentClose, Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap,
-    ThreadPatch, ThreadStatus,
+    ACQUIRED_MAIL_MAX, AgentPath, CRASHES_KEPT_MAX, Change, Charge, CrashRecord, Epoch,
+    KnownSubmission, Ledger, Mail, MailId, MailPage, MailPlace, MailRest, NewRecord, ParentClose,
+    Seq, StoreError, SubmissionId, SubmissionState, ThreadId, ThreadMap, ThreadPatch, ThreadStatus,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -121,6 +121,7 @@ fn create(
         thread: rows[&thread].stored(thread),
         open: Vec::new(),
         mail: Vec::new(),
+        mail_rest: MailRest::default(),
         crashes: Vec::new(),
     })
 }
@@ -145,11 +146,13 @@ fn acquire(rows: &mut Rows, thread: ThreadId) -> Result<Acquired, StoreError> {
         })
         .collect();
     open.sort_by_key(|(order, _)| *order);
+    let MailPage { mail, rest } = row.more.page(MailPlace(0), ACQUIRED_MAIL_MAX);
     Ok(Acquired {
         fence: Fence { thread, epoch: row.kept.epoch },
         thread: row.stored(thread),
         open: open.into_iter().map(|(_, open)| open).collect(),
-        mail: row.more.mail.clone(),
+        mail,
+        mail_rest: rest,
         crashes: row.more.crashes.iter().cloned().collect(),
     })
 }
@@ -234,17 +237,16 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
     }
     charge(rows, &batch.charges);
     for out in batch.mail {
-        if let Some(reader) = rows.get_mut(&out.to)
-            && reader.more.mail_had.insert(out.mail.id.clone())
-        {
-            reader.more.mail.push(out.mail);
+        if let Some(reader) = rows.get_mut(&out.to) {
+            reader.more.post(out.mail);
         }
     }
     // After the mail: a thread may take what it is sent in the same append.
     if !batch.mail_taken.is_empty()
         && let Some(row) = rows.get_mut(&thread)
     {
-        row.more.mail.retain(|mail| !batch.mail_taken.contains(&mail.id));
+        let taken: HashSet<&MailId> = batch.mail_taken.iter().collect();
+        row.more.mail.retain(|(_, mail)| !taken.contains(&mail.id));
     }
     Ok(head)
 }
@@ -315,12 +317,13 @@ fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn has_work(row: &Row) -> bool {
+    let open = || row.more.submissions.values().any(|submission| submission.body.is_some());
+    let at_rest = matches!(row.kept.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
+    !at_rest && (row.more.mail.iter().any(|(_, mail)| mail.trigger) || open())
+}
+
 fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadId> {
-    let has_work = |row: &Row| {
-        let open = row.more.submissions.values().any(|submission| submission.body.is_some());
-        let at_rest = matches!(row.kept.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
-        !at_rest && (open || row.more.mail.iter().any(|mail| mail.trigger))
-    };
     let behind = |id: &ThreadId| after.is_none_or(|after| *id > after);
     let mut found: Vec<ThreadId> =
         rows.iter().filter(|(id, row)| behind(id) && has_work(row)).map(|(id, _)| *id).collect();
@@ -420,7 +423,15 @@ impl ThreadStore for MemoryStore {
 
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>) {
         let result = match self.threads.lock().get(&thread) {
-            Some(row) => Ok(row.more.mail.clone()),
+            Some(row) => Ok(row.more.page(MailPlace(0), usize::MAX).mail),
+            None => Err(not_found(thread)),
+        };
+        done.tell(result);
+    }
+
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>) {
+        let result = match self.threads.lock().get(&thread) {
+            Some(row) => Ok(row.more.page(after, most)),
             None => Err(not_found(thread)),
         };
         done.tell(result);
@@ -540,6 +551,11 @@ impl ThreadStore for MemoryStore {
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         let found = unfinished(&self.threads.lock(), after, count);
         futures::future::ready(Ok(found)).boxed()
+    }
+
+    fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let is = self.threads.lock().get(&thread).is_some_and(|row| has_work(row));
+        futures::future::ready(Ok(is)).boxed()
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

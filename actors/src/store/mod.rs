@@ -9,9 +9,11 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod done;
+mod edges;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod health;
+mod mailbox;
 mod memory;
 mod query;
 mod view_start;
@@ -19,9 +21,9 @@ mod view_start;
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId,
-    NewRecord, ParentClose, Raw, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig,
-    ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
+    AgentPath, Change, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, MailPage,
+    MailPlace, MailRest, NewRecord, ParentClose, Raw, Seq, StoreError, SubmissionId,
+    SubmissionState, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
@@ -29,8 +31,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Excerpt, ExcerptQuery, History};
 
-pub use done::Done;
+pub use done::{Done, by};
+pub use edges::{EdgeChange, ThreadMove, descend};
 pub use health::{StoreHealth, StoreWatch};
+pub use mailbox::count_mail;
 pub use memory::MemoryStore;
 pub use query::{Archived, Order, SortBy, ThreadCursor, ThreadPage, ThreadQuery};
 pub use view_start::{ViewStart, view_start};
@@ -288,8 +292,12 @@ pub struct Acquired {
     pub thread: StoredThread,
     /// Submissions without an outcome, in the order in which they were accepted.
     pub open: Vec<OpenSubmission>,
-    /// Mail that was not read, in the order in which it came.
+    /// Mail that was not read, in the order in which it came: at most [`ACQUIRED_MAIL_MAX`].
+    ///
+    /// [`ACQUIRED_MAIL_MAX`]: coppicer_messages::ACQUIRED_MAIL_MAX
     pub mail: Vec<Mail>,
+    /// What of it is still in the store.
+    pub mail_rest: MailRest,
     /// Crashes that are kept, oldest first.
     pub crashes: Vec<CrashRecord>,
 }
@@ -355,6 +363,14 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// # Errors
     /// `NotFound`; `Unavailable`.
     fn mail(&self, thread: ThreadId, done: Done<Vec<Mail>>);
+
+    /// At most `most` of the mail that a thread has not read, from behind a place of its mailbox, in the
+    /// order in which it came, and whether there is more; with 0, only that. Places of a thread's mail
+    /// grow, and mean the same in every life of the store.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable`.
+    fn mail_page(&self, thread: ThreadId, after: MailPlace, most: usize, done: Done<MailPage>);
 
     /// Changes ledgers, in one transaction. Unfenced. Answers the ledgers after it, in the order of
     /// the charges; none where a thread has none.
@@ -516,6 +532,14 @@ pub trait ThreadStore: Send + Sync + 'static {
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
+    /// Whether a thread is among the [unfinished](Self::unfinished).
+    ///
+    /// # Errors
+    /// `Unavailable`. An unknown thread is not unfinished.
+    fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.unfinished(None, usize::MAX).map_ok(move |all| all.contains(&thread)).boxed()
+    }
+
     /// Changes what is known of a thread. Unfenced: it decides nothing. A new path is its own among
     /// the children of its parent, as in [`create`](Self::create).
     ///
@@ -542,51 +566,6 @@ pub trait ThreadStore: Send + Sync + 'static {
     fn watch(&self, told: StoreWatch) {
         drop(told);
     }
-}
-
-/// How an edge changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EdgeChange {
-    /// Only its status. A child without an edge stays without one.
-    Status(EdgeStatus),
-    /// Its parent and its status.
-    Parent(ThreadId, EdgeStatus),
-    /// It has no parent any more: it is a root.
-    Root,
-}
-
-/// A move of a thread with all below it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ThreadMove {
-    /// Which.
-    pub thread: ThreadId,
-    /// Where to.
-    pub edge: EdgeChange,
-    /// Threads of the branch whose paths are others there.
-    pub paths: Vec<(ThreadId, Option<AgentPath>)>,
-    /// What changes in ledgers.
-    pub charges: Vec<Charge>,
-}
-
-/// Breadth-first search over edges: by depth, then id, each thread once, cycles included.
-pub fn descend(
-    root: ThreadId,
-    mut children: impl FnMut(ThreadId) -> Vec<ThreadId>,
-) -> Vec<ThreadId> {
-    let mut seen = std::collections::HashSet::from([root]);
-    let mut found = Vec::new();
-    let mut level = vec![root];
-    while !level.is_empty() {
-        let mut next: Vec<ThreadId> = level
-            .iter()
-            .flat_map(|&parent| children(parent))
-            .filter(|&id| seen.insert(id))
-            .collect();
-        next.sort_unstable();
-        found.extend_from_slice(&next);
-        level = next;
-    }
-    found
 }
 
 /// The preview of a thread: the beginning of its first user message.

@@ -5,6 +5,7 @@ use coppicer_messages::{
     SubmissionId, SubmissionState, SubmitError, ThreadEvent, ThreadPatch, TurnId,
 };
 
+use super::control::later;
 use super::core::{ThreadCore, Waiting};
 use super::effect::Effect;
 use super::kept;
@@ -62,8 +63,10 @@ pub(super) fn decide(
         Op::AgentMessage { content, .. } if content.trim().is_empty() => {
             Err(SubmitError::EmptyInput)
         }
-        Op::AgentMessage { .. } if core.mail.len() >= core.limits.mail_max => {
-            Err(SubmitError::Overloaded { depth: core.mail.len(), capacity: core.limits.mail_max })
+        // Where the store has more than there is room for here, there is no more room.
+        Op::AgentMessage { .. } if core.mail.has_more() || !core.has_room_for_mail() => {
+            let capacity = core.limits.mail_max;
+            Err(SubmitError::Overloaded { depth: core.mail.len().max(capacity), capacity })
         }
         Op::AgentMessage { .. } => Ok(Acceptance::Mail),
         Op::Interrupt => Ok(Acceptance::Interrupt),
@@ -221,7 +224,7 @@ pub(super) fn carry(
                 };
                 batch.mail.push(MailTo { to: core.thread, mail: mail.clone() });
                 after.push(core.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));
-                core.mail.push_back(mail);
+                core.mail.accept(mail);
             }
         }
         Acceptance::Write { records, session_stale } => {
@@ -231,7 +234,7 @@ pub(super) fn carry(
             }
         }
         Acceptance::Interrupt => {
-            let until = now.instant + core.limits.interrupt_grace;
+            let until = later(now, core.limits.interrupt_grace);
             core.cancel(until, now, &mut after);
         }
         Acceptance::Answer => {
@@ -250,6 +253,9 @@ pub(super) fn carry(
     let event = ThreadEvent::SubmissionAccepted { submission: id.clone(), op: op.to_owned() };
     out.push(core.publish(event));
     if at_once {
+        // Before its place in the inbox is given back, so that a thread with work is never seen with
+        // nothing to do.
+        core.mail_came(now, out);
         if place {
             out.push(Effect::FreePlace);
         }

@@ -11,7 +11,7 @@ impl ThreadCore {
         let mut account = ThreadAccount::default();
         account.queue = self.queue.len();
         account.queued = self.queue.iter().take(QUEUED_NAMED_MAX).map(Waiting::named).collect();
-        account.mail = self.mail.len();
+        account.mail = (!self.mail.has_more()).then_some(self.mail.len());
         account.awaits_permit.clone_from(&self.asking);
         account.awaits_store = awaits_store;
         if let Some(turn) = &self.turn {

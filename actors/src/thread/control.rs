@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use coppicer_messages::{
-    CloseOrder, ControlError, Deadline, Ended, Flushed, Interrupted, LimitReached, Mail, Now,
-    Outcome, Phase, Reply, SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick,
-    TurnId,
+    CloseOrder, ControlError, Deadline, Ended, Flushed, Interrupted, LimitReached, Now, Outcome,
+    Phase, Reply, SubmissionId, SubmissionState, ThreadEvent, ThreadStatus, ThreadTick, TurnId,
 };
 
 use tokio::time::Instant;
@@ -110,6 +109,7 @@ impl ThreadCore {
                     out.push(effect);
                 }
             }
+            ThreadTick::MailDue => self.read_more_mail(out),
             ThreadTick::BackoffOver { crash }
                 if self.phase == Phase::Backoff && self.crashes == crash =>
             {
@@ -258,9 +258,9 @@ impl ThreadCore {
             || self.asking.is_some()
             || !self.queue.is_empty()
             // It waits for money: asleep, nobody would tell the thread that there is some.
-            || self.mail.iter().any(|mail| mail.trigger)
+            || self.mail_starts()
             // It may find what starts a turn.
-            || self.mail_reading.is_some();
+            || self.mail.is_read();
         if busy || self.phase != Phase::Idle {
             return Err(self.wrong_phase("busy"));
         }
@@ -270,39 +270,5 @@ impl ThreadCore {
     /// Where the thread stands once all is written.
     pub(crate) fn flushed(&self) -> Flushed {
         Flushed { head: self.head, running: self.turn.is_some() }
-    }
-
-    /// There may be mail that nobody told of: the mailbox is read once all takes are written.
-    pub(crate) fn look_for_mail(&mut self, out: &mut Vec<Effect>) {
-        if self.mail_reading.is_none() {
-            self.mail_reading = Some(Box::default());
-            out.push(Effect::ReadMail);
-        }
-    }
-
-    /// What the mailbox holds: new is what neither waits here nor was taken meanwhile.
-    pub(crate) fn mail_read(&mut self, found: Vec<Mail>, now: Now, out: &mut Vec<Effect>) {
-        let Some(taken) = self.mail_reading.take() else { return };
-        for mail in found {
-            let known = taken.contains(&mail.id)
-                || self.mail_had.contains(&mail.id)
-                || self.mail.iter().any(|waiting| waiting.id == mail.id);
-            if !known {
-                self.mail_had.insert(mail.id.clone());
-                out.push(self.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));
-                self.mail.push_back(mail);
-            }
-        }
-        self.next(now, out);
-    }
-
-    /// Mail that is durable in this thread's mailbox.
-    pub(crate) fn receive(&mut self, mail: Mail, now: Now, out: &mut Vec<Effect>) {
-        if self.mail_had.there().is_some_and(|had| had.remove(&mail.id)) {
-            return; // the store had told of it when this incarnation began
-        }
-        out.push(self.publish(ThreadEvent::MailReceived { mail: mail.id.clone() }));
-        self.mail.push_back(mail);
-        self.next(now, out);
     }
 }

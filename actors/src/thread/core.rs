@@ -5,7 +5,7 @@
 //! turn, or ended. TH-4: once stopping, nothing is accepted and no turn starts. TH-5: a call that a
 //! turn left open gets an output in the same write as the turn's end.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
@@ -17,6 +17,7 @@ use coppicer_messages::{
 
 use super::Rise;
 use super::effect::{Effect, Last};
+use super::mailbox::Mailbox;
 use super::running::{RunningTurn, Stage};
 use super::{HOST_DIED, accept, records};
 use crate::bugs::{Bug, Seeded};
@@ -76,12 +77,7 @@ pub(crate) struct ThreadCore {
     /// A turn that waits for its permit.
     pub(crate) asking: Option<TurnId>,
     pub(crate) queue: Seldom<VecDeque<Waiting>>,
-    pub(crate) mail: Seldom<VecDeque<Mail>>,
-    /// Mail that was read from the store and may be told of too: told again, it is old.
-    pub(crate) mail_had: Seldom<BTreeSet<MailId>>,
-    /// While the mailbox is being read: what was taken meanwhile.
-    #[expect(clippy::box_collection, reason = "nearly always nothing is read: a pointer then")]
-    pub(crate) mail_reading: Option<Box<BTreeSet<MailId>>>,
+    pub(crate) mail: Seldom<Mailbox>,
     pub(crate) questions: Seldom<BTreeMap<QuestionId, Reply<serde_json::Value, ControlError>>>,
     pub(crate) closing: Option<Box<CloseOrder>>,
     /// The furthest rung that a stop in this close had to go.
@@ -312,12 +308,39 @@ impl ThreadCore {
         Effect::Publish { turn: self.turn.as_ref().map(|turn| turn.id.clone()), event }
     }
 
+    /// Whether a turn comes next, for those who wait for it, at once or after a pause: not if it waits
+    /// for money, or to be revived.
+    fn has_work(&self) -> bool {
+        let starts = || !self.queue.is_empty() || self.mail_starts();
+        let may_start = matches!(self.phase, Phase::Idle | Phase::Backoff)
+            && self.turn.is_none()
+            && self.parking.is_empty();
+        may_start
+            && self.closing.is_none()
+            && self.spent.is_none()
+            && (self.asking.is_some() || starts())
+    }
+
+    /// Mail came. What is to start a turn is shown: it holds no place in the inbox that would tell of it.
+    pub(super) fn mail_came(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.next(now, out);
+        if self.phase == Phase::Backoff && self.mail_starts() {
+            out.push(self.show());
+        }
+    }
+
+    /// Whether mail waits that starts a turn.
+    pub(super) fn mail_starts(&self) -> bool {
+        self.mail.starts()
+    }
+
     pub(crate) fn show(&self) -> Effect {
         Effect::Show {
             status: self.status.clone(),
             phase: self.phase,
             turn: self.turn.as_ref().map(|turn| turn.id.clone()),
             waiting_for_host: self.questions.values().any(|reply| !reply.is_closed()),
+            has_work: self.has_work(),
             ended: None,
         }
     }
@@ -328,6 +351,7 @@ impl ThreadCore {
             phase: self.phase,
             turn: None,
             waiting_for_host: false,
+            has_work: self.has_work(),
             ended: Some(Last { error }),
         }
     }

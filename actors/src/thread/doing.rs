@@ -9,6 +9,7 @@ use coppicer_messages::{
 
 use super::core::ThreadCore;
 use super::effect::{Effect, Launch};
+use super::mailbox::ReadMail;
 use super::state::{LiveTurn, ThreadState};
 use crate::bugs::Bug;
 use crate::engine::{TurnClock, TurnContext, TurnInput, TurnLink};
@@ -74,7 +75,7 @@ impl ThreadState {
                 let (about, epoch) = (self.slot.about(), self.fence.epoch);
                 self.world.turns.hub.tell_records(self.at_ms, about, epoch, turn, from, classes);
             }
-            Effect::Show { status, phase, turn, waiting_for_host, ended } => {
+            Effect::Show { status, phase, turn, waiting_for_host, has_work, ended } => {
                 self.slot.touch(self.now().instant);
                 let changed = self.slot.change_view(|view| {
                     if let Some(last) = ended {
@@ -85,6 +86,7 @@ impl ThreadState {
                     }
                     view.turn = turn;
                     view.waiting_for_host = waiting_for_host;
+                    view.has_work = has_work;
                     let changed = view.status != status || view.phase != phase;
                     view.phase = phase;
                     if changed {
@@ -144,11 +146,11 @@ impl ThreadState {
                 let Fence { thread, epoch } = self.fence;
                 self.world.turns.uplink.send(SupervisorMsg::CloseItself { thread, epoch });
             }
-            Effect::ReadMail => {
+            Effect::ReadMail(ReadMail { after, most }) => {
                 let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
                 let done =
                     Done::new(move |result| slot.notice(ThreadMsg::MailRead { epoch, result }));
-                self.world.turns.store.mail(self.fence.thread, done);
+                self.world.turns.store.mail_page(self.fence.thread, after, most, done);
             }
             Effect::TellAnswer { reply, answer } => reply.tell(Ok(answer)),
             Effect::Sleep { reply } => self.sleep(reply),

@@ -9,6 +9,7 @@ use coppicer_messages::{
 };
 use tokio::time::Instant;
 
+use super::mailbox::ReadMail;
 use crate::engine::TurnKind;
 use crate::store::Batch;
 use crate::taps::Classes;
@@ -33,6 +34,7 @@ pub(crate) enum Effect {
         phase: Phase,
         turn: Option<TurnId>,
         waiting_for_host: bool,
+        has_work: bool,
         ended: Option<Last>,
     },
     /// Publish what was last asked of the thread.
@@ -67,7 +69,7 @@ pub(crate) enum Effect {
     /// Ask the supervisor to close this thread.
     AskClose,
     /// Read the mailbox.
-    ReadMail,
+    ReadMail(ReadMail),
     /// Give up the actor until it is needed.
     Sleep { reply: Option<Reply<(), ControlError>> },
     /// End the actor.
@@ -119,7 +121,7 @@ impl Effect {
             | Self::TakePlace
             | Self::TellCrash { .. }
             | Self::AskClose
-            | Self::ReadMail
+            | Self::ReadMail(_)
             | Self::TellAnswer { .. }
             | Self::Sleep { .. }
             | Self::End(_) => true,

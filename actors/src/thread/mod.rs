@@ -17,6 +17,8 @@ mod core_tests;
 mod doing;
 mod effect;
 mod kept;
+mod mailbox;
+mod mailing;
 mod moved;
 mod records;
 mod running;
@@ -27,7 +29,6 @@ mod turns;
 mod watch;
 mod writes;
 
-use std::collections::{BTreeSet, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ use crate::slot::{Slot, Uplink};
 use crate::store::{Acquired, OpenSubmission};
 use crate::traces::TraceBridge;
 use core::{Restored, ThreadCore, Waiting};
+use mailbox::Mailbox;
 pub(crate) use running::TurnEnd;
 use state::ThreadState;
 
@@ -381,9 +383,12 @@ fn new_core(world: &TurnWorld, acquired: &mut Acquired, path: Option<AgentPath>)
         turn: None,
         asking: None,
         queue: Seldom::none(),
-        mail_had: acquired.mail.iter().map(|mail| mail.id.clone()).collect::<BTreeSet<_>>().into(),
-        mail: VecDeque::from(std::mem::take(&mut acquired.mail)).into(),
-        mail_reading: None,
+        mail: Mailbox::of(
+            std::mem::take(&mut acquired.mail),
+            acquired.mail_rest,
+            world.limits.mail_max,
+        )
+        .into(),
         questions: Seldom::none(),
         closing: None,
         rung: Rung::Drained,

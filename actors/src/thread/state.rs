@@ -146,7 +146,10 @@ impl ThreadState {
         });
         let open = restore(acquired.open);
         let epoch = acquired.fence.epoch;
-        slot.change_view(|view| view.epoch = epoch);
+        slot.change_view(|view| {
+            view.epoch = epoch;
+            view.has_work = true; // until it says what there is to do
+        });
         // The first that is told of it: it has done nothing yet.
         let description = told.as_ref().and_then(|_| slot.description());
         for event in told.into_iter().chain(description) {
@@ -338,7 +341,7 @@ impl ThreadState {
             ThreadMsg::SitParked => self.decide(ThreadCore::sit_parked),
             ThreadMsg::Moved => self.on_moved(),
             ThreadMsg::MailRead { epoch, result } if epoch == self.fence.epoch => {
-                self.decide(|core, out| core.mail_read(result.unwrap_or_default(), now, out));
+                self.decide(|core, out| core.mail_read(result.ok(), now, out));
             }
             ThreadMsg::TakeSteered { turn, reply } => {
                 self.decide(|core, out| core.take_steered(&turn, reply, now, out));

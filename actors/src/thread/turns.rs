@@ -37,10 +37,15 @@ impl ThreadCore {
             Some(Waiting::Input { id, attempt, .. } | Waiting::Compact { id, attempt, .. }) => {
                 TurnId::of_attempt(id, *attempt)
             }
-            None if self.mail.iter().any(|mail| mail.trigger) => self.name_mail_turn(now),
+            None if self.mail.is_ready() => self.name_mail_turn(now),
+            // What is to start it has to be read first.
+            None if self.mail_starts() => return self.read_more_mail(out),
             None => return,
         };
         self.asking = Some(turn.clone());
+        if self.queue.is_empty() {
+            out.push(self.show()); // mail holds no place in the inbox that would tell of it
+        }
         out.push(Effect::AskPermit { turn });
     }
 
@@ -63,7 +68,7 @@ impl ThreadCore {
         }
         self.asking = None;
         if self.closing.is_some() || self.phase != Phase::Idle || self.spent.is_some() {
-            return; // the permit goes back; what waits goes on waiting
+            return out.push(self.show()); // the permit goes back; what waits goes on waiting
         }
         let work = self.queue.pop_front();
         let had_place = work.is_some();
@@ -142,13 +147,9 @@ impl ThreadCore {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
+        let Some(mailbox) = self.mail.there() else { return };
         // The rest comes with the next look.
-        let most = (self.limits.batch_records_max / 2).clamp(1, self.mail.len().max(1));
-        let most = most.min(self.mail.len());
-        for mail in self.mail.there().into_iter().flat_map(|mail| mail.drain(..most)) {
-            if let Some(taken) = &mut self.mail_reading {
-                taken.insert(mail.id.clone());
-            }
+        for mail in mailbox.take((self.limits.batch_records_max / 2).max(1)) {
             batch.records.push(records::envelope(&mail, now.at_ms));
             batch.mail_taken.push(mail.id.clone());
             out.push(Effect::Publish {
@@ -157,6 +158,8 @@ impl ThreadCore {
             });
             items.push(TurnItem::Mail(mail));
         }
+        self.put_mail_away();
+        self.read_more_mail(out);
     }
 
     /// Whether the launched turn is to run: false if it was stopped before it began.

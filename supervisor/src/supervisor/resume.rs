@@ -1,8 +1,8 @@
 //! Threads of the store: resumes, activations, and those who wait for them.
 
 use coppicer_actors::{
-    Acquired, Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore, close_turn,
-    first_submission, open_turn,
+    Acquired, Arrival, Done, EdgeStatus, Lineage, MarkerKind, StoredThread, ThreadStore,
+    close_turn, first_submission, open_turn,
 };
 use coppicer_messages::{
     AbortReason, AgentPath, Asker, ParentClose, Reply, SpawnError, SpawnOrigin, SpawnThread,
@@ -115,8 +115,9 @@ impl SupervisorState {
             taken = true;
             let deadline = reply.deadline();
             let slot = &entry.slot;
+            let comes = Arrival::of(&first.op);
             let make = || first_submission(self.world.turns(), slot, first, deadline);
-            match slot.submit(make) {
+            match slot.submit(comes, make) {
                 Ok(answer) => drop(tokio::spawn(async move {
                     let accepted = answer.wait().await.map(|_| thread);
                     reply.tell(accepted.map_err(first_refused));

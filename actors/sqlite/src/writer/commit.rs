@@ -9,6 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::gates::Gates;
 use super::health::Health;
+use super::mail::mail_page;
 use super::request::{Answer, Request, tell};
 use super::{accounts, collect, records, threads};
 use crate::error::{Fault, is_of_the_disk, may_have_lost_writes, says, trouble_of, unavailable};
@@ -305,7 +306,9 @@ fn apply(
         Request::Submission { thread, id, .. } => {
             Answer::Known(threads::submission(connection, *thread, id)?)
         }
-        Request::Mail { thread, .. } => Answer::Mail(threads::mail(connection, *thread)?),
+        Request::Mail { thread, after, most, .. } => {
+            Answer::Mail(mail_page(connection, *thread, *after, *most)?)
+        }
         Request::Patch { thread, patch, .. } => {
             Answer::Thread(Box::new(threads::patch(connection, *thread, patch)?))
         }

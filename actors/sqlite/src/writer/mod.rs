@@ -10,6 +10,7 @@ mod collect;
 mod commit;
 mod gates;
 mod health;
+mod mail;
 mod records;
 mod request;
 mod threads;
@@ -32,8 +33,9 @@ use crate::pool::Pool;
 pub(crate) use accounts::crashes;
 use commit::Committer;
 pub(crate) use health::Health;
+pub(crate) use mail::mail_page;
 pub(crate) use request::Request;
-pub(crate) use threads::{Share, mail, submission};
+pub(crate) use threads::{Share, submission};
 
 /// The queue of the writer, and the thread behind it.
 pub(crate) struct Writer {

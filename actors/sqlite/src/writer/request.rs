@@ -4,8 +4,8 @@ use coppicer_actors::{
     Acquired, Batch, Done, EdgeChange, Fence, NewThread, StoredThread, ThreadMove,
 };
 use coppicer_messages::{
-    Charge, KnownSubmission, Ledger, Mail, NewRecord, Seq, StoreError, SubmissionId, ThreadId,
-    ThreadPatch,
+    Charge, KnownSubmission, Ledger, MailPage, MailPlace, NewRecord, Seq, StoreError, SubmissionId,
+    ThreadId, ThreadPatch,
 };
 
 /// One request.
@@ -45,7 +45,9 @@ pub(crate) enum Request {
     },
     Mail {
         thread: ThreadId,
-        done: Done<Vec<Mail>>,
+        after: MailPlace,
+        most: usize,
+        done: Done<MailPage>,
     },
     Patch {
         thread: ThreadId,
@@ -150,7 +152,7 @@ pub(crate) enum Answer {
     Head(Seq),
     Nothing,
     Known(Option<KnownSubmission>),
-    Mail(Vec<Mail>),
+    Mail(MailPage),
     Thread(Box<StoredThread>),
     Count(u64),
     Ledgers(Vec<Option<Ledger>>),

@@ -8,13 +8,13 @@ use coppicer_actors::{
     ThreadMove,
 };
 use coppicer_messages::{
-    AgentPath, Change, Epoch, KnownSubmission, Mail, NewRecord, Outcome, Seq, StoreError,
-    SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
+    ACQUIRED_MAIL_MAX, AgentPath, Change, Epoch, KnownSubmission, MailPage, MailPlace, MailRest,
+    NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::accounts;
 use super::records::{check_records, copy_records, insert_records, say_status};
+use super::{accounts, mail};
 use crate::error::Fault;
 use crate::list::{child_at, children};
 use crate::options::SqliteOptions;
@@ -87,7 +87,14 @@ pub(super) fn create(
     say_status(connection, pk, &new.status)?;
     let fence = Fence { thread, epoch: Epoch(1) };
     let stored = find_thread(connection, thread)?.stored;
-    Ok(Acquired { fence, thread: stored, open: Vec::new(), mail: Vec::new(), crashes: Vec::new() })
+    Ok(Acquired {
+        fence,
+        thread: stored,
+        open: Vec::new(),
+        mail: Vec::new(),
+        mail_rest: MailRest::default(),
+        crashes: Vec::new(),
+    })
 }
 
 /// A run of records that a thread shares with another.
@@ -187,10 +194,13 @@ pub(super) fn acquire(connection: &Connection, thread: ThreadId) -> Result<Acqui
              WHERE thread = ?1",
         )?
         .execute(params![row.pk, signed(row.stored.epoch.0)])?;
+    let MailPage { mail, rest: mail_rest } =
+        mail::page(connection, &row, MailPlace::default(), ACQUIRED_MAIL_MAX)?;
     Ok(Acquired {
         fence: Fence { thread, epoch: row.stored.epoch },
         open: open_submissions(connection, &row)?,
-        mail: unread(connection, &row)?,
+        mail,
+        mail_rest,
         crashes: accounts::crashes(connection, thread, row.pk)?,
         thread: row.stored,
     })
@@ -222,27 +232,6 @@ fn open_submissions(
     })?;
     let open = rows.collect::<rusqlite::Result<Option<Vec<_>>>>()?;
     open.ok_or_else(|| damaged_row(row.stored.id))
-}
-
-fn unread(connection: &Connection, row: &ThreadRow) -> Result<Vec<Mail>, Fault> {
-    let mut look = connection.prepare_cached(
-        "SELECT body, crc = seal(pk, reader, id, trigger, body) FROM mail
-         WHERE reader = ?1 AND body IS NOT NULL ORDER BY pk",
-    )?;
-    let rows = look.query_map([row.pk], |row| {
-        if !row.get::<_, bool>(1)? {
-            return Ok(None);
-        }
-        serde_json::from_str(row.get_ref(0)?.as_str()?).map(Some).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-        })
-    })?;
-    let mail = rows.collect::<rusqlite::Result<Option<Vec<_>>>>()?;
-    mail.ok_or_else(|| damaged_row(row.stored.id))
-}
-
-pub(crate) fn mail(connection: &Connection, thread: ThreadId) -> Result<Vec<Mail>, Fault> {
-    unread(connection, &find_thread(connection, thread)?)
 }
 
 pub(crate) fn submission(

@@ -147,6 +147,10 @@ cases! {
         assert_eq!(store.unfinished(None, 10).await.unwrap(), [id(2), id(4), id(6)]);
         assert_eq!(store.unfinished(None, 2).await.unwrap(), [id(2), id(4)]);
         assert_eq!(store.unfinished(Some(id(4)), 2).await.unwrap(), [id(6)]);
+        for n in 1..=9 {
+            let is = store.is_unfinished(id(n)).await.unwrap();
+            assert_eq!(is, [2, 4, 6].contains(&n), "{n}");
+        }
         let taken = Batch { mail_taken: vec!["m".into()], ..Batch::default() };
         append(&store, fence(4), 0, taken).await.unwrap();
         let closed = Batch { status: Some(ThreadStatus::Shutdown), ..Batch::default() };

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, Raw, Seq,
-    SubmissionId, ThreadConfig, ThreadDetails, ThreadId, ThreadPatch, ThreadStatus,
+    AgentPath, Charge, CrashRecord, Epoch, KnownSubmission, Ledger, Mail, MailId, MailPage,
+    MailPlace, MailRest, Raw, Seq, SubmissionId, ThreadConfig, ThreadDetails, ThreadId,
+    ThreadPatch, ThreadStatus,
 };
 
 use crate::history::History;
@@ -25,7 +26,8 @@ pub(super) struct Row {
 pub(super) struct More {
     pub(super) submissions: BTreeMap<SubmissionId, SubmissionRow>,
     pub(super) order: u64,
-    pub(super) mail: Vec<Mail>,
+    /// Unread mail, with its place.
+    pub(super) mail: Vec<(MailPlace, Mail)>,
     pub(super) mail_had: BTreeSet<MailId>,
     pub(super) children: BTreeSet<ThreadId>,
     /// Paths of children, and who took each last.
@@ -56,6 +58,28 @@ impl Blank for More {
         (submissions.is_empty() && *order == 0 && mail.is_empty() && mail_had.is_empty())
             && (children.is_empty() && paths.is_empty())
             && (task.is_none() && crashes.is_empty() && charged.is_empty())
+    }
+}
+
+impl More {
+    /// Puts mail into the mailbox, unless it had it before.
+    pub(super) fn post(&mut self, mail: Mail) {
+        if self.mail_had.insert(mail.id.clone()) {
+            self.mail.push((MailPlace(self.mail_had.len() as u64), mail));
+        }
+    }
+
+    /// Unread mail from behind a place.
+    pub(super) fn page(&self, after: MailPlace, most: usize) -> MailPage {
+        let from = self.mail.partition_point(|(place, _)| *place <= after);
+        let behind = self.mail.get(from..).unwrap_or_default();
+        let (page, rest) = behind.split_at(most.min(behind.len()));
+        let rest = MailRest {
+            upto: page.last().map_or(after, |(place, _)| *place),
+            more: !rest.is_empty(),
+            triggers: rest.iter().any(|(_, mail)| mail.trigger),
+        };
+        MailPage { mail: page.iter().map(|(_, mail)| mail.clone()).collect(), rest }
     }
 }
 

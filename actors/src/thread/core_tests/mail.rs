@@ -1,10 +1,11 @@
 //! Whom mail is for: the running turn, or the next one (REF 7.8).
 
 use coppicer_messages::{
-    AgentPath, Delivery, MessagePhase, Op, Phase, RecordClass, Reply, SubmitError, TurnItem,
+    AgentPath, Delivery, Limits, MailPage, MailPlace, MessagePhase, Op, Phase, RecordClass, Reply,
+    SubmitError, TurnItem,
 };
 
-use super::{Hands, call, ms, transient};
+use super::{Hands, call, letter, ms, transient};
 use crate::thread::running::TurnEnd;
 
 fn answer() -> RecordClass {
@@ -88,4 +89,42 @@ fn mail_for_a_parked_thread_waits_until_it_is_revived() {
     let (reply, _answer) = Reply::channel(hands.far(), None);
     hands.decide(|core, now, out| core.revive(reply, now, out));
     assert_eq!(hands.asked.len(), 1);
+}
+
+#[test]
+fn a_mailbox_that_could_not_be_read_is_read_again_after_a_pause() {
+    let mut hands = Hands::idle();
+    hands.decide(|core, _, out| core.look_for_mail(out));
+    hands.decide(|core, now, out| core.mail_read(None, now, out));
+    assert_eq!(hands.done, ["read mail"]);
+    assert!(hands.core.hibernate().is_ok(), "its next life reads it anyway");
+    hands.pass(hands.core.limits.store_retry);
+    assert_eq!(hands.done, ["read mail", "read mail"]);
+    let mut page = MailPage::default();
+    page.mail.push(letter("m", true));
+    page.rest.upto = MailPlace(1);
+    hands.decide(|core, now, out| core.mail_read(Some(page), now, out));
+    assert_eq!(hands.asked.len(), 1, "what it found starts a turn");
+}
+
+#[test]
+fn mail_that_has_no_room_is_read_for_the_turn_that_takes_the_rest() {
+    let mut hands = Hands::idle();
+    let mut limits = Limits::default();
+    limits.mail_max = 2;
+    hands.core.limits = limits.into();
+    for id in ["a", "b", "c"] {
+        hands.mail(id, id == "c");
+    }
+    assert_eq!(hands.core.mail.len(), 2);
+    let op = Op::AgentMessage { from: AgentPath::root(), content: "d".into(), trigger: false };
+    assert_eq!(hands.send("d", op), Err(SubmitError::Overloaded { depth: 2, capacity: 2 }));
+    assert_eq!(hands.asked.len(), 1, "what starts a turn is behind what is here");
+    hands.permit();
+    assert_eq!(kinds(&hands.items), ["mail", "mail"]);
+    assert_eq!(hands.done, ["read mail"]);
+    let page = MailPage { mail: vec![letter("c", true)], ..MailPage::default() };
+    hands.decide(|core, now, out| core.mail_read(Some(page), now, out));
+    let turn = hands.runs().unwrap().to_owned();
+    assert_eq!(kinds(&hands.take_steered(&turn).unwrap()), ["mail"]);
 }

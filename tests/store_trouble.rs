@@ -256,7 +256,7 @@ async fn damage_of_a_thread_that_only_the_store_knows_is_told_with_where_it_is()
     let reason = "bad checksum".to_owned();
     world.store.tell(&StoreHealth::Damaged { thread: hurt, seq: Seq(3), reason: reason.clone() });
     let found = World::event(&mut events, |event| event.thread == Some(hurt)).await;
-    assert_eq!(found.path.as_ref().map(|path| path.as_str()), Some("/root/house/attic"));
+    assert_eq!(found.path.as_ref().map(AgentPath::as_str), Some("/root/house/attic"));
     assert_eq!(found.parent, Some(parent));
     // One of which the store can say nothing is told of all the same, in time.
     let mut events = tap(&world, [EventKind::Damage]);

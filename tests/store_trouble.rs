@@ -7,10 +7,10 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Ended, Event, EventKind, Fact, LeaseKind, Limits, Outcome, Phase, RestartPolicy, RuntimeEvent,
-    Script, ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError, StoreHealth,
-    StoreTrouble, Submission, SubmissionId, SubmitError, Tap, TapFilter, TapOptions, ThreadConfig,
-    ThreadEvent, ThreadHandle, ThreadId, ThreadStatus,
+    AgentPath, Ended, Event, EventKind, Fact, LeaseKind, Limits, Outcome, Phase, RestartPolicy,
+    RuntimeEvent, Script, ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError,
+    StoreHealth, StoreTrouble, Submission, SubmissionId, SubmitError, Tap, TapFilter, TapOptions,
+    ThreadConfig, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus,
 };
 use tokio::time::Instant;
 

@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
-use std::fmt::Write as _;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 

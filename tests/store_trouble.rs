@@ -7,10 +7,10 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Ended, Event, EventKind, Fact, LeaseKind, Limits, Outcome, Phase, RestartPolicy, RuntimeEvent,
-    Script, ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError, StoreHealth,
-    StoreTrouble, Submission, SubmissionId, SubmitError, Tap, TapFilter, TapOptions, ThreadConfig,
-    ThreadEvent, ThreadHandle, ThreadId, ThreadStatus,
+    AgentPath, Ended, Event, EventKind, Fact, LeaseKind, Limits, Outcome, Phase, RestartPolicy,
+    RuntimeEvent, Script, ScriptedEngine, Seq, SpawnError, SpawnThread, Step, StoreError,
+    StoreHealth, StoreTrouble, Submission, SubmissionId, SubmitError, Tap, TapFilter, TapOptions,
+    ThreadConfig, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus,
 };
 use tokio::time::Instant;
 
@@ -245,18 +245,22 @@ async fn damage_of_a_thread_that_only_the_store_knows_is_told_with_where_it_is()
     let mut limits = Limits::default();
     limits.idle_after = Duration::from_secs(1);
     let world = World::with_limits(engine(), limits).await;
-    let parent = world.spawn(SpawnThread::new().with_name("house")).await.unwrap();
-    let hurt = SpawnThread::new().with_parent(parent.id()).with_name("attic");
-    let (hurt, parent) = (world.spawn(hurt).await.unwrap().id(), parent.id());
-    while world.get(hurt).is_some() || world.audit().await.count(LeaseKind::Slot) > 0 {
-        tokio::time::sleep(Duration::from_secs(1)).await; // virtual
-    }
+    let parent = world.spawn(SpawnThread::new().with_name("house")).await.unwrap().id();
+    let hurt = SpawnThread::new().with_parent(parent).with_name("attic");
+    let hurt = world.spawn(hurt).await.unwrap().id();
+    // Nobody holds them: they fall asleep, and leave memory.
+    let asleep = async {
+        while world.audit().await.count(LeaseKind::Slot) > 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await; // virtual
+        }
+    };
+    tokio::time::timeout(BUDGET, asleep).await.expect("they leave memory");
     let below = TapFilter::subtree(parent).kinds([EventKind::Damage]);
     let mut events = world.tap(TapOptions::matching(below)).unwrap();
     let reason = "bad checksum".to_owned();
     world.store.tell(&StoreHealth::Damaged { thread: hurt, seq: Seq(3), reason: reason.clone() });
     let found = World::event(&mut events, |event| event.thread == Some(hurt)).await;
-    assert_eq!(found.path.as_ref().map(|path| path.as_str()), Some("/root/house/attic"));
+    assert_eq!(found.path.as_ref().map(AgentPath::as_str), Some("/root/house/attic"));
     assert_eq!(found.parent, Some(parent));
     // One of which the store can say nothing is told of all the same, in time.
     let mut events = tap(&world, [EventKind::Damage]);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,12 +127,12 @@ struct Fields<'a>(&'a mut BTreeMap<&'static str, String>, &'a mut String);
 
 impl tracing::field::Visit for Fields<'_> {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.1.push_str(&format!("{field}={value:?} "));
+        let _ = write!(self.1, "{field}={value:?} ");
         self.0.insert(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-        self.1.push_str(&format!("{field}={value:?} "));
+        let _ = write!(self.1, "{field}={value:?} ");
         self.0.insert(field.name(), value.to_owned());
     }
 }

@@ -20,7 +20,7 @@ use super::log::{Aftermath, Bounds};
 use super::portion::{Classes, Open, Run, Spare};
 use super::rows::Image;
 use super::tree::{AilingStore, ThreadTree, TreeSnapshot, concerns_of, snapshot_of};
-use super::{About, Missed, Tap, TapFilter, TapFrom, TapItem, TapOptions};
+use super::{About, Missed, Tap, TapEvent, TapFilter, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
 use crate::lineage::Lineage;
 
@@ -339,7 +339,7 @@ impl TapHub {
         let events = events
             .take_while(|published| published.event.seq <= to)
             .filter(|published| filter.passes(&Seen::of(&published.event, &published.lineage)))
-            .map(|published| published.event.clone())
+            .map(|published| TapEvent::from(published.event.clone()))
             .collect();
         Missed { events, complete: begin <= cursor }
     }

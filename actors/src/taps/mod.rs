@@ -145,7 +145,7 @@ impl TapItem {
 #[non_exhaustive]
 pub struct Missed {
     /// The lifecycle events of the gap that the tap would have had, in order.
-    pub events: Vec<Arc<Event>>,
+    pub events: Vec<TapEvent>,
     /// Whether these are all of them: the journal still reaches back to its beginning.
     pub complete: bool,
 }

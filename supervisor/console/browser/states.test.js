@@ -170,13 +170,13 @@ test("a budget is shown as it is used, given away and spent", async () => {
   // It is given more where it is listed, and goes on.
   await show("#/attention");
   await item.getByRole("button", { name: "Fund" }).click();
-  await dialog().getByLabel("More tokens").fill("300");
+  await dialog().getByLabel("More tokens").fill("500"); // 200 more than it had are used
   await dialog().getByRole("button", { name: "Fund", exact: true }).click();
   await item.waitFor({ state: "detached" });
   await look(id, "t");
   await until("it has what it was given", async () => (await figures()).at(-1) === "300");
   await submit(id, "go on");
-  await until("a turn runs again", async () => (await stateOf(id)) === "completed");
+  await until("a turn runs again", async () => (await served.get(`/api/threads/${id}`)).row?.status === "completed");
 });
 
 test("the page asks for a thread's detail when a fact tells of a change, and not while nothing happens", async () => {

@@ -97,7 +97,9 @@ fn turns_have_their_calls_their_end_and_their_words() {
     let records = interrupted();
     let turns_of = |records: &[Record], max| {
         let mut turns = Turns::last(max);
-        records.iter().for_each(|record| turns.take(record));
+        for record in records {
+            turns.take(record);
+        }
         turns.rows()
     };
     let (turns, more) = turns_of(&records, 3);
@@ -159,6 +161,8 @@ fn names_are_cut_too_and_a_call_has_its_output_all_the_same() {
         assert_eq!(text.len(), NAME_MAX + "…".len());
     }
     let mut turns = Turns::last(1);
-    records.iter().for_each(|record| turns.take(record));
+    for record in &records {
+        turns.take(record);
+    }
     assert_eq!(turns.rows().0[0].calls[0].to_ms, Some(1_002));
 }

@@ -147,7 +147,9 @@ fn after_a_gap_what_still_is_so_is_shown_and_since_when() {
         let mut event = Event::new(fact);
         (event.seq, event.at_ms, event.thread) = (seq, 10 * seq, Some(id(thread)));
         tree.apply(&event);
-        attention.map(|attention| attention.follow(&event));
+        if let Some(attention) = attention {
+            attention.follow(&event);
+        }
         tree.concerns()
     };
     let spawned = || {

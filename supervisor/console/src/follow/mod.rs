@@ -184,7 +184,7 @@ impl Follow {
                         self.last = Some(id.to_owned());
                     }
                     for event in events {
-                        self.take(event)?;
+                        self.take(&event)?;
                     }
                 }
                 // The end without a word, an error, or silence: the connection is lost.
@@ -193,7 +193,7 @@ impl Follow {
         }
     }
 
-    fn take(&mut self, event: SseEvent) -> Result<(), FollowError> {
+    fn take(&mut self, event: &SseEvent) -> Result<(), FollowError> {
         #[derive(Deserialize)]
         struct Gap {
             from: u64,

@@ -70,10 +70,7 @@ impl Ledgers {
     /// The same, in a write of nobody's: an account is written off, gets more, or has been drawn on.
     pub(crate) fn applied(&mut self, charges: &[Charge]) {
         self.apply(charges);
-        // A part of nothing goes back as nothing.
-        let changes = |charge: &&Charge| !(charge.carved.is_zero() && charge.spent.is_zero());
-        let alone = charges.iter().filter(changes).count() <= 1;
-        let is_written_off = |charge: &&Charge| !charge.granted.is_zero() || alone;
+        let is_written_off = |charge: &&Charge| !charge.granted.is_zero() || charges.len() == 1;
         for charge in charges.iter().filter(is_written_off) {
             self.write_off(charge);
         }

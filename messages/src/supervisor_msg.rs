@@ -190,6 +190,8 @@ pub struct Asker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SupervisorTick {
+    /// The report of this close was due when it was asked for.
+    CloseDue(u64),
     /// The threads of this close are told to end, whether or not the store has said what goes on.
     TellBy(u64),
     /// The first of the times that the supervisor waits for has come, reports of closes among them.

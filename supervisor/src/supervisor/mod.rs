@@ -312,6 +312,9 @@ impl SupervisorState {
             }
             SupervisorMsg::ThreadEnded { thread, epoch, how } => self.on_ended(thread, epoch, how),
             SupervisorMsg::Tick { tick: SupervisorTick::TimeDue } => self.on_time_due(),
+            SupervisorMsg::Tick { tick: SupervisorTick::CloseDue(close) } => {
+                self.on_close_due(close);
+            }
             SupervisorMsg::Tick { tick: SupervisorTick::TellBy(close) } => self.on_tell_by(close),
             SupervisorMsg::Tick { tick: SupervisorTick::TellOn } => self.telling_on = false,
             SupervisorMsg::Tick { tick: SupervisorTick::EndDue } => self.on_end_due(),

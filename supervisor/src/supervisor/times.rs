@@ -125,8 +125,14 @@ impl SupervisorState {
         self.times.never(tick);
     }
 
-    /// Has the report of a close told when it is due.
+    /// Has the report of a close told when it is due. One that is due already comes behind what it has
+    /// told its threads.
     pub(super) fn arm_report(&mut self, at: Instant, close: u64) {
+        if at <= self.now().instant {
+            let tick = SupervisorTick::CloseDue(close);
+            self.shared.uplink.send(SupervisorMsg::Tick { tick });
+            return;
+        }
         self.times.reports.insert((at, close));
         self.set_timer();
     }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use coppicer_messages::{
-    CloseOrder, Delivery, Ended, LeaseKind, MailId, Op, Outcome, Phase, Rung, Submission,
+    CloseOrder, Delivery, Ended, LeaseKind, MailRest, Op, Outcome, Phase, Rung, Submission,
     SubmitError, ThreadStatus, TurnItem,
 };
 
 use super::{Hands, PERMITS, letter, ms, name, panicked, spawned_below, turn};
+use crate::thread::mailbox::Mailbox;
 use crate::thread::running::TurnEnd;
 
 #[test]
@@ -230,8 +231,7 @@ fn trigger_mail_starts_a_turn_of_its_own() {
 #[test]
 fn mail_that_the_store_told_of_is_not_read_again() {
     let mut hands = Hands::new();
-    hands.core.mail.push_back(letter("m", false));
-    hands.core.mail_had.insert(MailId::from("m"));
+    hands.core.mail = Mailbox::of(vec![letter("m", false)], MailRest::default(), 16).into();
     hands.begin(Vec::new());
     hands.mail("m", false);
     assert_eq!(hands.core.mail.len(), 1);

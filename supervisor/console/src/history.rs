@@ -56,16 +56,16 @@ pub(crate) fn shown(record: &Record, shared: Seq, raw: bool) -> Shown {
             payload(record).as_ref().and_then(|payload| member_text(payload, "output"))
         }
         RecordClass::TurnStarted { turn } | RecordClass::TurnContext { turn } => {
-            shown.turn = turn.as_ref().map(|turn| cut(turn.as_ref(), NAME_MAX));
+            shown.turn = turn.as_ref().map(|turn| cut(turn, NAME_MAX));
             None
         }
         RecordClass::TurnCompleted { turn, failed } => {
-            shown.turn = turn.as_ref().map(|turn| cut(turn.as_ref(), NAME_MAX));
+            shown.turn = turn.as_ref().map(|turn| cut(turn, NAME_MAX));
             shown.marks.extend(failed.then_some("failed"));
             None
         }
         RecordClass::TurnAborted { turn, reason } => {
-            shown.turn = turn.as_ref().map(|turn| cut(turn.as_ref(), NAME_MAX));
+            shown.turn = turn.as_ref().map(|turn| cut(turn, NAME_MAX));
             shown.reason = Some(reason.as_str());
             None
         }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coppicer_actors::{TapFrom, TapItem, TapOptions};
 use coppicer_console::{ConsoleUrl, Follow, FollowOptions, Told};
@@ -151,9 +152,14 @@ async fn who_follows_what_did_not_happen_yet_misses_none_of_it_while_the_connect
     options.kinds = vec![EventKind::Crash];
     let mut follow = Follow::new(url, &options);
     let thread = served.spawn("hello").await;
+    let told_its_place = async {
+        timeout(BUDGET, ids.notified()).await.expect("an id comes at once");
+        // It is on its way; nothing shows that it was read.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     tokio::select! {
         told = follow.next() => panic!("{told:?}"),
-        id = timeout(BUDGET, ids.notified()) => id.expect("an id comes at once"),
+        () = told_its_place => {}
     }
     for round in 0..3 {
         cuts.notify_one();

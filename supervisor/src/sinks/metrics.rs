@@ -107,6 +107,7 @@ pub async fn count_events(mut tap: Tap) {
             TapItem::Snapshot(snapshot) => threads.begin(&snapshot),
             TapItem::Lagged { from, to, count: lost } => {
                 let missed = tap.missed(from, to);
+                let began_behind = to <= threads.tree.seq();
                 for event in &missed.events {
                     count(event);
                     threads.follow(event);
@@ -114,7 +115,7 @@ pub async fn count_events(mut tap: Tap) {
                 let lost = lost.saturating_sub(missed.events.len() as u64);
                 counter!(EVENTS_LOST).increment(lost);
                 if !missed.complete
-                    && to > threads.tree.seq()
+                    && !began_behind
                     && let Some(now) = tap.tree_now()
                 {
                     threads.begin(&now);

@@ -218,7 +218,8 @@ fn a_snapshot_of_long_texts_is_recorded_and_only_a_text_that_no_frame_holds_is_c
     let [TapItem::Snapshot(read), last] = &*items else { panic!("{} items", items.len()) };
     assert_eq!((last, torn), (&gap, None));
     assert_eq!((read.seq, read.rows.len()), (7, rows.len()));
-    for (read, row) in read.rows.iter().zip(&rows) {
+    for row in &rows {
+        let read = read.get(row.thread).unwrap();
         let (ThreadStatus::Completed(Some(read)), ThreadStatus::Completed(Some(text))) =
             (&read.status, &row.status)
         else {
@@ -246,6 +247,7 @@ fn what_is_no_recording_is_refused_and_left_alone() {
         assert_eq!(fs::read(&file).unwrap(), bytes);
     }
     // Of frames that are not ours, what names itself is a recording all the same.
+    fs::remove_file(&file).unwrap();
     record(&file, &[]);
     let mut later = fs::read(&file).unwrap();
     later[0] = 0xC2;

@@ -93,7 +93,7 @@ impl Recording {
                 recording.over = true;
             }
             Found::Damage { source: CodecError::UnknownVersion { found }, .. }
-                if recording.names_itself()? =>
+                if found >> 4 == FRAME_VERSION >> 4 && recording.names_itself()? =>
             {
                 let (found, expected) = (u16::from(found), u16::from(FRAME_VERSION));
                 return Err(RecordError::UnknownVersion { path, found, expected });

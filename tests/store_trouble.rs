@@ -262,6 +262,7 @@ async fn damage_of_a_thread_that_only_the_store_knows_is_told_with_where_it_is()
     let found = World::event(&mut events, |event| event.thread == Some(hurt)).await;
     assert_eq!(found.path.as_ref().map(AgentPath::as_str), Some("/root/house/attic"));
     assert_eq!(found.parent, Some(parent));
+    drop(events);
     // One of which the store can say nothing is told of all the same, in time.
     let mut events = tap(&world, [EventKind::Damage]);
     let unknown = ThreadId::from_parts(1, [9; 10]);

@@ -4,9 +4,9 @@ use std::future::Future;
 
 use coppicer::{
     Acquired, Amounts, Base, Batch, Budget, Change, Charge, CrashRecord, Done, EdgeChange,
-    EdgeStatus, Fence, Ledger, Mail, MailId, MailTo, NewRecord, NewSubmission, NewThread, Outcome,
-    Raw, RecordClass, Seq, StoreError, SubmissionId, SubmissionState, ThreadConfig, ThreadId,
-    ThreadPatch, ThreadStatus, ThreadStore, TurnRef, digest,
+    EdgeStatus, Fence, Ledger, Mail, MailId, MailPlace, MailTo, NewRecord, NewSubmission,
+    NewThread, Outcome, Raw, RecordClass, Seq, StoreError, SubmissionId, SubmissionState,
+    ThreadConfig, ThreadId, ThreadPatch, ThreadStatus, ThreadStore, TurnRef, digest,
 };
 use coppicer_reliability::dice::Dice;
 use futures::FutureExt;
@@ -57,7 +57,11 @@ impl Request {
             Self::Acquire(thread) => {
                 let (done, answer) = Done::channel();
                 store.acquire(thread, done);
-                later(answer, |acquired| Answer::Acquired(Box::new(acquired)))
+                later(answer, |mut acquired| {
+                    // A place is a number of the store's own: which one says nothing to others.
+                    acquired.mail_rest.upto = MailPlace::default();
+                    Answer::Acquired(Box::new(acquired))
+                })
             }
             Self::Append(fence, expected, batch) => {
                 let (done, answer) = Done::channel();

@@ -152,16 +152,19 @@ impl FaultyStore {
     }
 
     /// What is asked as a future: asked for when it may go through.
-    fn behind<'a, T>(
+    fn behind<'a, T, A>(
         &self,
         op: StoreOp,
-        asking: impl Future<Output = Result<T, StoreError>> + Send + 'a,
-    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        ask: impl FnOnce() -> A + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, StoreError>>
+    where
+        A: Future<Output = Result<T, StoreError>> + Send + 'a,
+    {
         let (done, answer) = Done::channel();
         self.through(op, done, move |_, done: Done<()>| done.tell(Ok(())));
         async move {
             answer.await?;
-            asking.await
+            ask().await
         }
         .boxed()
     }
@@ -261,21 +264,15 @@ impl ThreadStore for FaultyStore {
     }
 
     fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.crashes(thread))
+        self.behind(StoreOp::Look, move || self.inner.crashes(thread))
     }
 
     fn count(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Count, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            self.inner.count().await
-        }
-        .boxed()
+        self.behind(StoreOp::Count, move || self.inner.count())
     }
 
     fn thread(&self, thread: ThreadId) -> BoxFuture<'_, Result<StoredThread, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.thread(thread))
+        self.behind(StoreOp::Look, move || self.inner.thread(thread))
     }
 
     fn read_range(
@@ -284,9 +281,10 @@ impl ThreadStore for FaultyStore {
         from: Seq,
         end: Option<Seq>,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
-        let read = self.inner.read_range(thread, from, end);
-        let read = read.inspect_ok(|history| self.note_read(history.len()));
-        self.behind(StoreOp::Read, read)
+        self.behind(StoreOp::Read, move || {
+            let read = self.inner.read_range(thread, from, end);
+            read.inspect_ok(|history| self.note_read(history.len()))
+        })
     }
 
     fn read_piece(
@@ -296,14 +294,10 @@ impl ThreadStore for FaultyStore {
         end: Option<Seq>,
         bytes: usize,
     ) -> BoxFuture<'_, Result<History, StoreError>> {
-        let (done, answer) = Done::channel();
-        self.through(StoreOp::Read, done, move |_, done: Done<()>| done.tell(Ok(())));
-        async move {
-            answer.await?;
-            let read = self.inner.read_piece(thread, from, end, bytes).await;
-            read.inspect(|history| self.note_read(history.len()))
-        }
-        .boxed()
+        self.behind(StoreOp::Read, move || {
+            let read = self.inner.read_piece(thread, from, end, bytes);
+            read.inspect_ok(|history| self.note_read(history.len()))
+        })
     }
 
     fn excerpt(
@@ -312,9 +306,10 @@ impl ThreadStore for FaultyStore {
         end: Option<Seq>,
         query: ExcerptQuery,
     ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
-        let read = self.inner.excerpt(thread, end, query);
-        let read = read.inspect_ok(|excerpt| self.note_read(excerpt.records.len()));
-        self.behind(StoreOp::Read, read)
+        self.behind(StoreOp::Read, move || {
+            let read = self.inner.excerpt(thread, end, query);
+            read.inspect_ok(|excerpt| self.note_read(excerpt.records.len()))
+        })
     }
 
     fn view_start(
@@ -330,7 +325,7 @@ impl ThreadStore for FaultyStore {
         parent: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.children(parent, filter))
+        self.behind(StoreOp::Look, move || self.inner.children(parent, filter))
     }
 
     fn descendants(
@@ -338,11 +333,11 @@ impl ThreadStore for FaultyStore {
         root: ThreadId,
         filter: Option<EdgeStatus>,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.descendants(root, filter))
+        self.behind(StoreOp::Look, move || self.inner.descendants(root, filter))
     }
 
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.behind(StoreOp::Detaching, self.inner.detaching(root))
+        self.behind(StoreOp::Detaching, move || self.inner.detaching(root))
     }
 
     fn child_at(
@@ -366,7 +361,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.list(query))
+        self.behind(StoreOp::Look, move || self.inner.list(query))
     }
 
     fn unfinished(
@@ -374,11 +369,11 @@ impl ThreadStore for FaultyStore {
         after: Option<ThreadId>,
         count: usize,
     ) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.unfinished(after, count))
+        self.behind(StoreOp::Look, move || self.inner.unfinished(after, count))
     }
 
     fn is_unfinished(&self, thread: ThreadId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.behind(StoreOp::Look, self.inner.is_unfinished(thread))
+        self.behind(StoreOp::Look, move || self.inner.is_unfinished(thread))
     }
 
     fn patch(&self, thread: ThreadId, patch: ThreadPatch, done: Done<StoredThread>) {

@@ -4,6 +4,7 @@
 //! is wrong with the input or the work, 2 wrong usage, 130 ended by an interrupt.
 
 mod archive;
+mod called;
 mod check;
 #[cfg(feature = "console")]
 mod console;

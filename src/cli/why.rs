@@ -1,19 +1,13 @@
 //! `coppicer why`: why a thread of a running host does what it does.
 
-use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use coppicer::{ConsoleClient, ConsoleUrl, FollowError, KnownThread, ThreadId, Why};
+use coppicer::{ConsoleClient, FollowError, KnownThread, ThreadId, Why};
 
-use super::tap::live::LiveFailure;
+use super::called::{Ambiguous, PREFIX_MIN, cut, is_called};
+use super::tap::live::{LiveFailure, console_url};
 use super::{Failure, Verdict, say, text};
-
-/// Characters of an id that say which one is meant, at least.
-const PREFIX_MIN: usize = 4;
-
-/// Candidates that are named.
-const CANDIDATES_MAX: usize = 10;
 
 /// Says why a thread of a running host does what it does.
 ///
@@ -48,28 +42,12 @@ pub(super) enum WhichError {
          beginning, a name or a path)"
     )]
     Nobody { text: String },
-    #[error("`{text}` can be any of these threads; write more of the id:{}", list(candidates))]
-    Ambiguous { text: String, candidates: Vec<KnownThread> },
-}
-
-fn list(candidates: &[KnownThread]) -> String {
-    let shown = candidates.iter().take(CANDIDATES_MAX).map(|one| {
-        let names = [&one.path, &one.name, &one.nickname];
-        let name = names.into_iter().flatten().next().map(String::as_str).unwrap_or_default();
-        format!("\n  {}  {}", one.thread, text::one_line(name))
-    });
-    let more = if candidates.len() > CANDIDATES_MAX { "\n  …" } else { "" };
-    shown.chain([more.to_owned()]).collect()
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
 }
 
 pub(super) fn run(args: &Args) -> Result<Verdict, Failure> {
-    let token = args.token_file.as_ref().map(|path| {
-        let failed = |source| LiveFailure::Token { path: path.clone(), source };
-        fs::read_to_string(path).map_err(failed)
-    });
-    let token = token.transpose()?;
-    let url = ConsoleUrl::parse(&args.url, token.as_deref()).map_err(LiveFailure::Url)?;
-    let client = ConsoleClient::new(url);
+    let client = ConsoleClient::new(console_url(&args.url, args.token_file.as_deref())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async {
         let thread = which(&client, &args.thread).await?;
@@ -100,7 +78,7 @@ fn show(why: &Why, json: bool) -> io::Result<()> {
 }
 
 fn nobody(text: &str) -> Failure {
-    WhichError::Nobody { text: text.chars().take(64).collect() }.into()
+    WhichError::Nobody { text: cut(text) }.into()
 }
 
 /// The one thread of the console that `text` means.
@@ -114,18 +92,20 @@ async fn which(client: &ConsoleClient, text: &str) -> Result<ThreadId, Failure> 
         0 => Err(nobody(text)),
         1 => Ok(known[0].thread),
         _ => {
-            known.sort_by_key(|one| one.thread);
-            let text = text.chars().take(64).collect();
-            Err(WhichError::Ambiguous { text, candidates: known }.into())
+            let candidates = known.iter().map(label_of).collect();
+            Err(WhichError::from(Ambiguous::new(text, candidates)).into())
         }
     }
 }
 
 fn is_meant(one: &KnownThread, text: &str) -> bool {
     let begins = || one.thread.to_string().starts_with(&text.to_ascii_lowercase());
-    let last = one.path.as_deref().and_then(|path| path.rsplit('/').next());
-    let names = [one.path.as_deref(), last, one.nickname.as_deref(), one.name.as_deref()];
-    !text.is_empty()
-        && (names.into_iter().flatten().any(|name| name == text)
-            || text.len() >= PREFIX_MIN && begins())
+    is_called(text, one.path.as_deref(), [one.nickname.as_deref(), one.name.as_deref()])
+        || text.len() >= PREFIX_MIN && begins()
+}
+
+fn label_of(one: &KnownThread) -> String {
+    let names = [&one.path, &one.name, &one.nickname];
+    let name = names.into_iter().flatten().next().map(String::as_str).unwrap_or_default();
+    format!("{}  {}", one.thread, text::one_line(name))
 }

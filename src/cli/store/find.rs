@@ -3,12 +3,7 @@
 use coppicer::{StoreError, StoredThread, ThreadCursor, ThreadId, ThreadQuery, ThreadStore};
 
 use super::row::label_of;
-
-/// Characters of an id that say which one is meant, at least.
-const PREFIX_MIN: usize = 4;
-
-/// Candidates that are named.
-const CANDIDATES_MAX: usize = 10;
+use crate::cli::called::{Ambiguous, CANDIDATES_MAX, PREFIX_MIN, cut, is_called};
 
 /// Why no thread is meant.
 #[derive(Debug, thiserror::Error)]
@@ -18,20 +13,14 @@ pub(in crate::cli) enum FindError {
          {PREFIX_MIN} or more characters of its beginning, a name or a path)"
     )]
     Nobody { text: String },
-    #[error("`{text}` can be any of these threads; write more of the id:{}", list(candidates))]
-    Ambiguous { text: String, candidates: Vec<String> },
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
     #[error("cannot look for thread `{text}`")]
     Store {
         text: String,
         #[source]
         source: StoreError,
     },
-}
-
-fn list(candidates: &[String]) -> String {
-    let shown = candidates.iter().take(CANDIDATES_MAX).map(|one| format!("\n  {one}"));
-    let more = if candidates.len() > CANDIDATES_MAX { "\n  …" } else { "" };
-    shown.chain([more.to_owned()]).collect()
 }
 
 /// The one thread that `text` means.
@@ -57,10 +46,7 @@ pub(in crate::cli) async fn find(
         1 => Ok(found.remove(0)),
         _ => {
             let name = |thread: &StoredThread| format!("{}  {}", thread.id, label_of(thread));
-            Err(FindError::Ambiguous {
-                text: cut(text),
-                candidates: found.iter().map(name).collect(),
-            })
+            Err(Ambiguous::new(text, found.iter().map(name).collect()).into())
         }
     }
 }
@@ -91,7 +77,7 @@ async fn by_name(store: &dyn ThreadStore, text: &str) -> Result<Vec<StoredThread
     let mut after = None;
     loop {
         let page = store.list(ThreadQuery::all().search(text).after(after)).await?;
-        found.extend(page.threads.into_iter().filter(|thread| is_called(thread, text)));
+        found.extend(page.threads.into_iter().filter(|thread| is_meant(thread, text)));
         match page.next {
             Some(next) if found.len() <= CANDIDATES_MAX => after = Some(next),
             _ => return Ok(found),
@@ -99,21 +85,16 @@ async fn by_name(store: &dyn ThreadStore, text: &str) -> Result<Vec<StoredThread
     }
 }
 
-fn is_called(thread: &StoredThread, text: &str) -> bool {
+fn is_meant(thread: &StoredThread, text: &str) -> bool {
     let path = thread.path.as_ref().map(ToString::to_string);
-    let last = path.as_deref().and_then(|path| path.rsplit('/').next());
     let names = [thread.details.name.as_deref(), thread.config.nickname.as_deref()];
-    names.into_iter().chain([path.as_deref(), last]).flatten().any(|name| name == text)
+    is_called(text, path.as_deref(), names)
 }
 
 /// The id before this one; none before the first.
 pub(in crate::cli) fn before(thread: ThreadId) -> Option<ThreadId> {
     let number = u128::from_str_radix(&thread.to_string().replace('-', ""), 16).ok()?;
     format!("{:032x}", number.checked_sub(1)?).parse().ok()
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

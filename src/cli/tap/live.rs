@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coppicer::{ConsoleUrl, ConsoleUrlError, Follow, FollowOptions, TapItem, ThreadId, Told};
@@ -57,12 +57,7 @@ impl LiveArgs {
 
 pub(super) fn run(args: &super::Args, url: &str) -> Result<Verdict, Failure> {
     let live = &args.live;
-    let token = live.token_file.as_ref().map(|path| {
-        let failed = |source| LiveFailure::Token { path: path.clone(), source };
-        fs::read_to_string(path).map_err(failed)
-    });
-    let token = token.transpose()?;
-    let url = ConsoleUrl::parse(url, token.as_deref()).map_err(LiveFailure::Url)?;
+    let url = console_url(url, live.token_file.as_deref())?;
     let mut options = FollowOptions::default();
     options.kinds.clone_from(&args.kind);
     options.thread = whole(args.thread.as_deref())?;
@@ -75,6 +70,18 @@ pub(super) fn run(args: &super::Args, url: &str) -> Result<Verdict, Failure> {
     let ended = runtime.block_on(show(args, follow));
     runtime.shutdown_background();
     ended.map(|()| Verdict::Well)
+}
+
+/// The address of a console, with the token of a file if one is named.
+pub(in crate::cli) fn console_url(
+    url: &str,
+    token_file: Option<&Path>,
+) -> Result<ConsoleUrl, LiveFailure> {
+    let token = token_file.map(|path| {
+        let failed = |source| LiveFailure::Token { path: path.to_owned(), source };
+        fs::read_to_string(path).map_err(failed)
+    });
+    Ok(ConsoleUrl::parse(url, token.transpose()?.as_deref())?)
 }
 
 fn whole(thread: Option<&str>) -> Result<Option<ThreadId>, LiveFailure> {

@@ -1,5 +1,6 @@
 //! Asking a console from another process: single answers of its API, beside its streams.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use axum::body::Bytes;
@@ -66,7 +67,7 @@ impl ConsoleClient {
     }
 
     /// The threads in the console's tree, and those of its store in which `text` stands, as far as one
-    /// page of them goes. In no order; each once.
+    /// page of them goes. By their ids; each once.
     ///
     /// # Errors
     /// A [`FollowError`].
@@ -84,15 +85,16 @@ impl ConsoleClient {
         let search = encoded(text);
         let list: List =
             self.get(&format!("/api/threads?archived=any&count=200&search={search}")).await?;
-        let mut found = list.threads;
+        let mut found: BTreeMap<ThreadId, KnownThread> =
+            list.threads.into_iter().map(|row| (row.thread, row)).collect();
         let mut after = String::new();
         loop {
             let frame: Frame = self.get(&format!("/api/tree{after}")).await?;
-            let is_new = |row: &KnownThread| found.iter().all(|has| has.thread != row.thread);
-            let rows: Vec<KnownThread> = frame.rows.into_iter().filter(is_new).collect();
-            found.extend(rows);
+            for row in frame.rows {
+                found.entry(row.thread).or_insert(row);
+            }
             if !frame.more {
-                return Ok(found);
+                return Ok(found.into_values().collect());
             }
             after = format!("?after={}", encoded(&frame.id));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use coppicer_messages::{
     AgentPath, Charge, CrashRecord, KnownSubmission, Ledger, Mail, MailPage, MailPlace, NewRecord,
-    Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
+    Record, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
@@ -66,6 +66,8 @@ struct Faults {
     failing: VecDeque<(StoreOp, StoreError)>,
     calls: Vec<StoreOp>,
     records_read: u64,
+    bytes_read: u64,
+    largest_read: u64,
     mails_read: u64,
     watches: Vec<StoreWatch>,
 }
@@ -133,13 +135,28 @@ impl FaultyStore {
         self.faults.lock().records_read
     }
 
+    /// How many bytes of records were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.faults.lock().bytes_read
+    }
+
+    /// Most bytes of records that were read at one go.
+    pub fn largest_read(&self) -> u64 {
+        self.faults.lock().largest_read
+    }
+
     /// How many mails were read page by page.
     pub fn mails_read(&self) -> u64 {
         self.faults.lock().mails_read
     }
 
-    fn note_read(&self, records: u64) {
-        self.faults.lock().records_read += records;
+    fn note_read<'r>(&self, records: impl Iterator<Item = &'r Record>) {
+        let (count, bytes) = records
+            .fold((0, 0), |(count, bytes), record| (count + 1, bytes + record.raw.len() as u64));
+        let mut faults = self.faults.lock();
+        faults.records_read += count;
+        faults.bytes_read += bytes;
+        faults.largest_read = faults.largest_read.max(bytes);
     }
 
     fn through<T: Send + 'static>(
@@ -283,7 +300,7 @@ impl ThreadStore for FaultyStore {
     ) -> BoxFuture<'_, Result<History, StoreError>> {
         self.behind(StoreOp::Read, move || {
             let read = self.inner.read_range(thread, from, end);
-            read.inspect_ok(|history| self.note_read(history.len()))
+            read.inspect_ok(|history| self.note_read(history.iter()))
         })
     }
 
@@ -296,7 +313,7 @@ impl ThreadStore for FaultyStore {
     ) -> BoxFuture<'_, Result<History, StoreError>> {
         self.behind(StoreOp::Read, move || {
             let read = self.inner.read_piece(thread, from, end, bytes);
-            read.inspect_ok(|history| self.note_read(history.len()))
+            read.inspect_ok(|history| self.note_read(history.iter()))
         })
     }
 
@@ -308,7 +325,7 @@ impl ThreadStore for FaultyStore {
     ) -> BoxFuture<'_, Result<Excerpt, StoreError>> {
         self.behind(StoreOp::Read, move || {
             let read = self.inner.excerpt(thread, end, query);
-            read.inspect_ok(|excerpt| self.note_read(excerpt.records.len()))
+            read.inspect_ok(|excerpt| self.note_read(excerpt.records.iter()))
         })
     }
 

@@ -288,15 +288,17 @@ pub(crate) struct Page {
     records: VecDeque<Shown>,
     bytes: usize,
     last: bool,
+    /// Whether it was given more.
+    full: bool,
 }
 
 impl Page {
     pub(crate) const fn of_first() -> Self {
-        Self { records: VecDeque::new(), bytes: 0, last: false }
+        Self { records: VecDeque::new(), bytes: 0, last: false, full: false }
     }
 
     pub(crate) const fn of_last() -> Self {
-        Self { records: VecDeque::new(), bytes: 0, last: true }
+        Self { records: VecDeque::new(), bytes: 0, last: true, full: false }
     }
 
     /// Takes in the next record. Whether that was enough.
@@ -304,6 +306,7 @@ impl Page {
         self.bytes += size(&record);
         self.records.push_back(record);
         while self.bytes > HISTORY_BYTES_MAX && self.records.len() > 1 {
+            self.full = true;
             let out = if self.last { self.records.pop_front() } else { self.records.pop_back() };
             self.bytes -= out.as_ref().map_or(0, size);
             if !self.last {
@@ -311,6 +314,22 @@ impl Page {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Takes in the page that ends where this one begins, as much of its end as there is room for. Whether that
+    /// was enough.
+    pub(crate) fn put_before(&mut self, before: Self) -> ControlFlow<()> {
+        self.full |= before.full;
+        for record in before.records.into_iter().rev() {
+            let bytes = size(&record);
+            if self.bytes + bytes > HISTORY_BYTES_MAX && !self.records.is_empty() {
+                self.full = true;
+                break;
+            }
+            self.bytes += bytes;
+            self.records.push_front(record);
+        }
+        if self.full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     pub(crate) fn records(self) -> Vec<Shown> {

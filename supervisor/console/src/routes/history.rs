@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::body::{Answer, Asked, thread_of};
 use crate::bounds::{HISTORY_MAX, READ_BYTES_MAX, TIMELINE_MAX, TIMELINE_RECORDS_MAX};
-use crate::history::{Page, Turns, damage_of, damaged, shown};
+use crate::history::{Page, Shown, Turns, damage_of, damaged, shown};
 use crate::problem::Problem;
 use crate::server::App;
 
@@ -52,14 +52,17 @@ pub(super) async fn history(
         }
     };
     let shared = stored.base.map_or(Seq(0), |base| base.cut);
-    let mut page = if asked.from.is_some() { Page::of_first() } else { Page::of_last() };
-    read(&app, thread, first, end, |found| {
-        page.take(match found {
-            Found::Record(record) => shown(record, shared, asked.raw),
-            Found::Damage(seq, reason) => damaged(seq, reason),
-        })
-    })
-    .await?;
+    let show = |found: Found<'_>| match found {
+        Found::Record(record) => shown(record, shared, asked.raw),
+        Found::Damage(seq, reason) => damaged(seq, reason),
+    };
+    let page = if asked.from.is_some() {
+        let mut page = Page::of_first();
+        read(&app, thread, first, end, |found| page.take(show(found))).await?;
+        page
+    } else {
+        read_last(&app, thread, first, end, show).await?
+    };
     let records = page.records();
     let first = records.first().map_or(first, |record| record.seq);
     let next = records.last().map_or(end, |record| record.seq + 1);
@@ -79,6 +82,29 @@ fn count_of(asked: Option<u64>, default: u64, max: u64) -> Result<u64, Problem> 
         count if (1..=max).contains(&count) => Ok(count),
         _ => Err(Problem::bad_request("bad_query", format!("`count` is 1 to {max}"))),
     }
+}
+
+/// The last page before `end`: from there back in windows that double, until it is full, so that of large
+/// records about twice as many are read as it has. Each window is read in its order.
+async fn read_last(
+    app: &App,
+    thread: ThreadId,
+    first: u64,
+    end: u64,
+    show: impl Fn(Found<'_>) -> Shown,
+) -> Result<Page, StoreError> {
+    let mut page = Page::of_last();
+    let (mut at, mut window) = (end, 1);
+    while at > first {
+        let from = at.saturating_sub(window).max(first);
+        let mut before = Page::of_last();
+        read(app, thread, from, at, |found| before.take(show(found))).await?;
+        if page.put_before(before).is_break() {
+            break;
+        }
+        (at, window) = (from, window * 2);
+    }
+    Ok(page)
 }
 
 /// What stands at a place of a history.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    EventKind, Fact, LeaseKind, Limits, Rung, RuntimeEvent, ScriptedEngine, SpawnThread, Tap,
-    TapFilter, TapOptions, ThreadEvent, ThreadHandle, ThreadStatus,
+    Ended, EventKind, Fact, LeaseKind, Limits, Rung, RuntimeEvent, ScriptedEngine, SpawnThread,
+    Tap, TapFilter, TapOptions, ThreadEvent, ThreadHandle, ThreadId, ThreadStatus,
 };
 use futures::FutureExt as _;
 
@@ -189,4 +189,79 @@ async fn p5_a_close_without_any_time_is_reported_at_once_and_ends_what_it_names(
     assert_eq!((report.threads.len(), before.elapsed()), (4, Duration::ZERO));
     world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
     world.end().await;
+}
+
+/// Threads that were told of as ended, and how far that had to go.
+type Ends = Vec<(ThreadId, Rung)>;
+
+/// What a tap has of a close in which some threads do not end: who was told of as ended, before the report and
+/// behind it.
+fn ends(tap: &mut Tap) -> (Ends, Ends) {
+    let (mut before, mut behind, mut reports) = (Vec::new(), Vec::new(), 0);
+    while let Some(item) = tap.try_next() {
+        let event = item.event().unwrap();
+        match &event.fact {
+            Fact::Runtime(RuntimeEvent::CloseEnded { .. }) => reports += 1,
+            Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Closed { rung } }) => {
+                let end = (event.thread.unwrap(), *rung);
+                if reports == 0 { before.push(end) } else { behind.push(end) }
+            }
+            Fact::Runtime(RuntimeEvent::RuntimeEnded) => {
+                assert_eq!(tap.try_next(), None, "the last");
+            }
+            _ => {}
+        }
+    }
+    assert!(reports <= 1);
+    (before, behind)
+}
+
+fn sorted(ends: Ends) -> Vec<ThreadId> {
+    let mut threads: Vec<ThreadId> = ends.into_iter().map(|(thread, _)| thread).collect();
+    threads.sort_unstable();
+    threads
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_an_end_is_told_before_the_report_or_once_behind_it_if_its_thread_was_late() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let (top, _) = tree(&world, 2 * AT_ONE_GO).await;
+    let (mut tap, mut first) = (facts(&world), facts(&world));
+    let hold = async {
+        let is_end = |fact: &Fact| matches!(fact, Fact::Runtime(RuntimeEvent::ThreadEnded { .. }));
+        World::event(&mut first, |event| is_end(&event.fact)).await;
+        world.store.hold(StoreOp::Append);
+    };
+    let (report, ()) = tokio::join!(top.close(BUDGET_OF_CLOSE), hold);
+    let report = report.unwrap();
+    assert!(!report.completed.is_empty() && !report.timed_out.is_empty(), "{report:?}");
+    world.until(|audit| audit.count(LeaseKind::Slot) == 0).await;
+    let (before, behind) = ends(&mut tap);
+    assert!(behind.iter().all(|(_, rung)| *rung == Rung::Fenced));
+    assert_eq!((sorted(before), sorted(behind)), (report.completed, report.timed_out));
+    drop((tap, first));
+    world.store.release(StoreOp::Append);
+    world.end().await;
+}
+
+// caller |✓ the report, without waiting
+// tap    |CloseEnded … ThreadEnded × 769 … RuntimeEnded|
+#[tokio::test(start_paused = true)]
+async fn p5_the_end_of_a_runtime_that_had_no_time_comes_behind_its_report_once_and_last() {
+    let mut limits = Limits::default();
+    limits.close_slack = Duration::ZERO;
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let (_top, below) = tree(&world, 3 * AT_ONE_GO).await;
+    let mut tap = facts(&world);
+    let report = world.shutdown(Duration::ZERO).await;
+    let mut told = Vec::new();
+    while let Some(item) = tap.next().await {
+        told.push(item.event().unwrap().fact.clone());
+    }
+    let count = |wanted: &dyn Fn(&Fact) -> bool| told.iter().filter(|fact| wanted(fact)).count();
+    let is_end = |fact: &Fact| matches!(fact, Fact::Runtime(RuntimeEvent::ThreadEnded { .. }));
+    let is_last = |fact: &Fact| *fact == Fact::Runtime(RuntimeEvent::RuntimeEnded);
+    assert_eq!((count(&is_end), count(&is_last)), (below.len() + 1, 1));
+    assert!(is_last(told.last().unwrap()));
+    drop((tap, report));
 }

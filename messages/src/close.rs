@@ -57,6 +57,13 @@ impl ThreadClosed {
 
 /// What became of everything that was to close. Lists are sorted by id. What had not ended when the report
 /// was given is fenced off right behind it, before it can be resumed.
+///
+/// # Order
+/// The report is due by its deadline whatever threads and the store do, so it waits for no fence. Taps have the
+/// `ThreadEnded` of each thread that ended in time, then
+/// [`CloseEnded`](crate::RuntimeEvent::CloseEnded), then the `ThreadEnded` of each of
+/// [`timed_out`](Self::timed_out) that had an actor, once, as fencing reaches it: while thousands are fenced off,
+/// the caller has the report before the last of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CloseReport {

@@ -145,12 +145,13 @@ pub enum RuntimeEvent {
         /// How many threads it covers.
         threads: usize,
     },
-    /// A close answered.
+    /// A close answered. What ended in time was told of before it. What did not is fenced off behind it, and
+    /// each such thread is told of as `ThreadEnded` with the rung `fenced` then, once.
     #[fact(Runtime, lifecycle)]
     CloseEnded {
         /// Threads that ended.
         completed: usize,
-        /// Threads that had not ended by the deadline.
+        /// Threads that had not ended by the deadline: their ends are still to come.
         timed_out: usize,
     },
     /// A thread is in the archive: not listed with the others, and kept.
@@ -203,7 +204,8 @@ pub enum RuntimeEvent {
         /// How many.
         threads: u64,
     },
-    /// The runtime has ended. The last event of every tap.
+    /// The runtime has ended: behind the end of each thread, and behind the answer of each close. The last event
+    /// of every tap.
     #[fact(Runtime, lifecycle)]
     RuntimeEnded,
 }

@@ -202,10 +202,13 @@ impl SupervisorState {
                 if let Some(incarnation) = &entry.incarnation {
                     incarnation.kill();
                 }
-                let slot = entry.slot.clone();
+                let (slot, gone) = (entry.slot.clone(), entry.slot_of_actor());
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.forget_account(child);
                 self.finish(child, Rung::Killed, How::SubmitFailed, None);
+                if let Some(slot) = gone {
+                    self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: Ended::Killed });
+                }
                 self.report_due(); // there may be thousands
             }
         }

@@ -6,10 +6,11 @@
 //! closes, and whatever else is asked, do not wait for thousands.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
-use coppicer_actors::Done;
-use coppicer_messages::{Rung, ThreadId};
+use coppicer_actors::{Done, Slot};
+use coppicer_messages::{Ended, Rung, RuntimeEvent, ThreadId};
 
 use super::SupervisorState;
 use super::close::How;
@@ -81,8 +82,13 @@ impl SupervisorState {
                 self.revoke(thread, making);
             }
         }
+        let gone = self.table.get(thread).and_then(Entry::slot_of_actor);
         let left = Some("its end was not durable by the deadline");
         self.finish(thread, Rung::Fenced, How::TimedOut, left);
+        if let Some(slot) = gone {
+            let how = Ended::Closed { rung: Rung::Fenced };
+            self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how });
+        }
     }
 
     /// Takes the right to write a thread away from whoever has it. One that was made and not yet
@@ -96,6 +102,13 @@ impl SupervisorState {
             }
             None => self.shared.store.acquire(thread, Done::ignore()),
         }
+    }
+}
+
+impl Entry {
+    /// The slot of a thread whose actor taps know of: that it is gone is a fact.
+    pub(super) fn slot_of_actor(&self) -> Option<Arc<Slot>> {
+        (self.incarnation.is_some() && !self.ends_only).then(|| self.slot.clone())
     }
 }
 

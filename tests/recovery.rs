@@ -12,8 +12,8 @@ use coppicer::{
     AgentPath, Clock, Done, Event, EventKind, Fact, Fence, IdSource, LeaseKind, Limits,
     MemoryStore, NewThread, OnCrash, Op, Outcome, Recover, RestartPolicy, Runtime, RuntimeEvent,
     Script, ScriptedEngine, Seq, SpawnOrigin, SpawnThread, Step, StoreError, StoreHealth,
-    Submission, SubmissionId, SubmissionState, Tap, TapFilter, TapFrom, TapOptions, ThreadConfig,
-    ThreadEvent, ThreadId, ThreadStatus, ThreadStore,
+    Submission, SubmissionId, SubmissionState, Tap, TapFilter, TapFrom, TapItem, TapOptions,
+    ThreadConfig, ThreadEvent, ThreadId, ThreadStatus, ThreadStore,
 };
 
 fn engine() -> ScriptedEngine {
@@ -320,7 +320,7 @@ async fn a_thread_that_does_not_come_up_is_tried_again_and_a_damaged_one_is_told
     let second = World::on(store.clone(), engine(), Limits::default()).await;
     let mut tap = events(&second);
     let failed = World::event(&mut tap, |event| {
-        matches!(&event.fact, Fact::Runtime(RuntimeEvent::RecoveryFailed { again: false, reason })
+        matches!(&event.fact, Fact::Runtime(RuntimeEvent::RecoveryFailed { again: false, reason, .. })
             if reason.contains(&hurt.to_string()) && reason.contains("record 3"))
     });
     assert_eq!(failed.await.thread, Some(hurt), "the fact is the thread's own");
@@ -397,6 +397,54 @@ async fn what_did_not_come_up_is_tried_again_at_once_when_the_store_is_well() {
     store.tell(&StoreHealth::Well);
     World::event(&mut tap, |event| ended(event, "hangs")).await;
     assert_eq!(before.elapsed(), Duration::ZERO, "without the pause");
+    drop(tap);
+    first.bury().await;
+    second.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_a_recovery_that_failed_learns_by_what_name_the_thread_goes() {
+    let store = store();
+    let first = Dead::lived(&store).await;
+    let parent = first.0.spawn(SpawnThread::new()).await.unwrap();
+    let request = SpawnThread::new().with_parent(parent.id()).with_name("worker");
+    let config = ThreadConfig::default().with_nickname("Alder");
+    let child = first.0.spawn(request.with_config(config)).await.unwrap();
+    child.submit(Submission::input("hang").with_id(id("hangs"))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await; // virtual: into the turn
+    let full = StoreError::Unavailable { reason: "disk full".into() };
+    // Once when it is looked up, behind the question which there are, and once when it is acquired.
+    store.hold(StoreOp::Look);
+    let asked = store.calls(StoreOp::Look);
+    let second = World::on(store.clone(), engine(), Limits::default()).await;
+    while store.calls(StoreOp::Look) == asked {
+        tokio::task::yield_now().await;
+    }
+    store.fail_next(StoreOp::Look, full.clone());
+    store.release(StoreOp::Look);
+    let mut tap = events(&second);
+    let failed = |event: &Event| {
+        matches!(event.fact, Fact::Runtime(RuntimeEvent::RecoveryFailed { again: true, .. }))
+    };
+    for fails in [StoreOp::Look, StoreOp::Acquire] {
+        let told = World::event(&mut tap, failed).await;
+        let Fact::Runtime(RuntimeEvent::RecoveryFailed { nickname, .. }) = &told.fact else {
+            unreachable!()
+        };
+        assert_eq!((told.thread, told.parent), (Some(child.id()), Some(parent.id())), "{fails:?}");
+        assert_eq!(told.path, Some("/root/worker".parse::<AgentPath>().unwrap()));
+        assert_eq!(nickname.as_deref(), Some("Alder"));
+        // It has no row; what still needs somebody says it to who begins late.
+        let options = TapOptions::all().with_from(TapFrom::Snapshot);
+        let mut late = second.tap(options).unwrap();
+        let Some(TapItem::Snapshot(now)) = late.try_next() else { panic!("no snapshot") };
+        assert_eq!((now.get(child.id()), now.concerns.len()), (None, 1));
+        assert_eq!(now.concerns[0].event.path, told.path);
+        if fails == StoreOp::Look {
+            store.fail_next(StoreOp::Acquire, full.clone());
+        }
+    }
+    World::event(&mut tap, |event| ended(event, "hangs")).await;
     drop(tap);
     first.bury().await;
     second.end().await;

@@ -189,6 +189,9 @@ pub enum RuntimeEvent {
         reason: String,
         /// Whether it is tried again.
         again: bool,
+        /// A name for people, if it has one and the store could say it. Its path is the event's.
+        #[serde(default)]
+        nickname: Option<String>,
     },
     /// The store does not say how many threads it knows, so none is refused for `registered_max`. It is
     /// asked again each `store_retry`, and as soon as it is well, until it does. Told once.

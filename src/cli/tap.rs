@@ -254,7 +254,8 @@ impl<'a> Picked<'a> {
             let Concern { since_ms, event, .. } = concern;
             let thread = event.thread.map_or_else(|| "the runtime".to_owned(), short);
             let (name, since) = (event.fact.name(), clock(*since_ms));
-            let line = format!("   since {since} {thread} {name}{}", fields(event));
+            let path = event.path.as_ref().map_or("", |path| path.as_str());
+            let line = format!("   since {since} {thread} {name}{} {path}", fields(event));
             writeln!(out, "{}", text::escaped(line.trim_end()))?;
         }
         Ok(())

@@ -51,11 +51,25 @@ fn a_recording_that_began_late_shows_what_was_wrong_already() {
         ThreadEvent::QuestionAsked { question: "q1".into(), body: "may I?\u{1b}[2J".into() };
     let ails = RuntimeEvent::StoreAiling { trouble: StoreTrouble::DiskFull, reason: "full".into() };
     let spawned = RuntimeEvent::ThreadSpawned { origin: SpawnOrigin::New };
-    let facts = [Fact::Runtime(spawned), Fact::Thread(question), Fact::Runtime(ails)];
+    let failed = RuntimeEvent::RecoveryFailed {
+        reason: "full".into(),
+        again: true,
+        nickname: Some("Alder".into()),
+    };
+    let facts = [
+        Fact::Runtime(spawned),
+        Fact::Thread(question),
+        Fact::Runtime(ails),
+        Fact::Runtime(failed),
+    ];
     for (seq, fact) in (1..).zip(facts) {
         let mut event = Event::new(fact);
         (event.seq, event.at_ms) = (seq, 1_000 * seq);
         event.thread = (seq < 3).then(|| ThreadId::from_parts(1, [1; 10]));
+        if seq == 4 {
+            event.thread = Some(ThreadId::from_parts(1, [4; 10]));
+            event.path = Some("/root/worker".parse().unwrap());
+        }
         tree.apply(&event);
     }
     let mut recorder = Recorder::open(&file, RecordOptions::default()).unwrap();
@@ -69,6 +83,9 @@ fn a_recording_that_began_late_shows_what_was_wrong_already() {
         shown.contains("   since 00:00:02.000 00000000-0001-7101 ") && shown.contains(asked),
         "{shown}"
     );
+    // It is in the store alone, and has no row that would say its name.
+    let failed = "recovery_failed again=true nickname=\"Alder\" reason=\"full\" /root/worker\n";
+    assert!(shown.contains(failed), "{shown}");
     let rows = replay(&home, &file, &[]);
     let snapshot = &rows[0]["snapshot"];
     assert_eq!(snapshot["ailing"]["trouble"], "disk_full");

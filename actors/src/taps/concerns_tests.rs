@@ -85,7 +85,11 @@ fn turn_ended() -> Fact {
 }
 
 fn failed() -> Fact {
-    Fact::Runtime(RuntimeEvent::RecoveryFailed { reason: "no".to_owned(), again: true })
+    Fact::Runtime(RuntimeEvent::RecoveryFailed {
+        reason: "no".to_owned(),
+        again: true,
+        nickname: None,
+    })
 }
 
 fn ended(how: Ended) -> Fact {
@@ -232,4 +236,21 @@ fn a_question_that_is_very_long_is_known_without_its_body() {
         fact => panic!("{fact:?}"),
     });
     assert_eq!(bodies.collect::<Vec<_>>(), [json!("may I?"), json!(null)]);
+}
+
+#[test]
+fn what_sleeps_below_a_thread_that_is_closed_wants_nothing_any_more_but_its_damage_stays() {
+    let mut story = Story::begun();
+    for thread in [2, 3] {
+        let (from, to, path) = (None, Some(id(1)), None);
+        story.tell(thread, 1, Fact::Runtime(RuntimeEvent::ThreadAdopted { from, to, path }));
+        story.tell(thread, 1, if thread == 2 { spent() } else { damage("record 3") });
+        let (status, phase) = (ThreadStatus::Dormant, Phase::Dormant);
+        let asleep = ThreadEvent::StatusChanged { status_seq: 1, status, phase };
+        story.tell(thread, 1, Fact::Thread(asleep));
+    }
+    assert_eq!(story.open(), [(2, "budget_spent"), (3, "damage_found")]);
+    story.tell(1, 1, ended(Ended::Closed { rung: Rung::Drained }));
+    assert!(story.tree.is_empty(), "they went with it");
+    assert_eq!(story.open(), [(3, "damage_found")]);
 }

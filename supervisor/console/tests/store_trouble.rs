@@ -3,8 +3,11 @@
 
 mod support;
 
-use coppicer_actors::StoreHealth;
-use coppicer_messages::{Limits, StoreTrouble};
+use std::sync::Arc;
+
+use coppicer_actors::faulty::{FaultyStore, StoreOp};
+use coppicer_actors::{MemoryStore, StoreHealth};
+use coppicer_messages::{Limits, SpawnThread, StoreError, StoreTrouble, ThreadConfig};
 use coppicer_supervisor::testing::World;
 use serde_json::{Value, json};
 use support::*;
@@ -89,4 +92,27 @@ async fn a_console_that_begins_while_the_store_cannot_write_shows_it() {
     let snapshot = events.named("snapshot").await.data;
     assert_eq!(snapshot["ailing"]["trouble"], "disk_full", "{snapshot}");
     served.end().await;
+}
+
+#[tokio::test]
+async fn a_thread_that_could_not_be_brought_up_is_listed_by_its_name() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+    let first = World::on(store.clone(), engine(), Limits::default()).await;
+    let parent = first.spawn(SpawnThread::new()).await.unwrap();
+    let config = ThreadConfig::default().with_nickname("Alder");
+    let request = SpawnThread::new().with_parent(parent.id()).with_name("worker");
+    let child = first.spawn(request.with_config(config)).await.unwrap();
+    child.submit("hang").await.unwrap();
+    let full = StoreError::Unavailable { reason: "disk full".to_owned() };
+    store.fail_next(StoreOp::Acquire, full);
+    let mut limits = Limits::default();
+    limits.store_retry = BUDGET; // it stays so for as long as we look
+    let second = World::on(store, engine(), limits).await;
+    let served = Served::on(second, |options| options);
+    let list = attention(&served, |list| list["count"] == 1).await;
+    let item = &list["items"][0];
+    assert_eq!((&item["kind"], &item["thread"]), (&json!("recovery_failed"), &json!(child.id())));
+    assert_eq!((&item["path"], &item["nickname"]), (&json!("/root/worker"), &json!("Alder")));
+    served.end().await;
+    drop(first.shutdown(BUDGET).await);
 }

@@ -11,7 +11,7 @@ use coppicer_actors::{
     TreeSnapshot,
 };
 use coppicer_messages::{
-    Ended, Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError,
+    AgentPath, Ended, Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError,
     ThreadEvent, ThreadId, TurnId,
 };
 
@@ -71,6 +71,10 @@ pub enum Attention {
     RecoveryFailed {
         /// Which; none if the store could not even say which there are.
         thread: Option<ThreadId>,
+        /// Its path, if it has one and the store could say it: there may be no row of it.
+        path: Option<AgentPath>,
+        /// A name for people, likewise.
+        nickname: Option<String>,
         /// Why.
         reason: String,
         /// Whether it is tried again.
@@ -491,8 +495,10 @@ fn attention_of(event: &Event) -> Option<Attention> {
             Some(Attention::StoreAiling { trouble: *trouble, reason: reason.clone() })
         }
         Fact::Runtime(RuntimeEvent::StoreRecovered) => Some(Attention::StoreRecovered),
-        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, again }) => {
-            Some(Attention::RecoveryFailed { thread, reason: reason.clone(), again: *again })
+        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, again, nickname }) => {
+            let (path, nickname) = (event.path.clone(), nickname.clone());
+            let (reason, again) = (reason.clone(), *again);
+            Some(Attention::RecoveryFailed { thread, path, nickname, reason, again })
         }
         Fact::Thread(ThreadEvent::BudgetSpent { limit, granted }) => {
             let (limit, granted) = (limit.clone(), *granted);

@@ -177,8 +177,17 @@ fn a_budget_that_is_used_up_and_a_recovery_that_failed_need_attention() {
     (event.seq, event.thread) = (1, Some(thread));
     let told = Attention::BudgetSpent { thread, limit, granted };
     assert_eq!(watch.event(&event), [Told::Attention(told)]);
-    let reason = "no such model".to_owned();
-    let failed = RuntimeEvent::RecoveryFailed { reason: reason.clone(), again: true };
-    let told = Attention::RecoveryFailed { thread: None, reason, again: true };
-    assert_eq!(watch.event(&store_fact(2, failed)), [Told::Attention(told)]);
+    let (reason, nickname) = ("no such model".to_owned(), Some("Alder".to_owned()));
+    let failed = RuntimeEvent::RecoveryFailed {
+        reason: reason.clone(),
+        again: true,
+        nickname: nickname.clone(),
+    };
+    let mut event = store_fact(2, failed);
+    let path: AgentPath = "/root/worker".parse().unwrap();
+    (event.thread, event.path) = (Some(thread), Some(path.clone()));
+    let thread = Some(thread);
+    let told =
+        Attention::RecoveryFailed { thread, path: Some(path), nickname, reason, again: true };
+    assert_eq!(watch.event(&event), [Told::Attention(told)]);
 }

@@ -3,15 +3,16 @@
 //! The store knows which threads have something to do. They come up in the background, a few at a
 //! time; nothing else is loaded, and nobody waits for it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
+use coppicer_actors::{About, Lineage, StoredThread};
 use coppicer_messages::{
     Deadline, RuntimeEvent, SpawnError, SpawnOrigin, StoreError, SupervisorTick, ThreadId,
 };
 
-use super::SupervisorState;
 use super::spawn::{Kind, Step};
 use super::table::Life;
+use super::{SupervisorState, publish_of};
 
 /// Which threads of its store a runtime brings up when it starts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,8 +32,32 @@ pub enum Recover {
 pub(super) struct Recovery {
     pages: Pages,
     after: Option<ThreadId>,
-    /// Those that were found and are not up.
-    found: HashSet<ThreadId>,
+    /// Those that were found and are not up, and who they are once the store has said it.
+    found: HashMap<ThreadId, Option<Box<Who>>>,
+}
+
+/// Who a thread is that is in the store alone: who hears of it wants to know by what name it goes.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    about: About,
+    nickname: Option<String>,
+}
+
+impl Who {
+    /// As the store has it; what is above its parent it may not say.
+    pub(super) fn of(stored: &StoredThread) -> Self {
+        let mut about = About::of(stored.id);
+        about.parent = stored.parent.map(|(parent, _)| parent);
+        about.path.clone_from(&stored.path);
+        about.depth = stored.depth;
+        Self { about, nickname: stored.config.nickname.clone() }
+    }
+
+    /// The same, below this.
+    pub(super) fn below(mut self, lineage: &Lineage) -> Self {
+        self.about.lineage = lineage.clone();
+        self
+    }
 }
 
 /// Whether the store is asked for more.
@@ -54,7 +79,12 @@ impl Recovery {
             Recover::Unfinished => Pages::More,
             Recover::OnDemand => Pages::Over,
         };
-        Self { pages, after: None, found: HashSet::new() }
+        Self { pages, after: None, found: HashMap::new() }
+    }
+
+    /// Who a thread is that was found, if the store has said it.
+    pub(super) fn take_who(&mut self, thread: ThreadId) -> Option<Box<Who>> {
+        self.found.get_mut(&thread).and_then(Option::take)
     }
 
     /// The store may be asked again.
@@ -82,7 +112,7 @@ impl SupervisorState {
                     let kind = if parking { Kind::Parking } else { Kind::Restart };
                     self.load(thread, SpawnOrigin::Activation, Vec::new(), kind);
                 }
-                None if self.recovery.found.contains(&thread)
+                None if self.recovery.found.contains_key(&thread)
                     && !self.coming.contains_key(&thread) =>
                 {
                     self.find(thread, SpawnOrigin::Recovery, Vec::new());
@@ -112,14 +142,15 @@ impl SupervisorState {
                 self.recovery.after = threads.last().copied().or(self.recovery.after);
                 for thread in threads {
                     if self.table.get(thread).is_none() {
-                        self.recovery.found.insert(thread);
+                        self.recovery.found.insert(thread, None);
                         self.comebacks.add(thread);
                     }
                 }
             }
             Err(error) => {
                 let reason = format!("cannot ask the store what is unfinished: {error}");
-                self.publish(None, RuntimeEvent::RecoveryFailed { reason, again: true });
+                let (again, nickname) = (true, None);
+                self.publish(None, RuntimeEvent::RecoveryFailed { reason, again, nickname });
                 self.recovery.pages = Pages::Pause;
                 let pause = self.shared.limits.store_retry;
                 let at = Deadline::after(self.now().instant, pause).instant();
@@ -142,7 +173,13 @@ impl SupervisorState {
     }
 
     /// A thread that was left unfinished did not come up. It is tried again, unless that is in vain.
-    pub(super) fn recovery_failed(&mut self, thread: ThreadId, refusal: &SpawnError) {
+    /// `who` it is, if that was known before its entry was taken back.
+    pub(super) fn recovery_failed(
+        &mut self,
+        thread: ThreadId,
+        refusal: &SpawnError,
+        who: Option<Box<Who>>,
+    ) {
         let again = match refusal {
             SpawnError::Store(_) | SpawnError::Limit(_) => true,
             // It has come to its end, or is to.
@@ -152,15 +189,28 @@ impl SupervisorState {
             _ => false,
         };
         let reason = format!("thread {thread}: {refusal}");
-        self.publish_of(thread, RuntimeEvent::RecoveryFailed { reason, again });
+        let who = who.or_else(|| self.recovery.take_who(thread));
+        let nickname = who.as_ref().and_then(|who| who.nickname.clone());
+        let failed = RuntimeEvent::RecoveryFailed { reason, again, nickname };
+        match who.as_deref().filter(|_| self.table.get(thread).is_none()) {
+            Some(who) => publish_of(&self.shared, &who.about, failed),
+            None => self.publish_of(thread, failed),
+        }
         if !again {
             return self.came_back(thread);
         }
         let pause = self.shared.limits.store_retry;
         let at = Deadline::after(self.now().instant, pause).instant();
-        self.recovery.found.insert(thread);
+        self.recovery.found.insert(thread, who);
         self.comebacks.add_later(thread, at);
         self.arm_comebacks();
+    }
+
+    /// The store has said who one of those is that are to come up.
+    pub(super) fn learn_who(&mut self, thread: ThreadId, who: impl FnOnce() -> Who) {
+        if let Some(known) = self.recovery.found.get_mut(&thread) {
+            *known = Some(Box::new(who()));
+        }
     }
 
     /// Nothing comes up by itself any more: everything closes.

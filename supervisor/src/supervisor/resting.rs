@@ -224,7 +224,7 @@ impl SupervisorState {
                 }
                 ForRoom::Find { thread, origin: SpawnOrigin::Recovery, waiters } => {
                     self.refuse(waiters, &refusal);
-                    self.recovery_failed(thread, &refusal);
+                    self.recovery_failed(thread, &refusal, None);
                 }
                 ForRoom::Find { waiters, .. } => self.refuse(waiters, &refusal),
                 // What waits in its inbox cannot be refused any more.

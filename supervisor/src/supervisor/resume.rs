@@ -10,6 +10,7 @@ use coppicer_messages::{
 };
 
 use super::budgets::AccountAbove;
+use super::recovery::Who;
 use super::resting::ForRoom;
 use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Entry, Life};
@@ -142,7 +143,17 @@ impl SupervisorState {
                 found.lost_name = lost_name(&*store, &found).await?;
                 Ok(found)
             };
-            Step::Found(found.await)
+            match found.await {
+                Err(refusal) if origin == SpawnOrigin::Recovery => {
+                    match store.thread(thread).await {
+                        Ok(stored) => {
+                            Step::FoundInPart { who: Box::new(Who::of(&stored)), refusal }
+                        }
+                        Err(_) => Step::Found(Err(refusal)),
+                    }
+                }
+                found => Step::Found(found),
+            }
         });
     }
 

@@ -18,6 +18,7 @@ use super::adopt::Surveyed;
 use super::budgets::{AccountAbove, NotPaid};
 use super::naming::Naming;
 use super::plan::{Planned, meta_of, plan};
+use super::recovery::Who;
 use super::resting::ForRoom;
 use super::table::{Entry, Life, Place, Rules};
 use super::{Postponed, SupervisorState};
@@ -88,6 +89,8 @@ pub(super) enum Step {
     Created(Result<Acquired, StoreError>),
     /// A stored thread, and what is above it.
     Found(Result<Stored, SpawnError>),
+    /// One that is to come up by itself could not be looked up as a whole: who it is.
+    FoundInPart { who: Box<Who>, refusal: SpawnError },
     /// A stored thread was acquired.
     Acquired(Result<Acquired, StoreError>),
     /// The same, and what closes its unfinished turn.

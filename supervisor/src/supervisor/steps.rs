@@ -12,6 +12,7 @@ use coppicer_messages::{
 use super::SupervisorState;
 use super::close::How;
 use super::line::Owner;
+use super::recovery::Who;
 use super::resting::ForRoom;
 use super::spawn::{Kind, Left, Spawning, Step, Stored, Waiter, spawn_error};
 use super::table::{Life, Place, Rules};
@@ -40,6 +41,12 @@ impl SupervisorState {
                 return self.on_damaged_place(thread, &what, &about);
             }
             Step::Names { root, names } => return self.on_names(root, names),
+            Step::FoundInPart { who, refusal } => {
+                if let Some(thread) = self.ops.get(&op).map(|spawning| spawning.thread) {
+                    self.learn_who(thread, || *who);
+                }
+                return self.on_step(op, Step::Found(Err(refusal)));
+            }
             Step::Planned(_) | Step::Created(_) | Step::Found(_) | Step::Loaded(_) => {}
         }
         let Some(mut spawning) = self.ops.remove(&op) else { return };
@@ -104,6 +111,7 @@ impl SupervisorState {
             }
             Step::Created(Err(error)) => self.undo(spawning, &spawn_error(thread, error)),
             Step::FirstDone(_)
+            | Step::FoundInPart { .. }
             | Step::Acquired(_)
             | Step::CloseTarget(_)
             | Step::Unfinished(_)
@@ -128,6 +136,9 @@ impl SupervisorState {
     fn on_found(&mut self, op: u64, mut spawning: Spawning, stored: &Stored) {
         let thread = spawning.thread;
         let origin = spawning.origin;
+        if origin == SpawnOrigin::Recovery {
+            self.learn_who(thread, || Who::of(&stored.thread).below(&stored.lineage));
+        }
         if self.places.changed_above(spawning.places, thread, &stored.lineage) {
             // What is above it may be something else by now.
             return self.find(thread, origin, spawning.waiters);
@@ -406,6 +417,7 @@ impl SupervisorState {
             waiters.into_iter().partition(|waiter| waiter.joined);
         self.refuse(waiters, refusal);
         let comes = life == Some(Life::Coming { op });
+        let who = self.recovery.take_who(thread);
         match life {
             Some(_) if comes && kind != Kind::Fresh && !cancelled => {
                 self.not_back(thread, refusal);
@@ -421,7 +433,7 @@ impl SupervisorState {
             _ => {}
         }
         if origin == SpawnOrigin::Recovery && kind == Kind::Fresh {
-            self.recovery_failed(thread, refusal);
+            self.recovery_failed(thread, refusal, who);
         } else {
             self.came_back(thread);
         }

@@ -34,6 +34,9 @@ pub(crate) struct Item {
     pub(crate) thread: Option<ThreadId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
+    /// Of a thread that has no row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) nickname: Option<String>,
     pub(crate) since_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
@@ -65,6 +68,7 @@ impl Item {
             kind,
             thread,
             path: None,
+            nickname: None,
             since_ms,
             text: None,
             trouble: None,
@@ -287,8 +291,9 @@ fn begun(event: &Event) -> Option<(&str, Item)> {
         ..Item::new(kind, event.thread, event.at_ms)
     };
     Some(match &event.fact {
-        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, .. }) => {
-            ("", item(Kind::RecoveryFailed, Some(reason)))
+        Fact::Runtime(RuntimeEvent::RecoveryFailed { reason, nickname, .. }) => {
+            let nickname = nickname.clone();
+            ("", Item { nickname, ..item(Kind::RecoveryFailed, Some(reason)) })
         }
         Fact::Thread(ThreadEvent::DamageFound { what })
         | Fact::Runtime(RuntimeEvent::ThreadEnded { how: Ended::Damaged { what } }) => {

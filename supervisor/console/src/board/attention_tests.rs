@@ -176,8 +176,13 @@ fn after_a_gap_what_still_is_so_is_shown_and_since_when() {
 #[test]
 fn a_thread_that_comes_up_after_all_is_no_failed_recovery() {
     let mut attention = Attention::default();
-    let failed =
-        || Fact::Runtime(RuntimeEvent::RecoveryFailed { reason: "no".to_owned(), again: true });
+    let failed = || {
+        Fact::Runtime(RuntimeEvent::RecoveryFailed {
+            reason: "no".to_owned(),
+            again: true,
+            nickname: None,
+        })
+    };
     told(&mut attention, 10, Some(1), failed());
     told(&mut attention, 20, Some(1), failed());
     assert_eq!(kinds(&attention), [(Kind::RecoveryFailed, 10)]);

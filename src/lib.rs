@@ -60,9 +60,9 @@ pub use coppicer_actors::{
     FILES_MAX, Fence, FindAgentError, Flaw, ForkBeginning, ForkOptions, ForkPlan, Gate, History,
     HistoryBase, HistoryError, HistoryIter, HistoryMode, IdSource, Item, KeepRules, Kept,
     KeptRecord, LINE_BYTES_MAX, LINE_DEPTH_MAX, Line, LineFlaw, ListAgentsError, MailTo,
-    MarkerKind, MemoryStore, MetaError, Missed, ModelView, Named, NewSubmission, NewThread,
-    NotBegun, OpenCall, OpenContext, OpenSubmission, Order, Outline, Parting, PhaseGuard,
-    ProcessError, ProcessLease, ReadError, Reads, RecordedOutcome, RecordedTurn, ReplayEngine,
+    MarkerKind, MemoryStore, MetaError, ModelView, Named, NewSubmission, NewThread, NotBegun,
+    OpenCall, OpenContext, OpenSubmission, Order, Outline, Parting, PhaseGuard, ProcessError,
+    ProcessLease, ReadError, Reads, RecordedOutcome, RecordedTurn, Regained, ReplayEngine,
     ResolveError, RestartTracker, RolloutLine, RolloutReader, SUMMARISED_USER_BYTES_MAX, Script,
     ScriptedEngine, SessionFile, SessionMeta, SessionSet, SessionSource, SortBy, Step, StoreHealth,
     StoreWatch, StoredThread, SubmitOptions, TRACED_CALLS_MAX, Tap, TapCounts, TapEvent, TapFilter,
@@ -105,10 +105,10 @@ pub use coppicer_sqlite::{
     Access, Durability, Finding, OpenError, SqliteOptions, SqliteStore, Verification,
 };
 pub use coppicer_supervisor::{
-    Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, LimitUse,
-    NicknameError, Nicknames, RecordError, RecordOptions, Recorded, Recorder, Recording, Recover,
-    Resumed, Runtime, RuntimeBuilder, Silent, StartError, Terminal, WaitsFor, Why, WhyError,
-    WhyTurn, log_events, recording_files,
+    Attention, Audit, HookCounts, Hooks, ImportThread, LeaseOwner, LeaseRow, LimitUse, NearChange,
+    NearLimits, NicknameError, Nicknames, RecordError, RecordOptions, Recorded, Recorder,
+    Recording, Recover, Resumed, Runtime, RuntimeBuilder, Silent, StartError, Terminal, WaitsFor,
+    Why, WhyError, WhyTurn, log_events, recording_files,
 };
 #[cfg(feature = "metrics")]
 pub use coppicer_supervisor::{METRICS, MetricKind, MetricRow, count_events, describe_metrics};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Attention, HookCounts, Hooks, Limits, Phase, RestartPolicy, Script, ScriptedEngine, Seq,
-    SpawnThread, Step, StoreHealth, StoreTrouble, TapOptions, ThreadConfig, ThreadId, ThreadStatus,
+    Attention, HookCounts, Hooks, LeaseKind, Limits, Phase, RestartPolicy, Script, ScriptedEngine,
+    Seq, SpawnThread, Step, StoreHealth, StoreTrouble, TapOptions, ThreadConfig, ThreadId,
+    ThreadStatus,
 };
 use parking_lot::Mutex;
 
@@ -159,8 +160,12 @@ async fn parked_threads_an_ailing_store_and_limits_that_are_near_need_attention(
         others.push(world.spawn(SpawnThread::new()).await.unwrap());
     }
     tokio::task::yield_now().await;
-    let near = Attention::NearLimit { limit: "resident_max", used: 9, value: 10 };
-    assert_eq!(heard.1.lock()[1..], [near], "once, at nine tenths");
+    until(|| heard.1.lock().len() > 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = heard.1.lock()[1..].to_vec();
+    let is_near =
+        matches!(told[..], [Attention::NearLimit { limit: "resident_max", used: 9.., value: 10 }]);
+    assert!(is_near, "once, at nine tenths: {told:?}");
     world.shutdown(BUDGET).await.unwrap();
     hooks.await.unwrap();
 }
@@ -336,4 +341,69 @@ async fn hooks_that_are_too_slow_are_told_of_what_still_needs_attention_and_of_n
     let once_more = list[5..].iter().any(|told| !matches!(told, Attention::Lagged { .. }));
     assert!(!once_more, "{list:?}");
     drop(tap);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_limit_of_the_runtime_that_is_near_is_told_also_where_no_fact_tells_of_it() {
+    let heard = Heard::default();
+    let mut limits = Limits::default();
+    (limits.registered_max, limits.taps_max, limits.executing_max) = (10, 10, 10);
+    let world = World::with_limits(engine(), limits).await;
+    let hooks = run(&world, heard.hooks());
+    let told = async |count: usize| {
+        until(|| heard.1.lock().len() >= count).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        heard.1.lock().split_off(0)
+    };
+    let near = |limit, used| Attention::NearLimit { limit, used, value: 10 };
+    // They have begun, and the taps come without a fact. They have the tenth.
+    assert_eq!(told(0).await, []);
+    let taps: Vec<_> = (0..8).map(|_| world.watch()).collect();
+    assert_eq!(told(1).await, [near("taps_max", 9)]);
+    drop(taps);
+    assert_eq!(told(0).await, []);
+    let mut threads = Vec::new();
+    for _ in 0..9 {
+        threads.push(world.spawn(SpawnThread::new()).await.unwrap());
+    }
+    assert_eq!(told(1).await, [near("registered_max", 9)]);
+    for thread in &threads {
+        thread.submit("hang").await.unwrap();
+    }
+    assert_eq!(told(1).await, [near("executing_max", 9)]);
+    world.shutdown(BUDGET).await.unwrap();
+    hooks.await.unwrap();
+}
+
+// hooks  |— in a closure ■■■■■■■■■■■■■■■■■■■■■■■■■■■■|— lagged, all ends
+// world            spawns and closes many, and ends
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_thread_that_came_and_went_in_the_last_gap_of_a_runtime_is_told_of_too() {
+    let mut limits = Limits::default();
+    limits.tap_events_max = 8;
+    let world = World::with_limits(engine(), limits).await;
+    let (gate, opened) = std::sync::mpsc::sync_channel::<()>(1);
+    let heard = Heard::default();
+    let ends = heard.0.clone();
+    let hooks = Hooks::new().on_terminal(move |terminal| {
+        ends.lock().push(terminal.row.thread);
+        // Until the gate is gone.
+        let _ = opened.recv();
+    });
+    let hooks = run(&world, hooks);
+    world.until(|audit| audit.count(LeaseKind::Tap) == 1).await;
+    let mut over = Vec::new();
+    for n in 0..20 {
+        let thread = world.spawn(SpawnThread::new()).await.unwrap();
+        world.close(thread.id(), BUDGET).await.unwrap();
+        over.push(thread.id());
+        if n == 0 {
+            until(|| !heard.0.lock().is_empty()).await;
+        }
+    }
+    world.shutdown(BUDGET).await.unwrap();
+    drop(gate);
+    hooks.await.unwrap();
+    let ends = heard.0.lock().clone();
+    assert_eq!(ends, over, "each end once, in order");
 }

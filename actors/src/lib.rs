@@ -82,7 +82,7 @@ pub use store::{contract, faulty};
 #[doc(hidden)]
 pub use taps::About;
 pub use taps::{
-    AilingStore, Concern, Missed, Tap, TapCounts, TapEvent, TapFilter, TapFrom, TapHub, TapItem,
+    AilingStore, Concern, Regained, Tap, TapCounts, TapEvent, TapFilter, TapFrom, TapHub, TapItem,
     TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
 };
 #[doc(hidden)]

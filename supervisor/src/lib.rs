@@ -20,7 +20,7 @@ pub mod testing;
 mod why;
 
 pub use audit::{Audit, LeaseOwner, LeaseRow};
-pub use limits_used::LimitUse;
+pub use limits_used::{LimitUse, NearChange, NearLimits};
 pub use nicknames::{NicknameError, Nicknames};
 pub use runtime::{ImportThread, Resumed, Runtime, RuntimeBuilder, StartError};
 pub use sinks::{

@@ -170,21 +170,58 @@ async fn what_a_gap_hid_is_in_the_journal_and_in_the_tree_as_it_is() {
             thread.run("usage").await.unwrap();
         }
         let told = events(&mut all);
-        let Some(TapItem::Lagged { from, to, count }) = slow.try_next() else { panic!("no gap") };
-        let missed = slow.missed(from, to);
+        let Some(TapItem::Lagged { from, count, .. }) = slow.try_next() else { panic!("no gap") };
+        let regained = slow.regain(from);
         let hidden = told.iter().take(count as usize).filter(|event| event.fact.is_lifecycle());
-        let hidden: Vec<_> = hidden.cloned().collect();
-        assert_eq!(missed.complete, journal == 1_000);
-        assert!(hidden.ends_with(&missed.events), "of its filter, in order, and no more");
-        assert_eq!(missed.complete, hidden.len() == missed.events.len());
-        let now = slow.tree_now().unwrap();
-        assert_eq!(now.get(thread.id()).unwrap().turns, 10);
-        assert!(now.seq >= told.last().unwrap().seq);
+        let hidden: Vec<u64> = hidden.map(|event| event.seq).collect();
+        let waited: Vec<u64> = told[count as usize..].iter().map(|event| event.seq).collect();
+        assert_eq!((regained.complete, regained.lost), (journal == 1_000, 0));
+        assert_eq!(regained.complete, hidden.len() as u64 == regained.events);
+        if !regained.complete {
+            let Some(TapItem::Snapshot(now)) = slow.try_next() else { panic!("no snapshot") };
+            assert_eq!(now.get(thread.id()).unwrap().turns, 10);
+            assert!(now.seq >= told.last().unwrap().seq);
+        }
         let rest: Vec<u64> = events(&mut slow).iter().map(|event| event.seq).collect();
-        let expected: Vec<u64> = told[count as usize..].iter().map(|event| event.seq).collect();
-        assert_eq!(rest, expected, "what comes next is what came next before");
+        let from_journal = &hidden[hidden.len() - regained.events as usize..];
+        assert_eq!(rest, [from_journal, &waited].concat(), "of its filter, in order, each once");
         accounts(slow.counts());
         drop((all, slow));
         world.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_gap_that_was_regained_nothing_is_lost_however_slowly_it_is_read() {
+    let world = world().await;
+    let kinds = TapFilter::all().kinds([EventKind::Turn, EventKind::Usage]);
+    let mut all = matching(&world, kinds.clone());
+    let mut slow = world.tap(TapOptions::matching(kinds).with_capacity(3)).unwrap();
+    let thread = world.spawn(SpawnThread::new()).await.unwrap();
+    for _ in 0..10 {
+        thread.run("usage").await.unwrap();
+    }
+    let Some(TapItem::Lagged { from, to, .. }) = slow.try_next() else { panic!("no gap") };
+    // A full ring has a further gap with each event, until it is read.
+    thread.run("usage").await.unwrap();
+    let told = events(&mut all);
+    let regained = slow.regain(from);
+    assert!(regained.complete && regained.lost > 0, "{regained:?}");
+    thread.run("hello").await.unwrap();
+    let later = events(&mut all);
+    let lifecycle = |event: &&TapEvent| event.fact.is_lifecycle();
+    let expected = told.iter().filter(lifecycle).chain(&later).map(|event| event.seq);
+    let rest: Vec<TapEvent> = events(&mut slow);
+    let rest: Vec<u64> = rest.iter().filter(lifecycle).map(|event| event.seq).collect();
+    assert_eq!(rest, expected.collect::<Vec<_>>(), "{from} to {to}");
+    accounts(slow.counts());
+    // What is still to come hides nothing.
+    assert_eq!(slow.regain(u64::MAX).events, 0);
+    world.shutdown(BUDGET).await.unwrap();
+    // Behind the end too.
+    let journal = slow.regain(0);
+    assert!(journal.complete && journal.events > 0, "{journal:?}");
+    assert_eq!(events(&mut slow).len() as u64, journal.events);
+    accounts(slow.counts());
+    drop((all, slow));
 }

@@ -149,6 +149,36 @@ impl Follower {
         gap.or_else(|| self.take_from_hand())
     }
 
+    /// Takes what waits out of the log, and what the journal has of `published` with it, in one order: none of
+    /// it is lost any more. How many came from the journal, and how many were lost until now.
+    pub(super) fn regain<'p>(
+        &mut self,
+        published: impl Iterator<Item = &'p Published>,
+    ) -> (u64, u64) {
+        let lost_before = self.counts.lost;
+        let mut waiting = VecDeque::new();
+        while let Some(item) = self.take() {
+            if let TapItem::Event(event) = item {
+                self.counts.delivered -= 1;
+                waiting.push_back(event);
+            }
+        }
+        let mut regained = 0;
+        for Published { event, lineage, .. } in published {
+            while waiting.front().is_some_and(|waits| waits.seq < event.seq) {
+                self.backlog.extend(waiting.pop_front());
+            }
+            let is_there = waiting.front().is_some_and(|waits| waits.seq == event.seq);
+            if !is_there && self.log.filter().passes(&Seen::of(event, lineage)) {
+                self.backlog.push_back(event.clone().into());
+                regained += 1;
+            }
+        }
+        self.backlog.append(&mut waiting);
+        self.counts.emitted += regained;
+        (regained, self.counts.lost - lost_before)
+    }
+
     /// Whether there is anything for its reader, offered or not, or the log may have ended: looks without
     /// a lock.
     pub(super) fn has_more(&self) -> bool {

@@ -20,7 +20,7 @@ use super::log::{Aftermath, Bounds};
 use super::portion::{Classes, Open, Run, Spare};
 use super::rows::Image;
 use super::tree::{AilingStore, ThreadTree, TreeSnapshot, concerns_of, snapshot_of};
-use super::{About, Missed, Tap, TapEvent, TapFilter, TapFrom, TapItem, TapOptions};
+use super::{About, Regained, Tap, TapFilter, TapFrom, TapItem, TapOptions};
 use crate::clock::Clock;
 use crate::lineage::Lineage;
 
@@ -328,26 +328,27 @@ impl TapHub {
         seq
     }
 
-    /// What the journal has of a gap from `from` to `to` that a tap had.
-    pub(super) fn missed(&self, follower: &Follower, from: u64, to: u64) -> Missed {
-        let state = self.state.lock();
+    /// Goes on behind a gap that began at `from`: see [`Tap::regain`]. Where the journal does not reach it, also
+    /// with the tree as it is now.
+    pub(super) fn regain(
+        &self,
+        follower: &mut Follower,
+        from: u64,
+    ) -> (Regained, Option<Arc<TreeSnapshot>>) {
+        let mut after = Aftermath::default();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        state.offer(&mut after);
         let (begin, cursor) = (state.journal.begin(), from.saturating_sub(1));
-        let Ok(events) = state.journal.after(cursor.max(begin), state.seq) else {
-            return Missed::default();
-        };
-        let filter = follower.log().filter();
-        let events = events
-            .take_while(|published| published.event.seq <= to)
-            .filter(|published| filter.passes(&Seen::of(&published.event, &published.lineage)))
-            .map(|published| TapEvent::from(published.event.clone()))
-            .collect();
-        Missed { events, complete: begin <= cursor }
-    }
-
-    /// The tree as it is now, as a tap sees it.
-    pub(super) fn tree_now(&self, follower: &Follower) -> Arc<TreeSnapshot> {
-        let image = self.state.lock().image();
-        image.for_tap(follower.log().filter())
+        let complete = begin <= cursor;
+        // A number that is still to come has nothing behind it.
+        let events = state.journal.after(cursor.clamp(begin, state.seq), state.seq);
+        let (events, lost) = follower.regain(events.into_iter().flatten());
+        let image = (!complete).then(|| state.image());
+        drop(guard);
+        after.carry_out(&self.spare);
+        let snapshot = image.map(|image| image.for_tap(follower.log().filter()));
+        (Regained { events, lost, complete }, snapshot)
     }
 
     /// The sequence number of the last fact.

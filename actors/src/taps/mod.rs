@@ -116,8 +116,8 @@ impl Default for TapOptions {
 pub enum TapItem {
     /// A fact. All taps share the one value.
     Event(TapEvent),
-    /// The tree of threads at the subscription: the first item of a tap from
-    /// [`TapFrom::Snapshot`].
+    /// The tree of threads at the subscription, the first item of a tap from [`TapFrom::Snapshot`]; or as
+    /// it was when [`Tap::regain`] did not find a gap in the journal any more.
     Snapshot(Arc<TreeSnapshot>),
     /// Events that this tap would have had and that were lost because it did not read in time.
     Lagged {
@@ -140,13 +140,17 @@ impl TapItem {
     }
 }
 
-/// What the journal has of a gap.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What [`Tap::regain`] could do about a gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Missed {
-    /// The lifecycle events of the gap that the tap would have had, in order.
-    pub events: Vec<TapEvent>,
-    /// Whether these are all of them: the journal still reaches back to its beginning.
+pub struct Regained {
+    /// Events that it took from the journal. They were lost and come after all.
+    pub events: u64,
+    /// Events that were lost since the gap was told: no item tells of these any more. Those that the journal
+    /// has are among `events`.
+    pub lost: u64,
+    /// Whether no lifecycle event is missing: the journal still reaches back to the beginning of the gap.
+    /// Else a snapshot comes next.
     pub complete: bool,
 }
 
@@ -154,7 +158,8 @@ pub struct Missed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TapCounts {
-    /// Events published since it was opened, and those it took from the journal.
+    /// Events published since it was opened, and those it took from the journal: at its beginning, and behind
+    /// a gap again.
     pub emitted: u64,
     /// Events that its reader took.
     pub delivered: u64,

@@ -9,7 +9,7 @@ use coppicer_messages::Lease;
 use futures::Stream;
 
 use super::follower::{Follower, Outlook};
-use super::{Missed, TapCounts, TapHub, TapItem, TreeSnapshot};
+use super::{Regained, TapCounts, TapHub, TapItem, TreeSnapshot};
 
 /// A bounded subscription: a stream of facts and gaps that ends with the runtime.
 ///
@@ -98,17 +98,21 @@ impl Tap {
         self.hub.upgrade()?.caught_up(&self.follower)
     }
 
-    /// What the journal has of a gap that this tap told of, given the numbers of its
-    /// [`TapItem::Lagged`]. Takes no further tap, and does not change what comes next.
-    pub fn missed(&self, from: u64, to: u64) -> Missed {
-        self.hub.upgrade().map(|hub| hub.missed(&self.follower, from, to)).unwrap_or_default()
-    }
-
-    /// The tree as it is now, as [`TapFrom::Snapshot`](super::TapFrom::Snapshot) would have begun: to go on
-    /// from behind a gap that the journal does not reach. Events up to its number may still come; a
-    /// [`ThreadTree`](super::ThreadTree) passes over them. `None` once the runtime is gone.
-    pub fn tree_now(&self) -> Option<Arc<TreeSnapshot>> {
-        Some(self.hub.upgrade()?.tree_now(&self.follower))
+    /// Goes on behind a gap, given the number `from` that its [`TapItem::Lagged`] begins with. Next come the
+    /// lifecycle events from there on that the journal has and the filter passes, together with all that
+    /// waits, in order and each once: up to this moment nothing more is lost, however slowly it is read.
+    /// Where the journal does not reach back to `from`, the tree as it is now comes before them, as one
+    /// [`TapItem::Snapshot`], and what it has already is among them: a [`ThreadTree`](super::ThreadTree)
+    /// passes over that.
+    ///
+    /// Takes no further tap, and works behind the end of the runtime as well, for as long as somebody holds
+    /// the runtime; then there is nothing to regain. What it takes over is bounded by the journal and by what
+    /// this tap may have waiting; it is for who has read all up to the gap.
+    pub fn regain(&mut self, from: u64) -> Regained {
+        let Some(hub) = self.hub.upgrade() else { return Regained::default() };
+        let (regained, snapshot) = hub.regain(&mut self.follower, from);
+        self.snapshot = snapshot.or_else(|| self.snapshot.take());
+        regained
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<TapItem>> {

@@ -4,8 +4,6 @@
 //! - Publishes: [`Mark`], whenever a tick finds that clients have something to see.
 //! - Ends: with its runtime, when it is told to stop, or when nobody can ask any more.
 
-use std::sync::Arc;
-
 use coppicer_actors::{Tap, TapFilter, TapFrom, TapItem, TapOptions, TreeSnapshot};
 use coppicer_messages::{EventKind, TapError};
 use coppicer_supervisor::Runtime;
@@ -85,7 +83,7 @@ pub(crate) fn start(
     let tap = open(runtime)?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (told, marks) = watch::channel(Mark::default());
-    let board = Board::new(Arc::new(runtime.limits().clone()));
+    let board = Board::new();
     let watching =
         Watching { runtime: runtime.clone(), board, tap, asked, told, ticks: 0, from: 0 };
     Ok((Watcher { asks, marks }, watching.run(stop)))
@@ -109,7 +107,7 @@ struct Watching {
     asked: mpsc::Receiver<Ask>,
     told: watch::Sender<Mark>,
     ticks: u32,
-    /// What is up to there is in the snapshot that the board began with, or began anew with.
+    /// What is up to there is in the snapshot that the board began with, or began anew with behind a gap.
     from: u64,
 }
 
@@ -163,29 +161,16 @@ impl Watching {
     fn take_one(&mut self, item: TapItem) {
         match item {
             TapItem::Event(event) if event.seq > self.from => self.board.follow(&event),
-            // It is over with the gap before it.
+            // The snapshot before it has it already.
             TapItem::Event(_) => self.board.lost(1),
             TapItem::Snapshot(snapshot) => self.begin(&snapshot),
-            TapItem::Lagged { from, to, count } => self.miss(from, to, count),
-            _ => {}
-        }
-    }
-
-    /// Behind a gap it goes on from the journal; where that does not reach, with the tree as it is now. Both
-    /// come from the tap that it has: there may be no room for another.
-    fn miss(&mut self, from: u64, to: u64, count: u64) {
-        if to <= self.from {
-            return self.board.lost(count); // it began anew behind it
-        }
-        let missed = self.tap.missed(from, to);
-        self.board.lost(count.saturating_sub(missed.events.len() as u64));
-        if missed.complete {
-            for event in missed.events.iter().filter(|event| event.seq > self.from) {
-                self.board.follow(event);
+            // Behind a gap it goes on from the journal; where that does not reach, a snapshot comes next. Both
+            // come from the tap that it has: there may be no room for another.
+            TapItem::Lagged { from, count, .. } => {
+                let regained = self.tap.regain(from);
+                self.board.lost((count + regained.lost).saturating_sub(regained.events));
             }
-        } else if let Some(now) = self.tap.tree_now() {
-            self.board.lost(missed.events.len() as u64);
-            self.begin(&now);
+            _ => {}
         }
     }
 

@@ -5,17 +5,20 @@
 mod support;
 
 use coppicer_actors::{Script, ScriptedEngine, Step};
-use coppicer_messages::{Limits, Usage};
+use coppicer_messages::{Limits, SpawnThread, Usage};
 use support::{BUDGET, Served, engine};
 use tokio::time::timeout;
 
-/// "spend" tells more at once than the console's watcher holds.
+/// "spend" tells more at once than the console's watcher holds, twice, and spawns a thread in between: that is told
+/// in a gap.
 fn spender() -> ScriptedEngine {
     ScriptedEngine::new(|_, input| match &*input.text() {
         "spend" => {
             let usage = Usage { input_tokens: 1, ..Usage::default() };
             let spend = std::iter::repeat_n(Step::Usage(usage), 100_000);
-            spend.chain([Step::Say("spent".to_owned())]).collect()
+            let child = Step::Spawn(Box::new(SpawnThread::new()));
+            let spends = spend.clone().chain([child]).chain(spend);
+            spends.chain([Step::Say("spent".to_owned())]).collect()
         }
         text => Script::new().say(text),
     })
@@ -45,7 +48,7 @@ async fn behind_a_gap_the_tree_is_right_also_where_no_tap_is_to_be_had() {
         let served = Served::with(spender(), limits, |options| options).await;
         let thread = served.spawn("spend").await;
         served.spawn("hello").await;
-        let frame = at_rest(&served, 2).await;
+        let frame = at_rest(&served, 3).await;
         assert!(frame["events"]["lost"].as_u64().unwrap() > 0, "{}", frame["events"]);
         served.world.close(thread, BUDGET).await.unwrap();
         served.spawn("hello").await;

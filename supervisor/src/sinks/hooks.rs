@@ -11,11 +11,13 @@ use coppicer_actors::{
     TreeSnapshot,
 };
 use coppicer_messages::{
-    AgentPath, Ended, Event, EventKind, Fact, Limits, Phase, RuntimeEvent, StoreTrouble, TapError,
-    ThreadEvent, ThreadId, TurnId,
+    AgentPath, Ended, Event, Fact, Phase, RuntimeEvent, StoreTrouble, TapError, ThreadEvent,
+    ThreadId, TurnId,
 };
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::Runtime;
+use crate::limits_used::{LOOK_EVERY, LimitUse, NearChange, NearLimits};
 
 /// A thread that is over: closed, undone, deleted, fenced off or damaged. It takes nothing more in this
 /// life; a closed one can be resumed.
@@ -80,7 +82,9 @@ pub enum Attention {
         /// Whether it is tried again.
         again: bool,
     },
-    /// Nine tenths of a limit are used.
+    /// Nine tenths of a limit of the runtime are used: one of those of
+    /// [`Runtime::use_of_limits`]. Looked at behind each event and four times a second; told again once less
+    /// than eight tenths were seen in between.
     NearLimit {
         /// Its name.
         limit: &'static str,
@@ -163,57 +167,53 @@ impl Hooks {
     /// # Cancel safety
     /// Dropping the future ends the hooks.
     pub async fn run(mut self, runtime: &Runtime) -> Result<HookCounts, TapError> {
-        let limits = runtime.limits().clone();
-        let mut tap = open(runtime, TapFrom::Snapshot)?;
-        let mut watch = Watch::new(&limits);
+        let mut tap = open(runtime)?;
+        let mut watch = Watch::default();
+        let mut limits = interval(LOOK_EVERY);
+        limits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match tap.next().await {
+            let item = tokio::select! {
+                item = tap.next() => item,
+                _ = limits.tick() => {
+                    self.tell(watch.limits(&runtime.use_of_limits()));
+                    continue;
+                }
+            };
+            match item {
                 None => break,
                 Some(TapItem::Snapshot(snapshot)) => self.tell(watch.begin(&snapshot)),
                 Some(TapItem::Event(event)) => self.tell(watch.event(&event)),
-                Some(TapItem::Lagged { count, .. }) => {
-                    match self.go_on(tap, count, &mut watch, runtime).await {
-                        Ok(again) => tap = again,
-                        Err(TapError::RuntimeEnded) => break,
-                        Err(error) => return Err(error),
-                    }
+                Some(TapItem::Lagged { from, count, .. }) => {
+                    self.go_on(&mut tap, (from, count), &mut watch).await;
                 }
                 Some(_) => {}
             }
+            self.tell(watch.limits(&runtime.use_of_limits()));
         }
         self.tell(watch.end());
         Ok(self.counts)
     }
 
     /// Goes on behind a gap. Ends are told as the journal has them; of the rest what still is so.
-    async fn go_on(
-        &mut self,
-        mut tap: Tap,
-        mut count: u64,
-        watch: &mut Watch,
-        runtime: &Runtime,
-    ) -> Result<Tap, TapError> {
+    async fn go_on(&mut self, tap: &mut Tap, gap: (u64, u64), watch: &mut Watch) {
         let told = watch.told();
-        loop {
+        let mut next = Some(gap);
+        while let Some((from, count)) = next {
             self.tell(vec![Told::Attention(Attention::Lagged { count })]);
-            tap = again(tap, runtime, watch.tree.seq())?;
-            match self.catch_up(&mut tap, watch).await {
-                Some(lost) => count = lost,
-                None => break,
-            }
+            tap.regain(from);
+            next = self.catch_up(tap, watch).await;
         }
         self.tell(watch.since(&told));
-        Ok(tap)
     }
 
-    /// Takes in what waits, and tells of ends. How many events were lost meanwhile, if some were.
-    async fn catch_up(&mut self, tap: &mut Tap, watch: &mut Watch) -> Option<u64> {
+    /// Takes in what waits, and tells of ends. Where the next gap begins and how many it has, if there is one.
+    async fn catch_up(&mut self, tap: &mut Tap, watch: &mut Watch) -> Option<(u64, u64)> {
         let mut taken = 0_usize;
         while let Some(item) = tap.try_next() {
             match item {
                 TapItem::Snapshot(snapshot) => self.tell(watch.replace(&snapshot)),
                 TapItem::Event(event) => self.tell(watch.follow(&event).0),
-                TapItem::Lagged { count, .. } => return Some(count),
+                TapItem::Lagged { from, count, .. } => return Some((from, count)),
                 _ => {}
             }
             taken += 1;
@@ -264,28 +264,10 @@ fn call<T>(hook: Option<&mut Hook<T>>, told: T) -> bool {
 /// Events that are taken in at one go before others get their turn.
 const AT_ONCE_MAX: usize = 512;
 
-fn open(runtime: &Runtime, from: TapFrom) -> Result<Tap, TapError> {
-    let quiet = [EventKind::Delta];
-    let kinds = EventKind::ALL.into_iter().filter(|kind| !quiet.contains(kind));
-    let filter = TapFilter::all().kinds(kinds);
-    runtime.tap(TapOptions::matching(filter).with_from(from))
-}
-
-/// A tap behind that event, or from what is now if the journal does not reach back so far. The old one is
-/// kept until then, because it has the rest if the runtime has ended; but not where there is room for one.
-fn again(tap: Tap, runtime: &Runtime, seq: u64) -> Result<Tap, TapError> {
-    let open = || match open(runtime, TapFrom::Cursor(seq)) {
-        Err(TapError::CursorOutside { .. }) => open(runtime, TapFrom::Snapshot),
-        opened => opened,
-    };
-    match open() {
-        Err(TapError::RuntimeEnded) => Ok(tap),
-        Err(TapError::Limit(_)) => {
-            drop(tap);
-            open()
-        }
-        opened => opened,
-    }
+/// All that hooks tell of are lifecycle events, which the journal has as well.
+fn open(runtime: &Runtime) -> Result<Tap, TapError> {
+    let options = TapOptions::matching(TapFilter::all().lifecycle());
+    runtime.tap(options.with_from(TapFrom::Snapshot))
 }
 
 #[derive(Debug, PartialEq)]
@@ -294,13 +276,13 @@ enum Told {
     Attention(Attention),
 }
 
-/// What decides. Pure: events and the time in, what is told out.
+/// What decides. Pure: events and how much is used in, what is told out.
+#[derive(Default)]
 struct Watch {
     tree: ThreadTree,
     /// Since when they are.
     parked: BTreeMap<ThreadId, u64>,
-    resident: Gauge,
-    executing: Gauge,
+    near: NearLimits,
 }
 
 /// What was told up to an event.
@@ -310,45 +292,7 @@ struct Before {
     parked: BTreeMap<ThreadId, u64>,
 }
 
-/// How much of a limit is used.
-struct Gauge {
-    limit: &'static str,
-    value: u64,
-    used: u64,
-    told: bool,
-}
-
-impl Gauge {
-    const fn new(limit: &'static str, value: u64) -> Self {
-        Self { limit, value, used: 0, told: false }
-    }
-
-    /// Tells when nine tenths are reached; again only after it fell below eight.
-    fn tell(&mut self) -> Option<Told> {
-        let Self { limit, value, used, .. } = *self;
-        let tenths = used.saturating_mul(10);
-        if tenths < value.saturating_mul(8) {
-            self.told = false;
-        }
-        let near = tenths >= value.saturating_mul(9) && !std::mem::replace(&mut self.told, true);
-        near.then_some(Told::Attention(Attention::NearLimit { limit, used, value }))
-    }
-}
-
-const fn is_resident(phase: Phase) -> bool {
-    !matches!(phase, Phase::Dormant | Phase::Stopped)
-}
-
 impl Watch {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            tree: ThreadTree::default(),
-            parked: BTreeMap::new(),
-            resident: Gauge::new("resident_max", limits.resident_max as u64),
-            executing: Gauge::new("executing_max", limits.executing_max as u64),
-        }
-    }
-
     /// What was told up to now.
     fn told(&self) -> Before {
         let (seq, ailing) = (self.tree.seq(), self.tree.ailing().cloned());
@@ -356,7 +300,7 @@ impl Watch {
     }
 
     /// What needs attention now and was not told then.
-    fn since(&mut self, before: &Before) -> Vec<Told> {
+    fn since(&self, before: &Before) -> Vec<Told> {
         let mut told = Vec::new();
         told.extend(match self.tree.ailing() {
             Some(store) if before.ailing.as_ref() != Some(store) => {
@@ -372,10 +316,18 @@ impl Watch {
         let parked = self.parked.iter();
         let parked = parked.filter(|&(thread, since)| before.parked.get(thread) != Some(since));
         told.extend(parked.map(|(&thread, _)| Attention::Parked { thread }));
-        let mut told: Vec<Told> = told.into_iter().map(Told::Attention).collect();
-        told.extend(self.resident.tell());
-        told.extend(self.executing.tell());
-        told
+        told.into_iter().map(Told::Attention).collect()
+    }
+
+    /// So much is used of limits.
+    fn limits(&mut self, uses: &[LimitUse]) -> Vec<Told> {
+        let near = self.near.look(uses).into_iter().filter_map(|change| match change {
+            NearChange::Near(LimitUse { limit, used, value }) => {
+                Some(Attention::NearLimit { limit, used, value })
+            }
+            NearChange::Over(_) => None,
+        });
+        near.map(Told::Attention).collect()
     }
 
     /// Begins with what is so.
@@ -391,12 +343,8 @@ impl Watch {
         let before = std::mem::replace(&mut self.tree, ThreadTree::from_snapshot(snapshot));
         let gone = before.snapshot().rows.into_iter();
         let gone = gone.filter(|row| self.tree.get(row.thread).is_none());
-        self.resident.used = 0;
-        self.executing.used = 0;
         self.parked.clear();
         for row in &snapshot.rows {
-            self.resident.used += u64::from(is_resident(row.phase));
-            self.executing.used += u64::from(row.phase == Phase::Running);
             if row.phase == Phase::Parked {
                 self.parked.insert(row.thread, row.since_ms);
             }
@@ -410,8 +358,6 @@ impl Watch {
         let mut told: Vec<Told> = attention.into_iter().map(Told::Attention).collect();
         told.extend(over);
         told.extend(parked.map(Told::Attention));
-        told.extend(self.resident.tell());
-        told.extend(self.executing.tell());
         told
     }
 
@@ -421,49 +367,20 @@ impl Watch {
             self.tree.apply(event);
             return (Vec::new(), None);
         };
-        let before = self.tree.get(thread).map(|row| row.phase);
         if let TreeChange::Removed(rows) = self.tree.apply(event) {
             for row in &rows {
-                self.moved(row.thread, Some(row.phase), None);
+                self.parked.remove(&row.thread);
             }
             return (rows.into_iter().map(|row| Told::Terminal(Terminal { row })).collect(), None);
         }
-        let after = self.tree.get(thread).map(|row| (row.phase, row.since_ms));
-        if let Some((Phase::Parked, since_ms)) = after
-            && let Some(known) = self.parked.get_mut(&thread)
-        {
-            *known = since_ms;
+        let row = self.tree.get(thread);
+        let Some(since_ms) = row.filter(|row| row.phase == Phase::Parked).map(|row| row.since_ms)
+        else {
+            self.parked.remove(&thread);
             return (Vec::new(), None);
-        }
-        let has_moved = before != after.map(|(phase, _)| phase);
-        (Vec::new(), has_moved.then(|| self.moved(thread, before, after)).flatten())
-    }
-
-    /// A thread has another phase, or none any more.
-    fn moved(
-        &mut self,
-        thread: ThreadId,
-        before: Option<Phase>,
-        after: Option<(Phase, u64)>,
-    ) -> Option<Attention> {
-        let since_ms = after.map(|(_, since_ms)| since_ms);
-        let after = after.map(|(phase, _)| phase);
-        let change = |used: &mut u64, holds: &dyn Fn(Phase) -> bool| {
-            *used += u64::from(after.is_some_and(holds));
-            *used = used.saturating_sub(u64::from(before.is_some_and(holds)));
         };
-        change(&mut self.resident.used, &is_resident);
-        change(&mut self.executing.used, &|phase| phase == Phase::Running);
-        match since_ms {
-            Some(since_ms) if after == Some(Phase::Parked) => {
-                let known = self.parked.insert(thread, since_ms);
-                known.is_none().then_some(Attention::Parked { thread })
-            }
-            _ => {
-                self.parked.remove(&thread);
-                None
-            }
-        }
+        let known = self.parked.insert(thread, since_ms);
+        (Vec::new(), known.is_none().then_some(Attention::Parked { thread }))
     }
 
     /// That a thread ended by damage says nothing new behind the damage.

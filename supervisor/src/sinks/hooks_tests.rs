@@ -20,7 +20,7 @@ fn what_a_gap_hid_of_the_store_is_told_behind_it() {
         || vec![Told::Attention(Attention::StoreAiling { trouble, reason: reason.clone() })];
     let told_well = || vec![Told::Attention(Attention::StoreRecovered)];
 
-    let mut watch = Watch::new(&Limits::default());
+    let mut watch = Watch::default();
     assert_eq!(watch.begin(&well), []);
     assert_eq!(watch.begin(&ailing), told_ailing(), "it began in the gap");
     assert_eq!(watch.begin(&ailing), [], "it goes on");
@@ -40,7 +40,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut watch = Watch::new(&Limits::default());
+        let mut watch = Watch::default();
         let tree = ThreadTree::default();
         assert_eq!(watch.begin(&tree.snapshot()), []);
         Self { tree, seq: 0, watch }
@@ -170,7 +170,7 @@ fn what_was_over_and_began_again_in_a_gap_is_told_again() {
 #[test]
 fn a_budget_that_is_used_up_and_a_recovery_that_failed_need_attention() {
     let thread = ThreadId::from_parts(1, [1; 10]);
-    let mut watch = Watch::new(&Limits::default());
+    let mut watch = Watch::default();
     let (limit, granted) = ("budget.tokens".to_owned(), 9);
     let spent = ThreadEvent::BudgetSpent { limit: limit.clone(), granted };
     let mut event = Event::new(Fact::Thread(spent));
@@ -190,4 +190,17 @@ fn a_budget_that_is_used_up_and_a_recovery_that_failed_need_attention() {
     let told =
         Attention::RecoveryFailed { thread, path: Some(path), nickname, reason, again: true };
     assert_eq!(watch.event(&event), [Told::Attention(told)]);
+}
+
+#[test]
+fn limits_are_told_of_by_what_the_runtime_says_whichever_they_are() {
+    let mut watch = Watch::default();
+    let of = |limit, used| LimitUse::new(limit, used, 10);
+    let near = |limit, used| Told::Attention(Attention::NearLimit { limit, used, value: 10 });
+    for limit in ["registered_max", "resident_max", "executing_max", "taps_max"] {
+        assert_eq!(watch.limits(&[of(limit, 9)]), [near(limit, 9)]);
+        assert_eq!(watch.limits(&[of(limit, 10)]), [], "once");
+        assert_eq!(watch.limits(&[of(limit, 7)]), []);
+        assert_eq!(watch.limits(&[of(limit, 9)]), [near(limit, 9)], "and when it comes back");
+    }
 }

@@ -105,21 +105,10 @@ pub async fn count_events(mut tap: Tap) {
                 threads.follow(&event);
             }
             TapItem::Snapshot(snapshot) => threads.begin(&snapshot),
-            TapItem::Lagged { from, to, count: lost } => {
-                let missed = tap.missed(from, to);
-                let began_behind = to <= threads.tree.seq();
-                for event in &missed.events {
-                    count(event);
-                    threads.follow(event);
-                }
-                let lost = lost.saturating_sub(missed.events.len() as u64);
+            TapItem::Lagged { from, count: lost, .. } => {
+                let regained = tap.regain(from);
+                let lost = (lost + regained.lost).saturating_sub(regained.events);
                 counter!(EVENTS_LOST).increment(lost);
-                if !missed.complete
-                    && !began_behind
-                    && let Some(now) = tap.tree_now()
-                {
-                    threads.begin(&now);
-                }
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use coppicer_actors::{AilingStore, Concern, TreeRow};
 use coppicer_messages::{
     Ended, Event, Fact, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId, TurnId,
 };
+use coppicer_supervisor::{LimitUse, NearChange, NearLimits};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -107,8 +108,7 @@ struct About {
 pub(crate) struct Attention {
     version: u64,
     items: BTreeMap<About, Item>,
-    /// Limits that are near.
-    near: usize,
+    near: NearLimits,
 }
 
 impl Attention {
@@ -204,27 +204,20 @@ impl Attention {
     }
 
     /// So much is used of limits.
-    pub(crate) fn used(&mut self, gauges: &[(&'static str, u64, u64)], at_ms: u64) {
-        for &(limit, used, value) in gauges {
-            let tenths = used.saturating_mul(10);
-            let (low, high) = (value.saturating_mul(8), value.saturating_mul(9));
-            // Asked with each fact, and nearly always so.
-            if self.near == 0 && tenths < high {
-                continue;
-            }
-            let item = Item {
-                limit: Some(limit.to_owned()),
-                used: Some(used),
-                value: Some(value),
-                ..Item::new(Kind::NearLimit, None, at_ms)
-            };
-            let known = self.items.contains_key(&about(&item, limit));
-            if known && tenths < low {
-                self.end(Kind::NearLimit, None, limit);
-                self.near -= 1;
-            } else if !known && tenths >= high {
-                self.begin(limit, item);
-                self.near += 1;
+    pub(crate) fn used(&mut self, uses: &[LimitUse], at_ms: u64) {
+        for change in self.near.look(uses) {
+            match change {
+                NearChange::Near(LimitUse { limit, used, value, .. }) => {
+                    let item = Item {
+                        limit: Some(limit.to_owned()),
+                        used: Some(used),
+                        value: Some(value),
+                        ..Item::new(Kind::NearLimit, None, at_ms)
+                    };
+                    self.begin(limit, item);
+                }
+                NearChange::Over(of) => self.end(Kind::NearLimit, None, of.limit),
+                _ => {}
             }
         }
     }

@@ -126,7 +126,8 @@ fn a_parked_thread_is_one_until_it_is_another_phase_or_gone() {
 fn a_limit_is_near_at_nine_tenths_and_is_not_below_eight() {
     let mut attention = Attention::default();
     let mut at = |used| {
-        attention.used(&[("resident_max", used, 100), ("taps_max", 0, 100)], 10);
+        let of = |limit, used| LimitUse::new(limit, used, 100);
+        attention.used(&[of("resident_max", used), of("taps_max", 0)], 10);
         attention.count()
     };
     assert_eq!([89, 90, 95, 80, 79, 89, 90].map(&mut at), [0, 1, 1, 1, 0, 0, 1]);

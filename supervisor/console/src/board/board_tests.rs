@@ -19,7 +19,7 @@ struct Teller {
 
 impl Teller {
     fn new() -> Self {
-        let board = Board::new(Arc::new(Limits::default()));
+        let board = Board::new();
         Self { board, seq: 0, now_ms: 1_000, views: HashMap::new() }
     }
 

@@ -17,7 +17,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use coppicer_actors::{ThreadTree, ThreadView, TreeChange, TreeRow, TreeSnapshot};
-use coppicer_messages::{Ended, Event, Fact, Limits, Phase, RuntimeEvent, ThreadEvent, ThreadId};
+use coppicer_messages::{Ended, Event, Fact, Phase, RuntimeEvent, ThreadEvent, ThreadId};
 use coppicer_supervisor::LimitUse;
 use serde::Serialize;
 
@@ -50,7 +50,6 @@ pub(crate) struct Seen {
 /// Everything that is shown of threads.
 #[derive(Debug)]
 pub(crate) struct Board {
-    limits: Arc<Limits>,
     tree: ThreadTree,
     known: HashMap<ThreadId, Known>,
     /// Threads that are over and keep their row for a while.
@@ -93,9 +92,8 @@ impl Counts {
 type Counted = (Phase, &'static str);
 
 impl Board {
-    pub(crate) fn new(limits: Arc<Limits>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            limits,
             tree: ThreadTree::default(),
             known: HashMap::new(),
             gone: HashMap::new(),
@@ -139,7 +137,6 @@ impl Board {
                 self.lanes.runs(row.thread, turn.clone(), row.since_ms);
             }
         }
-        self.attend_to_limits(now_ms);
     }
 
     /// Facts were lost.
@@ -179,7 +176,6 @@ impl Board {
             self.touch_budgets_above(event.parent);
         }
         self.follow_row(thread);
-        self.attend_to_limits(event.at_ms);
     }
 
     /// What a thread uses, is given or gives back is in the budgets above it.
@@ -261,21 +257,9 @@ impl Board {
         }
     }
 
-    fn attend_to_limits(&mut self, now_ms: u64) {
-        let of = |phase: Phase| self.by_phase.0.get(phase.name()).copied().unwrap_or(0);
-        let resident = self.tree.len() - of(Phase::Dormant) - of(Phase::Stopped);
-        let gauges = [
-            ("resident_max", resident as u64, self.limits.resident_max as u64),
-            ("executing_max", of(Phase::Running) as u64, self.limits.executing_max as u64),
-        ];
-        self.attention.used(&gauges, now_ms);
-    }
-
-    /// So much is used of the limits of the runtime; of those that facts tell of, facts do.
-    pub(crate) fn use_of_limits(&mut self, all: &[LimitUse], now_ms: u64) {
-        let untold = all.iter().filter(|of| matches!(of.limit, "registered_max" | "taps_max"));
-        let gauges: Vec<_> = untold.map(|of| (of.limit, of.used, of.value)).collect();
-        self.attention.used(&gauges, now_ms);
+    /// So much is used of the limits of the runtime.
+    pub(crate) fn use_of_limits(&mut self, uses: &[LimitUse], now_ms: u64) {
+        self.attention.used(uses, now_ms);
     }
 
     /// Lets what is over fade.

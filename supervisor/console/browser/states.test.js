@@ -264,6 +264,9 @@ test("a reader that is too slow is told what it lost, and goes on without a gap"
 
 test("a first look at the facts begins with what the journal still has, and goes on", async () => {
   const id = await spawn({ nickname: "verbose" });
+  await show("#/events");
+  await page.locator(".entry[data-seq]").first().waitFor();
+  await show("#/tree");
   // Three facts of each turn tell what it said: in all more than the journal holds.
   const text = "word ".repeat(180_000);
   for (let turns = 1; turns <= 28; turns += 1) {
@@ -285,6 +288,13 @@ test("a first look at the facts begins with what the journal still has, and goes
   } finally {
     await other.context().close();
   }
+  // Who comes back where the journal has its place no more is told so, and has what it still has.
+  await show("#/events");
+  await page.locator(".logview .search").fill("no such fact");
+  await page.locator(".entry.note", { hasText: "there is a gap here" }).waitFor({ state: "attached" });
+  await page.locator(".logview .search").fill("after the first look");
+  await page.locator(".entry[data-seq]").first().waitFor();
+  await page.locator(".logview .search").fill("");
 });
 
 test("a role that turns the direction of text is shown by name", async () => {

@@ -188,7 +188,8 @@ export class Actions {
       fill(head, h("b", {}, report.timed_out.length ? "Not all had ended by the deadline. " : "Closed. "), ...rungs,
         ` after ${span(performance.now() - began)}`,
         report.timed_out.length ? ` \u00b7 ${plural(report.timed_out.length, "thread")} timed out` : "",
-        report.submit_failed.length ? ` \u00b7 ${plural(report.submit_failed.length, "thread")} could not be asked` : "");
+        report.submit_failed.length ? ` \u00b7 ${plural(report.submit_failed.length, "thread")} could not be asked` : "",
+        report.detached?.length ? ` \u00b7 ${plural(report.detached.length, "thread")} below it ${report.detached.length === 1 ? "goes" : "go"} on` : "");
       go.hidden = true;
       fill(cancel, "Done");
       cancel.focus();

@@ -20,7 +20,7 @@ const SHORTCUTS = [
   ]],
   ["On a thread", [["s", "submit"], ["i", "interrupt"], ["f", "fork"], ["c", "close"], ["p", "park"], ["r", "revive"], ["n", "spawn below it"]]],
   ["One thread", [["t h", "timeline, history"], ["u", "its parent"]]],
-  ["Stored", [["\u2191 \u2193", "choose a thread"], ["Enter", "show it"]]],
+  ["Attention, stored", [["\u2191 \u2193 Home End", "choose a thread"], ["Enter", "show it"]]],
   ["Lanes, events", [["space", "pause"], ["\u2191 \u2193 \u2190 \u2192", "choose a lane, a turn, a fact"], ["Enter", "show its thread"]]],
 ];
 const VIEW_KEYS = { 1: "#/tree", 2: "#/lanes", 3: "#/events", 4: "#/attention", 5: "#/stored" };

@@ -29,7 +29,8 @@ export class AttentionView {
     this.app = app;
     this.version = -1;
     this.summary = h("p.muted", { role: "status" });
-    this.list = h("ul.attention");
+    this.list = h("ul.attention", { "aria-label": "Things that need somebody, gravest first" });
+    this.list.addEventListener("keydown", (event) => this.#listKey(event));
     this.empty = h("p.empty", { role: "status" });
     this.element = h("section.view.attentionview", { "aria-label": "What needs attention", hidden: true }, h("div.bar", {}, this.summary), this.list, this.empty);
   }
@@ -77,7 +78,7 @@ export class AttentionView {
   }
 
   #item(item, now) {
-    const row = item.thread && (this.app.tree.rows.get(item.thread) ?? { thread: item.thread, path: item.path });
+    const row = item.thread && (this.app.tree.rows.get(item.thread) ?? { thread: item.thread, path: item.path, nickname: item.nickname });
     const { actions } = this.app;
     const button = (title, run) => h("button", { type: "button", onclick: run }, title);
     const buttons = [];
@@ -97,7 +98,7 @@ export class AttentionView {
     return h("li", { dataset: { item: `${item.kind}/${item.thread ?? ""}/${item.question ?? item.limit ?? ""}`, tone: TONE_OF[item.kind] ?? "off" } },
       h("div.head", {}, badge(words(item.kind), TONE_OF[item.kind]), " ",
         item.trouble && item.trouble !== "other" ? [badge(words(item.trouble), TONE_OF[item.kind]), " "] : null,
-        row ? h("a.name", { href: `#/thread/${item.thread}` }, foreign(item.path ?? nameOf(row), { line: true, max: 120 })) : h("span.name", {}, "the runtime"),
+        row ? h("a.name", { href: `#/thread/${item.thread}` }, foreign(item.path ?? nameOf(row), { line: true, max: 120 }), item.path && item.nickname ? [" ", foreign(item.nickname, { line: true, max: 60 })] : null) : h("span.name", {}, "the runtime"),
         " ", ago(item.since_ms, now)),
       h("p.what", {}, item.text ? foreign(item.text, { max: 600 }) : null),
       item.body !== undefined ? h("pre.body", {}, foreign(typeof item.body === "string" ? item.body : JSON.stringify(item.body, null, 2), { max: 2000 })) : null,
@@ -105,7 +106,28 @@ export class AttentionView {
       buttons.length ? h("div.buttons", {}, ...buttons) : null);
   }
 
-  key() {
-    return false;
+  #choose(at) {
+    const items = this.list.children;
+    items[Math.max(0, Math.min(items.length - 1, at))]?.querySelector("a, button")?.focus();
+  }
+
+  #listKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const items = [...this.list.children];
+    const at = items.indexOf(event.target.closest("li"));
+    if (event.key === "ArrowDown") this.#choose(at + 1);
+    else if (event.key === "ArrowUp") this.#choose(at - 1);
+    else if (event.key === "Home") this.#choose(0);
+    else if (event.key === "End") this.#choose(items.length - 1);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  key(event) {
+    if (event.key !== "ArrowDown" || this.list.contains(document.activeElement)) return false;
+    this.#choose(0);
+    event.preventDefault();
+    return true;
   }
 }

@@ -360,7 +360,7 @@ export class LanesView {
   }
 
   key(event) {
-    if (event.key === " " && event.target === document.body) this.pause();
+    if (event.key === " " && (event.target === document.body || event.target === this.scroller)) this.pause();
     else if (event.key === "ArrowDown" && document.activeElement === document.body) this.scroller.focus();
     else return false;
     event.preventDefault();

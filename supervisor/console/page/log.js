@@ -123,9 +123,9 @@ export class LogView {
     }
     const lastId = this.place ?? this.lastId;
     this.stream?.stop();
-    // What has happened before is in the journal: the first look shows the end of it.
-    const from = lastId === null ? Math.max(0, this.app.tree.seq - BACK) : null;
-    const path = queryOf({ ...this.filter, from });
+    // What has happened before is in the journal: the first look shows the end of it, and so does one whose
+    // place is not to be had any more.
+    const path = queryOf({ ...this.filter, from: Math.max(0, this.app.tree.seq - BACK) });
     this.stream = this.app.api.stream(path, {
       onEvents: (events) => this.#take(events),
       onState: (state) => this.#connection(state),
@@ -228,8 +228,8 @@ export class LogView {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    // Facts may have come since we scrolled to the end: only who moves up reads further up.
-    if (scrollTop + clientHeight >= scrollHeight - ROW_PX) this.follow = true;
+    // Facts may have come since we scrolled to the end: only who moves up reads further up, or who chose one.
+    if (scrollTop + clientHeight >= scrollHeight - ROW_PX) this.follow = !this.chosen;
     else if (scrollTop < (this.top ?? 0) - 1) this.follow = false;
     this.top = scrollTop;
     this.#touch();
@@ -317,6 +317,7 @@ export class LogView {
 
   #choose(entry) {
     this.chosen = entry?.raw ? entry : null;
+    if (this.chosen) this.follow = false; // it stays in sight
     this.detail.hidden = !this.chosen;
     if (this.chosen) setForeign(this.detail, JSON.stringify(JSON.parse(this.chosen.raw), null, 2));
     this.#touch();

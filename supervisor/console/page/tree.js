@@ -75,8 +75,9 @@ class RowView {
     tip(this.state, row.status_text);
     setAttr(element, "data-state", state);
     setAttr(element, "data-tone", STATES.get(state) ?? "off");
-    setText(this.inbox, row.inbox ? `${row.inbox.used}/${row.inbox.capacity}` : "");
-    const full = row.inbox?.capacity ? Math.min(1, row.inbox.used / row.inbox.capacity) : 0;
+    const inbox = row.gone ? null : row.inbox;
+    setText(this.inbox, inbox ? `${inbox.used}/${inbox.capacity}` : "");
+    const full = inbox?.capacity ? Math.min(1, inbox.used / inbox.capacity) : 0;
     if (this.full !== full) {
       this.full = full;
       this.fillBar.style.transform = `scaleX(${full && Math.max(full, 0.04)})`;

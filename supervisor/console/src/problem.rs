@@ -92,6 +92,10 @@ fn of(error: &dyn std::error::Error, (status, code): (StatusCode, &'static str))
 fn limit(problem: Problem, limit: &LimitReached) -> Problem {
     let problem =
         problem.with("limit", limit.limit).with("value", limit.value).with("advice", limit.advice);
+    let problem = match &*limit.holders {
+        [] => problem,
+        holders => problem.with("holders", json!(holders)),
+    };
     match limit.retry_after {
         Some(after) => problem.with("retry_after_ms", after.as_millis() as u64),
         None => problem,
@@ -191,9 +195,9 @@ impl From<SubmitError> for Problem {
             SubmitError::Overloaded { depth, capacity } => {
                 problem.with("depth", *depth).with("capacity", *capacity)
             }
-            SubmitError::Closed { thread } | SubmitError::Parked { thread } => {
-                problem.with("thread", thread.to_string())
-            }
+            SubmitError::Closed { thread }
+            | SubmitError::Parked { thread }
+            | SubmitError::NotFound { thread } => problem.with("thread", thread.to_string()),
             SubmitError::Unknown { submission } | SubmitError::Conflict { submission } => {
                 problem.with("submission", submission.to_string())
             }
@@ -216,6 +220,7 @@ impl From<ControlError> for Problem {
         };
         let problem = of(&error, kind);
         match &error {
+            ControlError::NotFound { thread } => problem.with("thread", thread.to_string()),
             ControlError::WrongPhase { phase, .. } => problem.with("phase", *phase),
             _ => problem,
         }
@@ -233,6 +238,7 @@ impl From<CloseError> for Problem {
         let problem = of(&error, kind);
         match &error {
             CloseError::Limit(reached) => limit(problem, reached),
+            CloseError::NotFound { thread } => problem.with("thread", thread.to_string()),
             _ => problem,
         }
     }
@@ -262,7 +268,9 @@ impl From<FundError> for Problem {
 impl From<WhyError> for Problem {
     fn from(error: WhyError) -> Self {
         match error {
-            WhyError::NotFound { .. } => of(&error, NO_THREAD),
+            WhyError::NotFound { thread } => {
+                of(&error, NO_THREAD).with("thread", thread.to_string())
+            }
             WhyError::Store { source, .. } => Self::from(source),
             WhyError::RuntimeEnded => of(&error, RUNTIME_ENDED),
             _ => of(&error, NO_ANSWER),
@@ -299,7 +307,7 @@ mod tests {
         let reached = LimitReached {
             limit: "children_max",
             value: 7,
-            holders: Vec::new(),
+            holders: vec![thread],
             retry_after: Some(std::time::Duration::from_millis(20)),
             advice: "close one",
         };
@@ -307,6 +315,7 @@ mod tests {
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!((&json["code"], &json["limit"]), (&json!("limit"), &json!("children_max")));
         assert_eq!((&json["value"], &json["retry_after_ms"]), (&json!(7), &json!(20)));
+        assert_eq!(json["holders"], json!([thread.to_string()]));
         let (status, json) = body(SubmitError::Parked { thread }.into()).await;
         assert_eq!((status.as_u16(), &json["status"]), (409, &json!(409)));
         assert_eq!(

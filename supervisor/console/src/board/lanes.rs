@@ -1,8 +1,8 @@
 //! Turns of the last minutes by thread, for a picture of them over time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use coppicer_messages::{Ended, Event, Fact, RuntimeEvent, ThreadEvent, ThreadId, TurnId};
+use coppicer_messages::{Ended, Event, Fact, Phase, RuntimeEvent, ThreadEvent, ThreadId, TurnId};
 use serde::Serialize;
 
 use crate::bounds::{LANE_MARKS_MAX, LANE_SPANS_MAX, LANES_KEEP_MS, ROW_TEXT_MAX};
@@ -63,6 +63,8 @@ pub(crate) struct Lanes {
     first_mark: u64,
     /// The turn that runs, by thread.
     open: HashMap<ThreadId, u64>,
+    /// Threads that are shown as parked.
+    parked: HashSet<ThreadId>,
     complete_from_ms: u64,
 }
 
@@ -95,6 +97,9 @@ impl Lanes {
     pub(crate) fn follow(&mut self, event: &Event) {
         let Some(thread) = event.thread else { return };
         let at_ms = event.at_ms;
+        if let Fact::Thread(ThreadEvent::StatusChanged { phase, .. }) = &event.fact {
+            return self.shown(thread, *phase, at_ms);
+        }
         let mut mark = |kind, text: Option<&str>| {
             let text = text.map(|text| cut(text, ROW_TEXT_MAX));
             self.mark(Mark { thread, at_ms, kind, text });
@@ -115,7 +120,6 @@ impl Lanes {
             Fact::Thread(ThreadEvent::TurnStuck { phase, .. }) => mark("stuck", Some(phase.name())),
             Fact::Runtime(RuntimeEvent::ThreadSpawned { .. }) => mark("spawned", None),
             Fact::Runtime(RuntimeEvent::ThreadRestarted) => mark("restart", None),
-            Fact::Runtime(RuntimeEvent::ThreadParked) => mark("parked", None),
             Fact::Runtime(RuntimeEvent::ThreadEnded { how }) => {
                 match how {
                     Ended::Crashed { cause } => mark("crash", Some(cause)),
@@ -126,6 +130,16 @@ impl Lanes {
             }
             Fact::Runtime(RuntimeEvent::SpawnUndone) => self.close(thread, at_ms, "lost"),
             _ => {}
+        }
+    }
+
+    /// A thread is shown in this phase: parked because its restarts are spent, or by somebody. That it is shown
+    /// as parked again is no mark.
+    fn shown(&mut self, thread: ThreadId, phase: Phase, at_ms: u64) {
+        if phase != Phase::Parked {
+            self.parked.remove(&thread);
+        } else if self.parked.insert(thread) {
+            self.mark(Mark { thread, at_ms, kind: "parked", text: None });
         }
     }
 

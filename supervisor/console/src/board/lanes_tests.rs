@@ -108,3 +108,20 @@ fn after_a_gap_only_what_runs_is_open() {
     shown.sort_unstable();
     assert_eq!(shown, [(id(1), Some(50)), (id(2), None), (id(3), None)]);
 }
+
+#[test]
+fn a_thread_that_is_parked_by_whomever_has_one_mark_each_time() {
+    let shown = |at_ms, phase| {
+        let status = coppicer_messages::ThreadStatus::Parked;
+        event(at_ms, 1, Fact::Thread(ThreadEvent::StatusChanged { status_seq: 1, status, phase }))
+    };
+    let mut lanes = Lanes::default();
+    lanes.follow(&shown(10, Phase::Parked));
+    lanes.follow(&event(11, 1, Fact::Runtime(RuntimeEvent::ThreadParked)));
+    lanes.follow(&shown(12, Phase::Parked));
+    lanes.follow(&shown(20, Phase::Idle));
+    lanes.follow(&shown(30, Phase::Parked));
+    let marks = lanes.after(None, 10, 40).marks;
+    let marks: Vec<_> = marks.iter().map(|mark| (mark.kind, mark.at_ms)).collect();
+    assert_eq!(marks, [("parked", 10), ("parked", 30)]);
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use coppicer_messages::{
-    Budget, CloseScope, Delivery, ForkPoint, Interrupted, Op, Rung, SpawnThread, Submission,
-    ThreadConfig, ThreadId, TraceContext,
+    Budget, CloseScope, ControlError, Delivery, ForkPoint, Interrupted, Op, Rung, SpawnThread,
+    Submission, SubmitError, ThreadConfig, ThreadId, ThreadStatus, TraceContext,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +30,25 @@ fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
 }
 
 type Done = Result<Answer<Value>, Problem>;
+
+/// What was told to a thread. One that is closed has no actor to tell, and is not unknown for that.
+async fn told<T>(
+    app: &App,
+    thread: ThreadId,
+    result: Result<T, ControlError>,
+) -> Result<T, Problem> {
+    let error = match result {
+        Ok(done) => return Ok(done),
+        Err(error) => error,
+    };
+    if let ControlError::NotFound { .. } = error
+        && let Ok(stored) = app.runtime.store().thread(thread).await
+        && stored.status == ThreadStatus::Shutdown
+    {
+        return Err(SubmitError::Closed { thread }.into());
+    }
+    Err(error.into())
+}
 
 /// A request that has nothing to say: `{}`.
 #[derive(Deserialize)]
@@ -152,7 +171,8 @@ pub(super) async fn interrupt(
     Path(id): Path<String>,
     Posted(Nothing {}): Posted<Nothing>,
 ) -> Done {
-    let found = app.runtime.interrupt(thread_of(&id)?).await?;
+    let thread = thread_of(&id)?;
+    let found = told(&app, thread, app.runtime.interrupt(thread).await).await?;
     Ok(Answer::ok(match found {
         Interrupted::Turn { turn, rung } => {
             json!({ "interrupted": true, "turn": turn, "rung": rung })
@@ -166,7 +186,8 @@ pub(super) async fn park(
     Path(id): Path<String>,
     Posted(Nothing {}): Posted<Nothing>,
 ) -> Done {
-    app.runtime.park(thread_of(&id)?).await?;
+    let thread = thread_of(&id)?;
+    told(&app, thread, app.runtime.park(thread).await).await?;
     Ok(Answer::ok(json!({})))
 }
 
@@ -175,7 +196,8 @@ pub(super) async fn revive(
     Path(id): Path<String>,
     Posted(Nothing {}): Posted<Nothing>,
 ) -> Done {
-    app.runtime.revive(thread_of(&id)?).await?;
+    let thread = thread_of(&id)?;
+    told(&app, thread, app.runtime.revive(thread).await).await?;
     Ok(Answer::ok(json!({})))
 }
 
@@ -236,6 +258,7 @@ pub(super) async fn close(
         "submit_failed": report.submit_failed,
         "timed_out": report.timed_out,
         "unknown": report.unknown,
+        "detached": report.detached,
         "threads": threads.collect::<Vec<_>>(),
         "rungs": serde_json::Map::from_iter(rungs),
     })))

@@ -154,8 +154,17 @@ impl Why {
     }
 }
 
+/// Up to two minutes to the millisecond, then in two units: `2 m 5 s`, `3 h 4 m`, `5 d 7 h`.
 fn seconds(ms: u64) -> String {
-    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
+    const EXACT_MS: u64 = 120_000;
+    let s = ms / 1_000;
+    let (m, h, d) = (s / 60, s / 3_600, s / 86_400);
+    match ms {
+        0..EXACT_MS => format!("{s}.{:03} s", ms % 1_000),
+        _ if h == 0 => format!("{m} m {} s", s % 60),
+        _ if d == 0 => format!("{h} h {} m", m % 60),
+        _ => format!("{d} d {} h", h % 24),
+    }
 }
 
 fn list(threads: &[ThreadId]) -> String {
@@ -172,4 +181,17 @@ fn rest(budget: &Budget) -> String {
     let known = parts.iter().filter_map(|(name, left)| left.map(|left| format!("{left} {name}")));
     let known: Vec<String> = known.collect();
     if known.is_empty() { "not limited".into() } else { known.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn a_long_time_is_said_in_units_that_people_count_in() {
+        let times = [7, 119_999, 120_000, 3_599_000, 3_600_000, 86_399_999, 458_117_532];
+        let said =
+            ["0.007 s", "119.999 s", "2 m 0 s", "59 m 59 s", "1 h 0 m", "23 h 59 m", "5 d 7 h"];
+        assert_eq!(times.map(seconds), said);
+    }
 }

@@ -82,8 +82,8 @@ pub use store::{contract, faulty};
 #[doc(hidden)]
 pub use taps::About;
 pub use taps::{
-    AilingStore, Concern, Regained, Tap, TapCounts, TapEvent, TapFilter, TapFrom, TapHub, TapItem,
-    TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
+    AilingStore, Concern, Regained, Tap, TapBatch, TapCounts, TapEvent, TapEvents, TapFilter,
+    TapFrom, TapHub, TapItem, TapOptions, ThreadTree, TreeChange, TreeRow, TreeSnapshot,
 };
 #[doc(hidden)]
 pub use thread::{

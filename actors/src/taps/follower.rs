@@ -7,7 +7,8 @@ use std::task::Context;
 use super::filter::Seen;
 use super::journal::Published;
 use super::log::{Aftermath, Bounds, Kept, Log};
-use super::{TapCounts, TapEvent, TapItem};
+use super::portion::EVENTS_MAX;
+use super::{TapCounts, TapEvent, TapEvents};
 
 /// One tap in the log of its filter: a place, and what its reader took over.
 ///
@@ -28,6 +29,17 @@ pub(super) struct Follower {
     emitted_before: u64,
     /// Where it began.
     from: u64,
+}
+
+/// What a reader has next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The tree, with which it begins.
+    Snapshot,
+    /// Events that it can take.
+    AtHand,
+    /// Those of these numbers are lost.
+    Gap { from: u64, to: u64, count: u64 },
 }
 
 /// What there is for a reader.
@@ -70,39 +82,54 @@ impl Follower {
         }
     }
 
-    /// The next item, unless something that was not offered yet could push it out, or there is nothing
-    /// in the hand.
+    /// Whether events are at hand that nothing which was not offered yet could push out.
     #[inline]
-    pub(super) fn take_at_hand(&mut self) -> Option<TapItem> {
+    pub(super) fn is_at_hand(&self) -> bool {
+        if !self.backlog.is_empty() {
+            return true;
+        }
+        let Some(hand) = &self.hand else { return false };
+        let is_near_full = |bytes| self.log.is_near_full(self.next, bytes, self.bounds);
+        // What is in the hand is looked at only if all of it is too much.
+        !(is_near_full(hand.bytes) && is_near_full(hand.bytes_before(self.next)))
+    }
+
+    /// The next of the events at hand.
+    #[inline]
+    pub(super) fn take_event(&mut self) -> Option<TapEvent> {
         if !self.backlog.is_empty() {
             return self.take_from_backlog();
         }
-        let hand = self.hand.as_ref()?;
-        let is_near_full = |bytes| self.log.is_near_full(self.next, bytes, self.bounds);
-        // What is in the hand is looked at only if all of it is too much.
-        if is_near_full(hand.bytes) && is_near_full(hand.bytes_before(self.next)) {
-            return None;
-        }
-        self.take_from_hand()
-    }
-
-    fn take_from_backlog(&mut self) -> Option<TapItem> {
-        let event = self.backlog.pop_front()?;
-        if self.backlog.is_empty() {
-            self.backlog = VecDeque::new();
-        }
-        self.counts.delivered += 1;
-        Some(TapItem::Event(event))
-    }
-
-    #[inline]
-    fn take_from_hand(&mut self) -> Option<TapItem> {
         let place = self.next;
         let is_last = place + 1 == self.hand.as_ref()?.end;
         let hand = if is_last { self.hand.take() } else { self.hand.clone() }?;
         self.next += 1;
         self.counts.delivered += 1;
-        Some(TapItem::Event(TapEvent::in_hand(hand, place)))
+        Some(TapEvent::in_hand(hand, place))
+    }
+
+    fn take_from_backlog(&mut self) -> Option<TapEvent> {
+        let event = self.backlog.pop_front()?;
+        if self.backlog.is_empty() {
+            self.backlog = VecDeque::new();
+        }
+        self.counts.delivered += 1;
+        Some(event)
+    }
+
+    /// All events at hand, up to as many as a portion has.
+    pub(super) fn take_events(&mut self) -> Option<TapEvents> {
+        let events = if self.backlog.is_empty() {
+            let hand = self.hand.take()?;
+            let from = std::mem::replace(&mut self.next, hand.end);
+            TapEvents::in_hand(hand, from)
+        } else if self.backlog.len() <= EVENTS_MAX {
+            TapEvents::alone(std::mem::take(&mut self.backlog))
+        } else {
+            TapEvents::alone(self.backlog.drain(..EVENTS_MAX).collect())
+        };
+        self.counts.delivered += events.len() as u64;
+        Some(events)
     }
 
     /// Whether something that was not offered yet could push out what waits.
@@ -115,10 +142,10 @@ impl Follower {
         }
     }
 
-    /// The next item of what was offered.
-    pub(super) fn take(&mut self) -> Option<TapItem> {
+    /// What is next of what was offered. What is at hand then is within the bounds.
+    pub(super) fn find(&mut self) -> Option<Found> {
         if !self.backlog.is_empty() {
-            return self.take_at_hand();
+            return Some(Found::AtHand);
         }
         let mut after = Aftermath::default();
         let log = self.log.clone();
@@ -134,7 +161,7 @@ impl Follower {
             };
             let to = state.seq_before(start, self.hand.as_deref());
             let count = start - self.next;
-            gap = Some(TapItem::Lagged { from: from.unwrap_or(to), to, count });
+            gap = Some(Found::Gap { from: from.unwrap_or(to), to, count });
             self.counts.lost += count;
             self.next = start;
             old = self.hand.take_if(|hand| !hand.has(start));
@@ -146,7 +173,7 @@ impl Follower {
         }
         drop(state);
         drop((old, after)); // unlocked: it may be the last to have them
-        gap.or_else(|| self.take_from_hand())
+        gap.or_else(|| self.hand.is_some().then_some(Found::AtHand))
     }
 
     /// Takes what waits out of the log, and what the journal has of `published` with it, in one order: none of
@@ -157,10 +184,12 @@ impl Follower {
     ) -> (u64, u64) {
         let lost_before = self.counts.lost;
         let mut waiting = VecDeque::new();
-        while let Some(item) = self.take() {
-            if let TapItem::Event(event) = item {
-                self.counts.delivered -= 1;
-                waiting.push_back(event);
+        while let Some(found) = self.find() {
+            if found == Found::AtHand
+                && let Some(events) = self.take_events()
+            {
+                self.counts.delivered -= events.len() as u64;
+                waiting.extend(events);
             }
         }
         let mut regained = 0;

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::taps::{TapCounts, TapFilter};
+use crate::taps::{TapBatch, TapCounts, TapFilter, TapItem};
 
 fn hub() -> Arc<TapHub> {
     let (clock, leases) = (Arc::new(Clock::system()), Arc::new(LeaseBook::default()));
@@ -119,6 +119,47 @@ fn a_gap_begins_behind_what_was_read_before_it_was_offered() {
     let gap = TapItem::Lagged { from: 6, to: 141, count: 136 };
     assert_eq!(tap.try_next(), Some(gap));
     assert_eq!(read(&mut tap, 99), (142..=205).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_batch_is_all_that_is_at_hand_and_items_and_batches_may_be_mixed() {
+    let hub = hub();
+    (0..70).for_each(|_| fenced(&hub));
+    let now = TapOptions::all().with_capacity(64);
+    let begun = hub.tap(now.clone().with_from(TapFrom::Snapshot)).unwrap();
+    let behind = hub.tap(now.with_from(TapFrom::Cursor(2))).unwrap();
+    let [mut begun, mut behind] = [begun, behind];
+    let batch = |tap: &mut Tap| match tap.try_next_batch() {
+        Some(TapBatch::Events(events)) => {
+            let (len, mut seqs) = (events.len(), events.iter().map(|event| event.seq));
+            let (first, last) = (seqs.next().unwrap(), seqs.last());
+            (first, last.unwrap_or(first), len as u64)
+        }
+        Some(TapBatch::Lagged { from, to, count }) => (from, to, count),
+        Some(TapBatch::Snapshot(snapshot)) => (snapshot.seq, snapshot.seq, 0),
+        None => (0, 0, 0),
+    };
+    assert_eq!([batch(&mut begun), batch(&mut begun)], [(70, 70, 0), (0, 0, 0)]);
+    assert_eq!(batch(&mut behind), (3, 66, 64), "what a cursor asked for comes in batches too");
+    assert_eq!(read(&mut behind, 1), [67]);
+    assert_eq!(batch(&mut behind), (68, 70, 3));
+    records(&hub, 20);
+    for tap in [&mut begun, &mut behind] {
+        assert_eq!(read(tap, 2), [71, 72]);
+        assert_eq!(batch(tap), (73, 90, 18));
+        assert_eq!(batch(tap), (0, 0, 0));
+    }
+    records(&hub, 200);
+    hub.close();
+    for tap in [&mut begun, &mut behind] {
+        assert_eq!(batch(tap), (91, 226, 136), "a gap is a batch by itself");
+        let rest: Vec<_> =
+            std::iter::from_fn(|| Some(batch(tap)).filter(|one| one.2 > 0)).collect();
+        assert_eq!((rest[0].0, rest.iter().map(|one| one.2).sum::<u64>()), (227, 64));
+        assert!(matches!(tap.next_batch().now_or_never(), Some(None)), "it has ended");
+        let TapCounts { emitted, delivered, lost, waiting, .. } = tap.counts();
+        assert_eq!((emitted, waiting), (delivered + lost, 0));
+    }
 }
 
 #[test]
@@ -277,7 +318,7 @@ fn no_event_is_older_than_the_one_before_it() {
     fenced(7);
     fenced(5);
     let classes = std::iter::repeat_n(RecordClass::UserMessage, 2).collect();
-    hub.tell_records(9, &about(), Epoch(1), None, Seq(0), classes);
+    hub.tell_records(9, Arc::new(Run::new(&about(), Epoch(1), None, Seq(0), classes)));
     fenced(8);
     let times = std::iter::from_fn(|| tap.try_next()).map(|item| item.event().unwrap().at_ms);
     assert_eq!(times.collect::<Vec<_>>(), [7, 7, 9, 9, 9]);

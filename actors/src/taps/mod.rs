@@ -28,10 +28,10 @@ use coppicer_messages::{AgentPath, Event, ThreadId};
 
 use crate::lineage::Lineage;
 pub use concerns::Concern;
-pub use event::TapEvent;
+pub use event::{TapEvent, TapEvents};
 pub use filter::TapFilter;
 pub use hub::TapHub;
-pub(crate) use portion::Classes;
+pub(crate) use portion::Run;
 pub use tap::Tap;
 pub use tree::{AilingStore, ThreadTree, TreeChange, TreeRow, TreeSnapshot};
 
@@ -120,6 +120,25 @@ pub enum TapItem {
     /// it was when [`Tap::regain`] did not find a gap in the journal any more.
     Snapshot(Arc<TreeSnapshot>),
     /// Events that this tap would have had and that were lost because it did not read in time.
+    Lagged {
+        /// Sequence number of the first.
+        from: u64,
+        /// Sequence number of the last.
+        to: u64,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What a tap has next, as [`Tap::next_batch`] gives it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TapBatch {
+    /// Facts in order: one at least, 64 at most.
+    Events(TapEvents),
+    /// As [`TapItem::Snapshot`].
+    Snapshot(Arc<TreeSnapshot>),
+    /// As [`TapItem::Lagged`].
     Lagged {
         /// Sequence number of the first.
         from: u64,

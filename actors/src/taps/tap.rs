@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use coppicer_messages::Lease;
 use futures::Stream;
 
-use super::follower::{Follower, Outlook};
-use super::{Regained, TapCounts, TapHub, TapItem, TreeSnapshot};
+use super::follower::{Follower, Found, Outlook};
+use super::{Regained, TapBatch, TapCounts, TapHub, TapItem, TreeSnapshot};
 
 /// A bounded subscription: a stream of facts and gaps that ends with the runtime.
 ///
 /// # Cancel safety
-/// [`next`](Self::next) loses nothing when it is dropped.
+/// [`next`](Self::next) and [`next_batch`](Self::next_batch) lose nothing when they are dropped.
 pub struct Tap {
     pub(super) snapshot: Option<Arc<TreeSnapshot>>,
     pub(super) follower: Follower,
@@ -30,28 +30,62 @@ impl Tap {
     /// is woken lets others run once before it has the item, so that it finds what they tell too: until
     /// then it is pending, also for who asks once, such as `timeout` with no time.
     pub async fn next(&mut self) -> Option<TapItem> {
-        std::future::poll_fn(|cx| self.poll(cx)).await
+        let found = std::future::poll_fn(|cx| self.poll(cx)).await?;
+        self.item(found)
     }
 
     /// The next item, if one waits.
     #[inline]
     pub fn try_next(&mut self) -> Option<TapItem> {
         if self.snapshot.is_none()
-            && let Some(item) = self.follower.take_at_hand()
+            && self.follower.is_at_hand()
+            && let Some(event) = self.follower.take_event()
         {
-            return Some(item);
+            return Some(TapItem::Event(event));
         }
-        self.look()
+        let found = self.look()?;
+        self.item(found)
     }
 
-    /// The next item, if one waits that may not be in the hand.
-    fn look(&mut self) -> Option<TapItem> {
-        self.slept = false;
-        if let Some(snapshot) = self.snapshot.take() {
-            return Some(TapItem::Snapshot(snapshot));
+    /// As [`next`](Self::next), with all the events that are at hand in one, at most 64: for who reads
+    /// all, an event costs a fraction of what it costs taken alone. They count as delivered once they are
+    /// given out.
+    pub async fn next_batch(&mut self) -> Option<TapBatch> {
+        let found = std::future::poll_fn(|cx| self.poll(cx)).await?;
+        self.batch(found)
+    }
+
+    /// The next batch, if anything waits.
+    pub fn try_next_batch(&mut self) -> Option<TapBatch> {
+        let found = self.look()?;
+        self.batch(found)
+    }
+
+    #[inline]
+    fn item(&mut self, found: Found) -> Option<TapItem> {
+        match found {
+            Found::Snapshot => self.snapshot.take().map(TapItem::Snapshot),
+            Found::AtHand => self.follower.take_event().map(TapItem::Event),
+            Found::Gap { from, to, count } => Some(TapItem::Lagged { from, to, count }),
         }
-        if let Some(item) = self.next_offered() {
-            return Some(item);
+    }
+
+    fn batch(&mut self, found: Found) -> Option<TapBatch> {
+        match found {
+            Found::Snapshot => self.snapshot.take().map(TapBatch::Snapshot),
+            Found::AtHand => self.follower.take_events().map(TapBatch::Events),
+            Found::Gap { from, to, count } => Some(TapBatch::Lagged { from, to, count }),
+        }
+    }
+
+    /// What is next, if anything waits.
+    fn look(&mut self) -> Option<Found> {
+        self.slept = false;
+        if self.snapshot.is_some() {
+            return Some(Found::Snapshot);
+        }
+        if let Some(found) = self.next_offered() {
+            return Some(found);
         }
         if !self.follower.has_more() {
             return None;
@@ -59,19 +93,20 @@ impl Tap {
         self.hub.upgrade()?.next(&mut self.follower)
     }
 
-    /// The next item of what was offered.
-    fn next_offered(&mut self) -> Option<TapItem> {
-        self.follower.take_at_hand().or_else(|| {
-            if !self.follower.has_more() {
-                return None;
-            }
-            if self.follower.is_near_full()
-                && let Some(hub) = self.hub.upgrade()
-            {
-                hub.try_offer();
-            }
-            self.follower.take()
-        })
+    /// What is next of what was offered.
+    fn next_offered(&mut self) -> Option<Found> {
+        if self.follower.is_at_hand() {
+            return Some(Found::AtHand);
+        }
+        if !self.follower.has_more() {
+            return None;
+        }
+        if self.follower.is_near_full()
+            && let Some(hub) = self.hub.upgrade()
+        {
+            hub.try_offer();
+        }
+        self.follower.find()
     }
 
     /// Its counts so far. They are of events: a snapshot is none.
@@ -115,9 +150,9 @@ impl Tap {
         regained
     }
 
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<TapItem>> {
-        if let Some(snapshot) = self.snapshot.take() {
-            return Poll::Ready(Some(TapItem::Snapshot(snapshot)));
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Found>> {
+        if self.snapshot.is_some() {
+            return Poll::Ready(Some(Found::Snapshot));
         }
         // Who waited lets others run once before it looks. More comes of them meanwhile, which is read in one
         // go; tokio would have it run at once each time that the task before it told something. A waker
@@ -127,13 +162,13 @@ impl Tap {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Some(item) = self.next_offered() {
-            return Poll::Ready(Some(item));
+        if let Some(found) = self.next_offered() {
+            return Poll::Ready(Some(found));
         }
         let polled = match self.hub.upgrade() {
             Some(hub) => hub.poll(&mut self.follower, cx),
             None => match self.follower.outlook(cx) {
-                Outlook::Something => Poll::Ready(self.follower.take()),
+                Outlook::Something => Poll::Ready(self.follower.find()),
                 Outlook::Waits { .. } => Poll::Pending,
                 Outlook::Ended => Poll::Ready(None),
             },
@@ -147,7 +182,8 @@ impl Stream for Tap {
     type Item = TapItem;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TapItem>> {
-        self.poll(cx)
+        let found = std::task::ready!(self.poll(cx));
+        Poll::Ready(found.and_then(|found| self.item(found)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lifecycle facts as `tracing` events.
 
-use coppicer_actors::{Tap, TapItem};
+use coppicer_actors::{Tap, TapBatch};
 use coppicer_messages::{Ended, Event, Fact, Outcome, RuntimeEvent, ThreadEvent};
 use tracing::Level;
 
@@ -16,10 +16,12 @@ use tracing::Level;
 ///
 /// Gaps are logged as warnings. What no subscriber wants costs a look.
 pub async fn log_events(mut tap: Tap) {
-    while let Some(item) = tap.next().await {
-        match item {
-            TapItem::Event(event) if event.fact.is_lifecycle() => log(&event),
-            TapItem::Lagged { from, to, count } => {
+    while let Some(batch) = tap.next_batch().await {
+        match batch {
+            TapBatch::Events(events) => {
+                events.iter().filter(|event| event.fact.is_lifecycle()).for_each(log);
+            }
+            TapBatch::Lagged { from, to, count } => {
                 tracing::warn!(target: TARGET, from, to, count, "events were lost");
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! Events as counters, through the `metrics` facade. Nothing is counted anywhere else.
 
-use coppicer_actors::{Tap, TapItem, ThreadTree, TreeChange, TreeSnapshot};
+use coppicer_actors::{Tap, TapBatch, ThreadTree, TreeChange, TreeSnapshot};
 use coppicer_messages::{Ended, Event, EventKind, Fact, RuntimeEvent, SpawnOrigin, ThreadEvent};
 use metrics::{Unit, counter, gauge, histogram};
 
@@ -98,14 +98,16 @@ pub fn describe_metrics() {
 /// not have, and the gauges begin anew with what is there now.
 pub async fn count_events(mut tap: Tap) {
     let mut threads = Threads::default();
-    while let Some(item) = tap.next().await {
-        match item {
-            TapItem::Event(event) => {
-                count(&event);
-                threads.follow(&event);
+    while let Some(batch) = tap.next_batch().await {
+        match batch {
+            TapBatch::Events(events) => {
+                for event in events.iter() {
+                    count(event);
+                    threads.follow(event);
+                }
             }
-            TapItem::Snapshot(snapshot) => threads.begin(&snapshot),
-            TapItem::Lagged { from, count: lost, .. } => {
+            TapBatch::Snapshot(snapshot) => threads.begin(&snapshot),
+            TapBatch::Lagged { from, count: lost, .. } => {
                 let regained = tap.regain(from);
                 let lost = (lost + regained.lost).saturating_sub(regained.events);
                 counter!(EVENTS_LOST).increment(lost);

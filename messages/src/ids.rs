@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -98,7 +98,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(ArcStr);
 
         impl $name {
             /// Most characters of such an id.
@@ -115,7 +115,7 @@ macro_rules! text_id {
                         .bytes()
                         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
                 if sound {
-                    Ok(Self(Arc::from(text)))
+                    Ok(Self(ArcStr::from(text)))
                 } else {
                     Err(IdError::BadCharacters { text: cut(text) })
                 }
@@ -124,7 +124,7 @@ macro_rules! text_id {
             /// The id whose text is this UUID.
             pub fn from_uuid(uuid: Uuid) -> Self {
                 let mut text = [0u8; 36];
-                Self(Arc::from(&*uuid.as_hyphenated().encode_lower(&mut text)))
+                Self(ArcStr::from(&*uuid.as_hyphenated().encode_lower(&mut text)))
             }
 
             /// The text of the id.
@@ -182,7 +182,7 @@ impl TurnId {
         } else {
             let suffix = format!(".{attempt}");
             let keep = submission.0.len().min(Self::LENGTH_MAX - suffix.len());
-            Self(Arc::from(format!("{}{suffix}", &submission.0[..keep])))
+            Self(ArcStr::from(format!("{}{suffix}", &submission.0[..keep])))
         }
     }
 }

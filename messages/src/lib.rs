@@ -16,6 +16,7 @@ mod facts;
 mod fork;
 mod holdings;
 mod ids;
+mod label;
 mod lease;
 mod limits;
 mod op;
@@ -53,6 +54,7 @@ pub use holdings::Holdings;
 pub use ids::{Epoch, IdError, Seq, SubmissionId, ThreadId, TurnId};
 #[doc(hidden)]
 pub use ids::{ThreadHasher, ThreadMap};
+pub use label::Label;
 pub use lease::{Lease, LeaseBook, LeaseKind};
 pub use limits::{
     CONCERN_BYTES_MAX, CONCERNS_BYTES_MAX, CONCERNS_MAX, LimitRow, Limits, MOVES_MAX,

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
 /// The place of an agent in its tree: `/root`, or `/root/…` with segments of `a-z 0-9 _`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct AgentPath(Arc<str>);
+pub struct AgentPath(ArcStr);
 
 /// Why a text is no agent path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ impl AgentPath {
 
     /// The path of the root of every tree.
     pub fn root() -> Self {
-        Self(Arc::from("/root"))
+        Self(ArcStr::from("/root"))
     }
 
     /// Whether this is the root's path.
@@ -122,7 +122,7 @@ impl AgentPath {
         if path.len() > Self::BYTES_MAX {
             return Err(PathError::TooLong { max: Self::BYTES_MAX, got: path.len() });
         }
-        Ok(Self(Arc::from(path)))
+        Ok(Self(ArcStr::from(path)))
     }
 }
 
@@ -145,7 +145,7 @@ impl FromStr for AgentPath {
             return Err(PathError::Empty);
         }
         if path == "/morpheus" {
-            return Ok(Self(Arc::from(path)));
+            return Ok(Self(ArcStr::from(path)));
         }
         if path.len() > 1 && path.ends_with('/') {
             return Err(PathError::TrailingSlash { path: path.to_owned() });

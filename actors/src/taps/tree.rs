@@ -12,8 +12,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use coppicer_messages::{
-    AgentPath, Ended, Epoch, Event, Fact, Phase, RuntimeEvent, StoreTrouble, ThreadEvent, ThreadId,
-    ThreadMap, ThreadStatus, TurnId,
+    AgentPath, Ended, Epoch, Event, Fact, Label, Phase, RuntimeEvent, StoreTrouble, ThreadEvent,
+    ThreadId, ThreadMap, ThreadStatus, TurnId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,9 +33,9 @@ pub struct TreeRow {
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
     /// A name for people.
-    pub nickname: Option<Box<str>>,
+    pub nickname: Option<Label>,
     /// Its role.
-    pub role: Option<Box<str>>,
+    pub role: Option<Label>,
     /// Whether it is hidden from lists.
     pub internal: bool,
     /// Its status.

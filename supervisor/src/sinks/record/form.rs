@@ -165,7 +165,7 @@ fn row_json(row: &TreeRow) -> String {
         _ => {}
     }
     for name in [&mut row.nickname, &mut row.role].into_iter().flatten() {
-        let mut text = String::from(std::mem::take(name));
+        let mut text = name.to_string();
         cut(&mut text);
         *name = text.into();
     }

@@ -4,8 +4,7 @@
 //! (AC-26, AC-28, AC-29, AR-05 to AR-07, EX-01, EX-02): `tests/limits.rs`. Others:
 //! `tests/session_cases.rs`, `tests/reference_cases.rs`, `tests/persistence_cases.rs`.
 //!
-//! Without a like here: AC-01 (a root is the root of its tree by its place in it; there is no registry
-//! that a session could be left out of); TL-01 to TL-09, TL-17, TL-18, TL-23 to TL-25 (the tools of a
+//! Without a like here: TL-01 to TL-09, TL-17, TL-18, TL-23 to TL-25 (the tools of a
 //! model and their arguments are the host's; TL-16 is in `tests/session_cases.rs`); TL-29 (a host may
 //! close any thread).
 
@@ -79,6 +78,26 @@ async fn ar_13_ar_18_each_root_is_the_root_of_its_own_tree() {
         }
         assert_eq!(world.resolve(top.id(), "a").await, Ok(a.id()));
     }
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ac_01_who_has_a_parent_is_no_root_also_where_nobody_else_of_its_tree_is_in_memory() {
+    let mut limits = Limits::default();
+    limits.idle_after = Duration::from_secs(60);
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let (top, a) = {
+        let top = root(&world).await;
+        let a = world.spawn(below(&top, "a")).await.unwrap();
+        assert_eq!(world.resolve(a.id(), "/root").await, Ok(top.id()));
+        (top.id(), a.id())
+    };
+    tokio::time::sleep(Duration::from_secs(600)).await; // virtual
+    assert!(world.get(top).is_none() && world.get(a).is_none(), "both left memory");
+    let a = world.resume(a).await.unwrap();
+    assert!(world.get(top).is_none(), "it came up by itself");
+    assert_eq!(world.resolve(a.id(), "/root").await, Ok(top));
+    assert_eq!((a.view().depth, a.view().path.unwrap().as_str()), (1, "/root/a"));
     world.end().await;
 }
 

@@ -2,8 +2,7 @@
 //! SE-01 to SE-05, SE-07, SE-11 and SE-17 are in `tests/reference_cases.rs`, SE-09 to SE-13 in the
 //! core's own tests, EX-01 and EX-02 in `tests/limits.rs`.
 //!
-//! Without a like here: AC-33 (a watcher of a thread that never was: nobody is told of what is not
-//! there), TL-10 and TL-32 by their wording (the tools of a model are the host's). AR-04:
+//! Without a like here: TL-10 and TL-32 by their wording (the tools of a model are the host's). AR-04:
 //! `tests/agent_cases.rs`; SE-15: no queue ends with its senders, `tests/instead.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
@@ -14,7 +13,7 @@ use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     Delivery, EventKind, Fact, Interrupted, Op, Outcome, Script, ScriptedEngine, SpawnThread, Step,
-    Submission, SubmitError, TapFilter, TapItem, TapOptions, ThreadEvent, ThreadHandle,
+    Submission, SubmitError, TapFilter, TapItem, TapOptions, ThreadEvent, ThreadHandle, ThreadId,
     ThreadStatus, Wait,
 };
 
@@ -24,6 +23,25 @@ fn engine() -> ScriptedEngine {
         "hang" => Script::new().then(Step::Hang),
         text => Script::new().say(text),
     })
+}
+
+#[tokio::test(start_paused = true)]
+async fn ac_33_who_waits_for_a_thread_that_never_was_is_told_not_found_and_nobody_else_is() {
+    let never = ThreadId::from_parts(9, [9; 10]);
+    let wait = Step::WaitFor(vec![never], Wait::All, Duration::from_secs(10));
+    let world = World::new(ScriptedEngine::always(Script::new().then(wait).say("done"))).await;
+    let parent = world.spawn(SpawnThread::new()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(parent.run("go").await.unwrap().name(), "completed");
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    let history = parent.history().await.unwrap();
+    let lines: Vec<String> =
+        history.iter().map(|record| String::from_utf8_lossy(&record.raw).into_owned()).collect();
+    assert!(lines.iter().any(|line| line.contains("waited: not_found")), "{lines:?}");
+    // REF tells the parent by mail, though no end was durable; here mail tells of ends.
+    let told = |line: &String| line.contains("subagent_notification");
+    assert!(!lines.iter().any(told), "{lines:?}");
+    world.end().await;
 }
 
 async fn world() -> World {

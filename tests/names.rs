@@ -151,7 +151,7 @@ async fn a_name_outlives_the_time_of_its_tree_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_names_of_a_tree_are_read_once_and_those_of_a_new_one_never() {
+async fn the_names_of_a_list_are_asked_for_once_and_those_of_a_new_tree_never() {
     let store = store();
     let (dead, root, _) = left_behind(&store).await;
     for n in 0..3 {
@@ -164,8 +164,44 @@ async fn the_names_of_a_tree_are_read_once_and_those_of_a_new_one_never() {
         world.spawn(below(root).with_name(format!("w{n}"))).await.unwrap();
     }
     assert_eq!(store.calls(StoreOp::Names), 1);
+    // Who says what it is called needs none.
+    let config = ThreadConfig::default().with_nickname("Ada").with_role("scout");
+    world.spawn(below(root).with_config(config)).await.unwrap();
+    assert_eq!(store.calls(StoreOp::Names), 1);
     bury(dead).await;
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spawn_into_a_large_stored_tree_looks_at_no_thread_of_it() {
+    // Each name of the list was given some 200 times.
+    let store = store();
+    let mut limits = Limits::default();
+    (limits.children_max, limits.tree_max, limits.spawns_per_minute_max) = (9_000, 9_000, 9_000);
+    let host = async |seed| {
+        let names = Nicknames::new(["Ash", "Beech", "Cedar"]).unwrap();
+        let builder = Runtime::builder().engine(ScriptedEngine::echo()).nicknames(names);
+        let builder = builder.limits(limits.clone()).ids(IdSource::seeded(seed));
+        builder.store(store.clone()).start().await.unwrap()
+    };
+    let dead = host(1).await;
+    let root = dead.spawn(SpawnThread::new()).await.unwrap().id();
+    for n in 0..601 {
+        dead.spawn(below(root).with_name(format!("w{n}"))).await.unwrap();
+    }
+    let runtime = host(2).await;
+    runtime.submit(root, "awake").await.unwrap();
+    let (looks, names) = (store.calls(StoreOp::Look), store.calls(StoreOp::Names));
+    let next = runtime.spawn(below(root).with_name("next")).await.unwrap();
+    // 601 are 200 rounds and one: 200 has eight digits.
+    let asked = store.calls(StoreOp::Names) - names;
+    assert!((2..=18).contains(&asked), "the store was asked for {asked} rounds");
+    assert_eq!(store.calls(StoreOp::Look), looks, "nobody was looked at");
+    assert!(next.view().nickname.unwrap().ends_with(" the 201st"), "no round is left out");
+    let refused = runtime.spawn(below(root).with_name("w17")).await.unwrap_err();
+    assert_eq!(refused, taken("/root/w17"));
+    drop(dead.shutdown(BUDGET).await);
+    runtime.shutdown(BUDGET).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,11 +317,11 @@ fn names_are_kept_on_disk_across_hosts() {
         &mut |runtime, threads| {
             threads.block_on(async {
                 runtime.submit(root, "awake").await.unwrap();
-                let refused = runtime.spawn(below(root).with_name("worker")).await.unwrap_err();
-                assert_eq!(refused, taken("/root/worker"));
                 let config = ThreadConfig::default().with_role("scout");
                 let child = runtime.spawn(below(root).with_config(config)).await.unwrap();
                 assert_eq!(child.view().nickname.as_deref(), Some("Ash the 2nd"));
+                let refused = runtime.spawn(below(root).with_name("worker")).await.unwrap_err();
+                assert_eq!(refused, taken("/root/worker"));
                 assert!(runtime.get(worker).is_none());
                 runtime.close(worker, BUDGET).await.unwrap();
                 runtime.spawn(below(root).with_name("worker")).await.unwrap();
@@ -297,4 +333,20 @@ fn names_are_kept_on_disk_across_hosts() {
     let sound =
         reader.block_on(async { SqliteStore::open(&path).unwrap().verify().await.unwrap() });
     assert!(sound.is_sound(), "{sound:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_left_memory_below_a_thread_that_is_closed_gives_its_name_up_with_it() {
+    let mut limits = Limits::default();
+    limits.idle_after = IDLE;
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let top = world.spawn(SpawnThread::new()).await.unwrap();
+    let a = world.spawn(below(top.id()).with_name("a")).await.unwrap();
+    let b = world.spawn(below(a.id()).with_name("b")).await.unwrap().id();
+    tokio::time::sleep(IDLE * 4).await; // virtual
+    assert!(world.get(b).is_none() && world.get(a.id()).is_some(), "it is held");
+    world.close(a.id(), BUDGET).await.unwrap();
+    let again = world.spawn(below(top.id()).with_name("a")).await.unwrap();
+    world.spawn(below(again.id()).with_name("b")).await.unwrap();
+    world.end().await;
 }

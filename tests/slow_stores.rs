@@ -22,6 +22,9 @@ struct Inner {
     lost_thread: AtomicBool,
     hold: AtomicBool,
     held: parking_lot::Mutex<Vec<Held>>,
+    /// Writes outside of histories that are never answered, if that is asked for.
+    hangs: AtomicBool,
+    unanswered: parking_lot::Mutex<Vec<Box<dyn std::any::Any + Send>>>,
     largest: AtomicUsize,
 }
 impl Custom {
@@ -128,15 +131,19 @@ impl ThreadStore for Custom {
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>> {
         self.0.mem.detaching(root)
     }
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
-        self.0.mem.child_at(parent, path)
+        self.0.mem.at_path(root, path)
     }
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
-        self.0.mem.names(root)
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.0.mem.nicknames_taken(root, names)
     }
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {
         self.0.mem.list(query)
@@ -152,9 +159,15 @@ impl ThreadStore for Custom {
         self.0.mem.patch(thread, patch, done);
     }
     fn archive(&self, thread: ThreadId, at_ms: Option<u64>, done: Done<StoredThread>) {
+        if self.0.hangs.load(Ordering::SeqCst) {
+            return self.0.unanswered.lock().push(Box::new(done));
+        }
         self.0.mem.archive(thread, at_ms, done);
     }
     fn delete(&self, thread: ThreadId, done: Done<u64>) {
+        if self.0.hangs.load(Ordering::SeqCst) {
+            return self.0.unanswered.lock().push(Box::new(done));
+        }
         self.0.mem.delete(thread, done);
     }
 }
@@ -397,4 +410,21 @@ async fn a_close_whose_thread_only_a_silent_store_knows_reports_that_it_is_not_k
     let refusal = rt.close(nobody, BUDGET).await.unwrap_err();
     assert_eq!(refusal, CloseError::NotFound { thread: nobody });
     assert!(rt.audit().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_or_a_removal_that_the_store_never_answers_is_answered_by_its_deadline() {
+    let store = Custom::default();
+    let rt = runtime(&store, Limits::default()).await;
+    let thread = rt.spawn(SpawnThread::new()).await.unwrap().id();
+    store.0.hangs.store(true, Ordering::SeqCst);
+    let second = Duration::from_secs(1);
+    let began = tokio::time::Instant::now();
+    assert_eq!(rt.archive(thread, second).await, Err(ArchiveError::NoAnswer));
+    assert_eq!(began.elapsed(), second);
+    assert_eq!(rt.delete(thread, second).await, Err(DeleteError::NoAnswer));
+    assert_eq!(began.elapsed(), 2 * second);
+    store.0.hangs.store(false, Ordering::SeqCst);
+    rt.archive(thread, second).await.unwrap();
+    rt.shutdown(BUDGET).await.unwrap();
 }

@@ -71,9 +71,9 @@ pub use slot::ThreadView;
 pub use slot::{Arrival, Door, Slot, SlotCommon, Uplink};
 pub use store::{
     Acquired, Archived, Base, Batch, Done, EdgeChange, EdgeStatus, Fence, MailTo, MemoryStore,
-    Named, NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch,
-    StoredThread, ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart,
-    descend, digest, preview_of, view_start,
+    NewSubmission, NewThread, OpenSubmission, Order, SortBy, StoreHealth, StoreWatch, StoredThread,
+    ThreadCursor, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, ViewStart, descend, digest,
+    preview_of, view_start,
 };
 #[doc(hidden)]
 pub use store::{by as answered_by, count_mail};

@@ -81,6 +81,11 @@ impl Nicknames {
         Ok(self)
     }
 
+    /// Which list is for a role: its own, or the one for all.
+    pub(crate) fn list<'a>(&self, role: Option<&'a str>) -> Option<&'a str> {
+        role.filter(|&role| self.of_role.contains_key(role))
+    }
+
     /// Those for a role. Never empty.
     pub(crate) fn candidates(&self, role: Option<&str>) -> &[String] {
         role.and_then(|role| self.of_role.get(role)).unwrap_or(&self.any)
@@ -120,8 +125,10 @@ fn checked(
 #[derive(Debug, Default)]
 pub(crate) struct NamesUsed {
     used: BTreeSet<String>,
-    /// Those of stored threads, which are used whatever round it is.
+    /// Those names of this round that threads have of which the store alone knows.
     kept: BTreeSet<String>,
+    /// Of which lists that was asked, by their role.
+    asked: BTreeSet<Option<String>>,
     /// How often all were used up.
     resets: u32,
 }
@@ -129,12 +136,13 @@ pub(crate) struct NamesUsed {
 impl NamesUsed {
     /// None.
     pub(crate) const fn new() -> Self {
-        Self { used: BTreeSet::new(), kept: BTreeSet::new(), resets: 0 }
+        Self { used: BTreeSet::new(), kept: BTreeSet::new(), asked: BTreeSet::new(), resets: 0 }
     }
 
     /// Whether none was ever used.
     pub(crate) fn is_empty(&self) -> bool {
-        self.used.is_empty() && self.kept.is_empty() && self.resets == 0
+        (self.used.is_empty() && self.kept.is_empty())
+            && (self.asked.is_empty() && self.resets == 0)
     }
 
     /// Uses a name that was chosen elsewhere, whether or not it is used.
@@ -142,9 +150,47 @@ impl NamesUsed {
         self.used.insert(name.to_owned());
     }
 
-    /// Uses the name of a thread that the store has: no other one of the tree is given it.
-    pub(crate) fn keep(&mut self, name: String) {
-        self.kept.insert(name);
+    /// Whether it is known which names of this list may be given in this round, and one may.
+    pub(crate) fn knows(&self, list: Option<&str>, names: &[String]) -> bool {
+        let is_free = |name: &String| self.is_free(&with_ordinal(name, self.resets));
+        self.has_asked(list) && names.iter().any(is_free)
+    }
+
+    /// The round whose names of this list are to be asked for: this one, or the next if none is left.
+    pub(crate) fn next_round(&self, list: Option<&str>) -> u32 {
+        if self.has_asked(list) { self.resets.saturating_add(1) } else { self.resets }
+    }
+
+    /// Takes over what the store said of a round of this list.
+    pub(crate) fn learn(&mut self, list: Option<&str>, Round { round, taken }: Round) {
+        if round < self.resets {
+            return; // of a round that is over by now
+        }
+        if round > self.resets {
+            self.begin_round(round);
+        }
+        self.kept.extend(taken);
+        self.asked.insert(list.map(str::to_owned));
+    }
+
+    /// What the store said is old.
+    pub(crate) fn forget(&mut self) {
+        self.asked.clear();
+    }
+
+    fn has_asked(&self, list: Option<&str>) -> bool {
+        self.asked.iter().any(|asked| asked.as_deref() == list)
+    }
+
+    fn is_free(&self, name: &str) -> bool {
+        !self.used.contains(name) && !self.kept.contains(name)
+    }
+
+    fn begin_round(&mut self, round: u32) {
+        self.used.clear();
+        self.kept.clear();
+        self.asked.clear();
+        self.resets = round;
     }
 
     /// Uses a free one of the candidates, of which there is at least one: `pick` has one of so many
@@ -154,20 +200,63 @@ impl NamesUsed {
         candidates: &[String],
         pick: impl FnOnce(usize) -> usize,
     ) -> String {
-        let is_free = |name: &String| !self.used.contains(name) && !self.kept.contains(name);
-        let named = candidates.iter().map(|name| with_ordinal(name, self.resets));
-        let mut free: Vec<String> = named.filter(is_free).collect();
-        // Ends: each round has as many names as there are candidates, and what is kept has an end.
-        while free.is_empty() {
-            self.used.clear();
-            self.resets += 1;
-            let named = candidates.iter().map(|name| with_ordinal(name, self.resets));
-            free = named.filter(|name| !self.kept.contains(name)).collect();
+        let named = |round| candidates.iter().map(move |name| with_ordinal(name, round));
+        let mut free: Vec<String> = named(self.resets).filter(|name| self.is_free(name)).collect();
+        if free.is_empty() {
+            self.begin_round(self.resets.saturating_add(1));
+            free = named(self.resets).collect();
         }
         let name = free.swap_remove(pick(free.len()).min(free.len() - 1));
         self.used.insert(name.clone());
         name
     }
+}
+
+/// Which names of a list may be given in a round: all but those that are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Round {
+    pub(crate) round: u32,
+    pub(crate) taken: Vec<String>,
+}
+
+/// A round of a list, from this one on, of which not all names are taken: none before it has a free name
+/// but by those that came free since. `taken` says which of some names are. Asks for as many rounds as
+/// the number of that one has digits, twice, not for all before it.
+pub(crate) async fn free_round<E, F>(
+    candidates: &[String],
+    from: u32,
+    taken: impl Fn(Vec<String>) -> F,
+) -> Result<Round, E>
+where
+    F: Future<Output = Result<Vec<String>, E>>,
+{
+    let look = async |round| {
+        let names: BTreeSet<String> =
+            candidates.iter().map(|name| with_ordinal(name, round)).collect();
+        let all = names.len();
+        let taken = taken(names.into_iter().collect()).await?;
+        Ok((taken.len() < all, Round { round, taken }))
+    };
+    // The last that is known to be full, and one that is not.
+    let (mut full, mut step) = (None, 1_u32);
+    let mut free = loop {
+        let round = full.map_or(from, |full: u32| full.saturating_add(step));
+        let (is_free, found) = look(round).await?;
+        if is_free || round == u32::MAX {
+            break found;
+        }
+        step = if full.is_some() { step.saturating_mul(2) } else { step };
+        full = Some(round);
+    };
+    while let Some(last) = full.filter(|last| free.round - last > 1) {
+        let (is_free, found) = look(last + (free.round - last) / 2).await?;
+        if is_free {
+            free = found;
+        } else {
+            full = Some(found.round);
+        }
+    }
+    Ok(free)
 }
 
 /// "Alder", "Alder the 2nd", "Alder the 3rd", ….
@@ -188,6 +277,8 @@ fn with_ordinal(name: &str, resets: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn names(list: &[&str]) -> Vec<String> {
@@ -230,15 +321,53 @@ mod tests {
     }
 
     #[test]
-    fn names_of_stored_threads_are_used_in_every_round() {
+    fn names_of_stored_threads_are_asked_for_round_by_round_and_list_by_list() {
+        let (list, others) = (names(&["alpha", "beta"]), names(&["gamma"]));
+        let round = |round, taken: &[&str]| Round { round, taken: names(taken) };
         let mut tree = NamesUsed::default();
-        for kept in ["alpha", "beta the 2nd"] {
-            tree.keep(kept.to_owned());
+        assert!(!tree.knows(None, &list) && tree.next_round(None) == 0);
+        tree.learn(None, round(0, &["alpha"]));
+        assert!(tree.knows(None, &list) && !tree.knows(Some("scout"), &others));
+        assert_eq!(tree.choose(&list, |_| 0), "beta");
+        assert!(!tree.knows(None, &list), "none is left of it");
+        assert_eq!((tree.next_round(None), tree.next_round(Some("scout"))), (1, 0));
+        tree.learn(None, round(3, &["beta the 4th"]));
+        tree.learn(Some("scout"), round(0, &[])); // told too late
+        assert!(tree.knows(None, &list) && !tree.knows(Some("scout"), &others));
+        assert_eq!(tree.choose(&list, |_| 0), "alpha the 4th");
+        tree.learn(Some("scout"), round(3, &[]));
+        assert_eq!(tree.choose(&others, |_| 0), "gamma the 4th");
+        tree.learn(None, round(4, &[]));
+        tree.forget();
+        assert!(!tree.knows(None, &list) && tree.next_round(None) == 4);
+    }
+
+    #[test]
+    fn the_first_round_with_a_free_name_is_found_without_asking_for_all_before_it() {
+        let list = names(&["alpha", "beta", "alpha"]);
+        for full in [0_u32, 1, 2, 3, 4, 7, 8, 100, 1_000] {
+            for from in [0, full / 2, full] {
+                let asked = std::cell::Cell::new(0_u32);
+                let taken = |names: Vec<String>| {
+                    asked.set(asked.get() + 1);
+                    // All before `full`, and one of that.
+                    let is_taken = |name: &String| {
+                        (0..full).any(|n| list.iter().any(|it| with_ordinal(it, n) == *name))
+                            || *name == with_ordinal("beta", full)
+                    };
+                    let taken = names.into_iter().filter(is_taken).collect();
+                    std::future::ready(Ok::<Vec<String>, ()>(taken))
+                };
+                let found = free_round(&list, from, taken).now_or_never().unwrap().unwrap();
+                let expected = Round { round: full, taken: vec![with_ordinal("beta", full)] };
+                assert_eq!(found, expected, "from {from}");
+                assert!(
+                    asked.get() <= 2 * (full.checked_ilog2().unwrap_or(0) + 2),
+                    "{} for {full}",
+                    asked.get()
+                );
+            }
         }
-        let list = names(&["alpha", "beta"]);
-        let chosen = [0; 5].map(|at| tree.choose(&list, |_| at));
-        let expected = ["beta", "alpha the 2nd", "alpha the 3rd", "beta the 3rd", "alpha the 4th"];
-        assert_eq!(chosen, expected);
     }
 
     #[test]

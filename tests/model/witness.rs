@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use coppicer::{
     Acquired, AgentPath, Batch, Charge, CrashRecord, Done, EdgeChange, EdgeStatus, Epoch, Fence,
-    History, KnownSubmission, Ledger, Mail, MailId, MailPage, MailPlace, MemoryStore, Named,
-    NewRecord, NewThread, ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId,
+    History, KnownSubmission, Ledger, Mail, MailId, MailPage, MailPlace, MemoryStore, NewRecord,
+    NewThread, ParentClose, RecordClass, Seq, StoreError, StoredThread, SubmissionId,
     SubmissionState, ThreadId, ThreadMove, ThreadPage, ThreadPatch, ThreadQuery, ThreadStatus,
     ThreadStore,
 };
@@ -409,16 +409,20 @@ impl ThreadStore for Witness {
         self.store.detaching(root)
     }
 
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
-        self.store.child_at(parent, path)
+        self.store.at_path(root, path)
     }
 
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
-        self.store.names(root)
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.store.nicknames_taken(root, names)
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

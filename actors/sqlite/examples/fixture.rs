@@ -1,7 +1,7 @@
 //! Writes a store of the present version with something of everything in it: a fixture for
 //! `tests/versions.rs`, which every later version must open.
 //!
-//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v5.db`
+//! `cargo run -p coppicer-sqlite --example fixture -- actors/sqlite/tests/fixtures/v6.db`
 
 use coppicer_actors::{
     Acquired, Base, Batch, Done, EdgeChange, EdgeStatus, MailTo, NewSubmission, NewThread,

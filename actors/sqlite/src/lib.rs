@@ -24,6 +24,7 @@ mod class;
 mod error;
 mod list;
 mod marks;
+mod names;
 mod open;
 mod options;
 mod pool;

@@ -1,14 +1,13 @@
 //! Lists and trees of threads.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use coppicer_actors::{
-    Archived, EdgeStatus, Named, Order, SortBy, StoredThread, ThreadPage, ThreadQuery, descend,
+    Archived, EdgeStatus, Order, SortBy, StoredThread, ThreadPage, ThreadQuery, descend,
 };
-use coppicer_messages::{AgentPath, Epoch, Seq, StoreError, ThreadDetails, ThreadId, ThreadStatus};
+use coppicer_messages::{Epoch, Seq, StoreError, ThreadDetails, ThreadId, ThreadStatus};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::error::Fault;
 use crate::rows::{
@@ -191,57 +190,6 @@ pub(crate) fn children(
     let rows =
         look.query_map(params![parent.to_string(), filter.map(edge_text)], |row| id_at(row, 0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// The child of `parent` that has this path and is not closed.
-pub(crate) fn child_at(
-    connection: &Connection,
-    parent: ThreadId,
-    path: &AgentPath,
-) -> Result<Option<ThreadId>, Fault> {
-    let mut look = connection.prepare_cached(
-        "SELECT t.id FROM thread t JOIN state s ON s.thread = t.pk
-         WHERE t.parent = ?1 AND t.path = ?2 AND t.edge = 'open' AND t.hidden = 0
-           AND s.status <> 'shutdown'
-         LIMIT 1",
-    )?;
-    let found = look.query_row(params![parent.to_string(), path.as_str()], |row| id_at(row, 0));
-    Ok(found.optional()?)
-}
-
-/// What `root` and those below it are called, as far as nothing of the way is closed.
-pub(crate) fn names(connection: &Connection, root: ThreadId) -> Result<Vec<Named>, Fault> {
-    let mut look = connection.prepare_cached(
-        "SELECT t.id, t.path, t.nickname FROM thread t JOIN state s ON s.thread = t.pk
-         WHERE t.parent = ?1 AND t.hidden = 0 AND t.edge = 'open' AND s.status <> 'shutdown'",
-    )?;
-    let mut own = connection
-        .prepare_cached("SELECT id, path, nickname FROM thread WHERE id = ?1 AND hidden = 0")?;
-    let named = |row: &Row<'_>| -> rusqlite::Result<Named> {
-        // A path that cannot be read is nobody's: what reads the thread finds the damage.
-        let path = row.get_ref(1)?.as_str_or_null()?.and_then(|text| text.parse().ok());
-        Ok(Named { thread: id_at(row, 0)?, path, nickname: row.get(2)? })
-    };
-    let mut found: HashMap<ThreadId, Named> = HashMap::new();
-    found.extend(own.query_row([root.to_string()], named).optional()?.map(|named| (root, named)));
-    let mut failed = None;
-    let below = descend(root, |parent| {
-        let mut below = || -> rusqlite::Result<Vec<Named>> {
-            look.query_map([parent.to_string()], named)?.collect()
-        };
-        let below = below().unwrap_or_else(|error| {
-            failed.get_or_insert(error);
-            Vec::new()
-        });
-        let ids = below.iter().map(|named| named.thread).collect();
-        found.extend(below.into_iter().map(|named| (named.thread, named)));
-        ids
-    });
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let all = std::iter::once(root).chain(below).filter_map(|id| found.remove(&id));
-    Ok(all.filter(|named| named.path.is_some() || named.nickname.is_some()).collect())
 }
 
 /// All that is below `root`, by depth, then id.

@@ -6,12 +6,13 @@ use rusqlite::Connection;
 pub(crate) const APPLICATION_ID: i64 = 0x436f_7070;
 
 /// The steps to each version, from an empty file on. A step that was released never changes.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
     include_str!("schema/v5.sql"),
+    include_str!("schema/v6.sql"),
 ];
 
 /// The newest version.

@@ -49,6 +49,7 @@ pub(crate) const THREAD: Sealed = Sealed {
         "nickname",
         "role",
         "config",
+        "root",
     ],
 };
 
@@ -195,6 +196,8 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
         .iter()
         .map(|sql| connection.query_row(&format!("SELECT {sql}"), [], |row| row.get(0)).unwrap())
         .collect();
-        let distinct: std::collections::BTreeSet<&i64> = seals.iter().collect();
+        let distinct: BTreeSet<&i64> = seals.iter().collect();
         assert_eq!(distinct.len(), seals.len(), "{seals:?}");
     }
 
@@ -245,10 +248,10 @@ mod tests {
         for sealed in ALL {
             let sql = format!("SELECT name FROM pragma_table_info('{}')", sealed.table);
             let mut look = connection.prepare(&sql).unwrap();
-            let names: Vec<String> =
+            let names: BTreeSet<String> =
                 look.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-            let expected: Vec<&str> = sealed.columns.iter().copied().chain(["crc"]).collect();
-            assert_eq!(names, expected, "{}", sealed.table);
+            let expected = sealed.columns.iter().copied().chain(["crc"]).map(str::to_owned);
+            assert_eq!(names, expected.collect(), "{}", sealed.table);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coppicer_actors::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History, Named,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Excerpt, ExcerptQuery, Fence, History,
     NewThread, StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use coppicer_messages::{
@@ -22,7 +22,7 @@ use crate::options::SqliteOptions;
 use crate::pool::Pool;
 use crate::verify::{Verification, verify};
 use crate::writer::{Request, Writer, crashes, mail_page, submission};
-use crate::{list, marks, reader, rows};
+use crate::{list, marks, names, reader, rows};
 
 /// Threads in one SQLite file.
 ///
@@ -239,17 +239,21 @@ impl ThreadStore for SqliteStore {
         self.read_with(move |connection| list::detaching(connection, root)).boxed()
     }
 
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
         let path = path.clone();
-        self.read_with(move |connection| list::child_at(connection, parent, &path)).boxed()
+        self.read_with(move |connection| names::at_path(connection, root, &path)).boxed()
     }
 
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
-        self.read_with(move |connection| list::names(connection, root)).boxed()
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.read_with(move |connection| names::nicknames_taken(connection, root, names)).boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coppicer_actors::{Done, EdgeStatus, ThreadQuery, ThreadStore};
+use coppicer_actors::{Done, EdgeChange, EdgeStatus, ThreadQuery, ThreadStore};
 use coppicer_messages::{
     Outcome, RecordClass, Seq, SubmissionId, SubmissionState, ThreadId, ThreadStatus,
 };
@@ -101,6 +101,13 @@ async fn look(store: &SqliteStore, made: i64) {
     assert_eq!(child.parent, Some((id(1), EdgeStatus::Closed)));
     assert_eq!(child.path.unwrap().to_string(), "/root/scout");
     assert!(child.config.internal);
+    // It is found by its path in its tree, once its edge is open.
+    for (edge, holder) in [(EdgeStatus::Open, Some(id(2))), (EdgeStatus::Closed, None)] {
+        let (done, put) = Done::channel();
+        store.put_edge(id(2), EdgeChange::Status(edge), done);
+        put.await.unwrap();
+        assert_eq!(store.at_path(id(1), &"/root/scout".parse().unwrap()).await, Ok(holder));
+    }
     assert_eq!(child.status, ThreadStatus::Completed(Some("found it".into())));
 
     let fork = store.read(id(3), None).await.unwrap();

@@ -13,8 +13,8 @@ use futures::{FutureExt, TryFutureExt};
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, StoreHealth,
-    StoreWatch, StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, StoreHealth, StoreWatch,
+    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore,
 };
 use crate::history::{Excerpt, ExcerptQuery, History};
 
@@ -35,7 +35,7 @@ pub enum StoreOp {
     Submission,
     /// [`ThreadStore::count`].
     Count,
-    /// [`ThreadStore::names`].
+    /// [`ThreadStore::nicknames_taken`].
     Names,
     /// [`ThreadStore::read_range`], and so [`ThreadStore::read`]; and [`ThreadStore::excerpt`].
     Read,
@@ -357,22 +357,26 @@ impl ThreadStore for FaultyStore {
         self.behind(StoreOp::Detaching, move || self.inner.detaching(root))
     }
 
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
-        self.inner.child_at(parent, path)
+        self.inner.at_path(root, path)
     }
 
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
         let (done, answer) = Done::channel();
         self.through(StoreOp::Names, done, move |_, done: Done<()>| done.tell(Ok(())));
         async move {
             // What is answered late was read before.
-            let names = self.inner.names(root).await;
+            let taken = self.inner.nicknames_taken(root, names).await;
             answer.await?;
-            names
+            taken
         }
         .boxed()
     }

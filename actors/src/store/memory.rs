@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::{
-    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, Named, NewThread, OpenSubmission,
-    StoredThread, ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
+    Acquired, Batch, Done, EdgeChange, EdgeStatus, Fence, NewThread, OpenSubmission, StoredThread,
+    ThreadMove, ThreadPage, ThreadQuery, ThreadStore, descend, view_start,
 };
 use crate::history::History;
 use row::{Kept, More, Row, SubmissionRow};
@@ -72,11 +72,9 @@ fn create(
     {
         return Err(StoreError::BadParent { thread, parent, reason: "there is no such thread" });
     }
-    let name = new.parent.zip(new.path.as_ref());
-    if let Some((parent, path)) = name {
+    if let (Some(parent), Some(path)) = (new.parent, &new.path) {
         names::check(rows, parent, path, thread)?;
     }
-    let is_named = name.is_some();
     let mut history = match new.base {
         Some(base) => {
             let source = rows.get(&base.thread).ok_or_else(|| not_found(base.thread))?;
@@ -112,9 +110,7 @@ fn create(
     let more = More { charged: new.charges.clone(), ..More::default() };
     let row = Row { kept: Kept::of(stored), history, appends: 0, more: more.into() };
     rows.insert(thread, Box::new(row));
-    if is_named {
-        names::take(rows, thread);
-    }
+    names::list(rows, thread);
     charge(rows, &new.charges); // its own ledger too
     Ok(Acquired {
         fence: Fence { thread, epoch: Epoch(1) },
@@ -210,16 +206,11 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
             submission.known.state = state;
         }
     }
-    let mut reopened = false;
     if let Some(status) = batch.status {
-        reopened = row.kept.status == ThreadStatus::Shutdown;
         row.kept.status = status;
     }
     if let Some(task) = batch.task {
         row.more.task = Some(task.into());
-    }
-    if let Some(patch) = &batch.patch {
-        row.patch(thread, patch);
     }
     row.kept.updated_ms = batch.updated_ms.unwrap_or(row.kept.updated_ms);
     if batch.settled {
@@ -232,8 +223,8 @@ fn append(rows: &mut Rows, fence: Fence, expected: Seq, batch: Batch) -> Result<
         crashes.drain(..too_many);
     }
     let head = row.head();
-    if reopened {
-        names::take(rows, thread);
+    if let Some(patch) = &batch.patch {
+        names::apply(rows, thread, patch);
     }
     charge(rows, &batch.charges);
     for out in batch.mail {
@@ -277,7 +268,11 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
         EdgeChange::Parent(parent, status) => Some((parent, status)),
         EdgeChange::Root => None,
     };
-    names::give_back(rows, child);
+    let moves = before.map(|(parent, _)| parent) != after.map(|(parent, _)| parent);
+    let branch = if moves { names::branch(rows, child) } else { Vec::new() };
+    for thread in &branch {
+        names::unlist(rows, *thread);
+    }
     if let Some(row) = rows.get_mut(&child) {
         row.kept.parent = after;
     }
@@ -287,7 +282,9 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
     if let Some(new) = after.and_then(|(parent, _)| rows.get_mut(&parent)) {
         new.more.children.insert(child);
     }
-    names::take(rows, child);
+    for thread in branch {
+        names::list(rows, thread);
+    }
     Ok(())
 }
 
@@ -295,11 +292,11 @@ fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
     let ThreadMove { thread, edge, paths, charges } = to;
     put_edge(rows, thread, edge)?;
     for (thread, path) in paths {
-        names::give_back(rows, thread);
+        names::unlist(rows, thread);
         if let Some(row) = rows.get_mut(&thread) {
             row.kept.path = path;
         }
-        names::take(rows, thread);
+        names::list(rows, thread);
     }
     charge(rows, &charges);
     // Levels of all that went along.
@@ -335,9 +332,10 @@ fn unfinished(rows: &Rows, after: Option<ThreadId>, count: usize) -> Vec<ThreadI
 /// Histories share their records, so what forks need of a deleted thread stays with them.
 fn delete(rows: &mut Rows, thread: ThreadId) -> Result<u64, StoreError> {
     let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.kept.parent;
-    let mut gone = vec![thread];
-    gone.extend(descend(thread, |parent| children(rows, parent, None)));
-    names::give_back(rows, thread);
+    let gone = names::branch(rows, thread);
+    for id in &gone {
+        names::unlist(rows, *id);
+    }
     for id in &gone {
         rows.remove(id);
     }
@@ -355,18 +353,14 @@ fn patch(
     if let Some((what, got)) = patch.too_long() {
         return Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX });
     }
-    let parent = rows.get(&thread).ok_or_else(|| not_found(thread))?.kept.parent;
-    if let (Some((parent, _)), Change::Set(path)) = (parent, &patch.path) {
-        names::check(rows, parent, path, thread)?;
+    if !rows.contains_key(&thread) {
+        return Err(not_found(thread));
     }
-    if !patch.path.is_keep() {
-        names::give_back(rows, thread);
+    if let Change::Set(path) = &patch.path {
+        names::check(rows, thread, path, thread)?;
     }
-    let row = rows.get_mut(&thread).ok_or_else(|| not_found(thread))?;
-    row.patch(thread, patch);
-    let stored = row.stored(thread);
-    names::take(rows, thread);
-    Ok(stored)
+    names::apply(rows, thread, patch);
+    rows.get(&thread).map(|row| row.stored(thread)).ok_or_else(|| not_found(thread))
 }
 
 fn children(rows: &Rows, parent: ThreadId, filter: Option<EdgeStatus>) -> Vec<ThreadId> {
@@ -524,18 +518,22 @@ impl ThreadStore for MemoryStore {
         futures::future::ready(Ok(found)).boxed()
     }
 
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>> {
-        let found = names::holder(&self.threads.lock(), parent, path);
+        let found = names::at_path(&self.threads.lock(), root, path);
         futures::future::ready(Ok(found)).boxed()
     }
 
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>> {
-        let found = names::of_tree(&self.threads.lock(), root);
-        futures::future::ready(Ok(found)).boxed()
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let taken = names::nicknames_taken(&self.threads.lock(), root, names);
+        futures::future::ready(Ok(taken)).boxed()
     }
 
     fn list(&self, query: ThreadQuery) -> BoxFuture<'_, Result<ThreadPage, StoreError>> {

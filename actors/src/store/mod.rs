@@ -220,17 +220,6 @@ pub struct MailTo {
     pub mail: Mail,
 }
 
-/// What a thread of a tree is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// Which thread.
-    pub thread: ThreadId,
-    /// Its path, if it has a name.
-    pub path: Option<AgentPath>,
-    /// A name for people.
-    pub nickname: Option<String>,
-}
-
 /// What one append writes: all of it, or nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
@@ -308,7 +297,7 @@ pub struct Acquired {
 /// in which they were asked. Nothing that is refused changes anything.
 pub trait ThreadStore: Send + Sync + 'static {
     /// Makes a thread with its edge and first records, and acquires it, in one transaction. Its path
-    /// is its own among the children of its parent: see [`child_at`](Self::child_at).
+    /// is its own in its tree: see [`at_path`](Self::at_path).
     ///
     /// # Errors
     /// `Exists`; `BadParent`; `PathTaken`; `NotFound` of the base; `Unavailable`; `UnknownOutcome`.
@@ -497,23 +486,27 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// `Unavailable`.
     fn detaching(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<ThreadId>, StoreError>>;
 
-    /// The child of `parent` that has this path and is not closed, by its status or its edge. Takes no
-    /// longer for more children.
+    /// The thread of the tree below `root`, or that itself, that has this path: neither closed, by its
+    /// status or its edge, nor below one that is. Takes no longer for a larger tree; its depth counts.
     ///
     /// # Errors
     /// `Unavailable`.
-    fn child_at(
+    fn at_path(
         &self,
-        parent: ThreadId,
+        root: ThreadId,
         path: &AgentPath,
     ) -> BoxFuture<'_, Result<Option<ThreadId>, StoreError>>;
 
-    /// What `root` and those below it are called that are not closed, nor anything between: by depth,
-    /// then id. Who has no name is left out.
+    /// Which of these names for people such threads of the tree have: a look-up for each name, as
+    /// [`at_path`](Self::at_path).
     ///
     /// # Errors
     /// `Unavailable`.
-    fn names(&self, root: ThreadId) -> BoxFuture<'_, Result<Vec<Named>, StoreError>>;
+    fn nicknames_taken(
+        &self,
+        root: ThreadId,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
 
     /// A page of threads. Cursors are stable: threads that come and go move no other one.
     ///
@@ -540,8 +533,8 @@ pub trait ThreadStore: Send + Sync + 'static {
         self.unfinished(None, usize::MAX).map_ok(move |all| all.contains(&thread)).boxed()
     }
 
-    /// Changes what is known of a thread. Unfenced: it decides nothing. A new path is its own among
-    /// the children of its parent, as in [`create`](Self::create).
+    /// Changes what is known of a thread. Unfenced: it decides nothing. A new path is its own in its
+    /// tree, as in [`create`](Self::create).
     ///
     /// # Errors
     /// `NotFound`; `PathTaken`; `TooLarge`; `Unavailable`; `UnknownOutcome`.

@@ -255,7 +255,6 @@ impl SupervisorState {
         if let Some(mut entry) = self.table.remove(thread) {
             closes = std::mem::take(&mut entry.closes);
             self.settle(&entry);
-            self.over_while_naming(&entry);
             significant = entry.parent.filter(|_| entry.rules.significant && entry.ends_itself);
             if entry.slot.phase() != Phase::Stopped && self.directory.find(thread).is_some() {
                 self.show(&entry.slot, ThreadStatus::Shutdown, Phase::Stopped);

@@ -60,7 +60,7 @@ use fencing::Fences;
 use held::Held;
 use idle::IdleQueue;
 use line::{Lines, Owner};
-use naming::Naming;
+use naming::{ListIn, Naming};
 use patching::Patching;
 use places::Places;
 pub use recovery::Recover;
@@ -142,8 +142,8 @@ pub(crate) struct SupervisorState {
     for_room: VecDeque<ForRoom>,
     room_came: bool,
     patches: HashMap<u64, Patching>,
-    /// Spawns that wait for the names of their tree, by its root.
-    naming: HashMap<ThreadId, Naming>,
+    /// Spawns that wait for the names of a list.
+    naming: HashMap<ListIn, Naming>,
     moves: HashMap<u64, Adopting>,
     /// Changes of places: what the store said of a thread before one may be old.
     places: Places,

@@ -1,64 +1,68 @@
-//! What the threads of a stored tree are called. A tree that came from the store has threads that are
-//! not here; their names are read once, before the first spawn in it that takes or is given one.
+//! Names for people in a tree that came from the store: which names of a list threads of it have that
+//! are not here. The store is asked for the names of one round of one list at a time, before the first
+//! spawn that draws one of them; so a spawn costs the same in a tree of any size. Paths are checked by
+//! the store in the write that takes them.
 
-use coppicer_actors::Named;
-use coppicer_messages::{AgentPath, SpawnError, SpawnThread, StoreError, ThreadId};
+use coppicer_messages::{SpawnError, SpawnThread, StoreError, ThreadId};
 
 use super::spawn::{Step, Waiter};
-use super::table::Entry;
 use super::{Postponed, SupervisorState};
+use crate::nicknames::{Round, free_round};
 
-/// Spawns that wait for the names of their tree.
+/// Spawns that wait for the names of a list.
 pub(super) struct Naming {
     waiting: Vec<Postponed>,
-    /// What the names are good for: see [`Table::learn_names`](super::table::Table::learn_names).
+    /// What the names are good for: see [`Table::learn_nicknames`](super::table::Table::learn_nicknames).
     since: u64,
-    /// Threads that ended since the store was asked, and their paths.
-    over: Vec<(ThreadId, Option<AgentPath>)>,
 }
 
 impl Naming {
     pub(super) const fn len(&self) -> usize {
         self.waiting.len()
     }
-
-    /// Whether a thread is over by now, or was below one that is.
-    fn is_over(&self, named: &Named) -> bool {
-        self.over.iter().any(|(thread, path)| {
-            let above = path.as_ref().zip(named.path.as_ref());
-            *thread == named.thread || above.is_some_and(|(above, path)| path.is_within(above))
-        })
-    }
 }
 
+/// A list of names, in a tree: the root, and the role whose list it is.
+pub(super) type ListIn = (ThreadId, Option<String>);
+
 impl SupervisorState {
-    /// The root of the tree whose names have to be read before this is spawned.
-    pub(super) fn names_to_read(&self, request: &SpawnThread) -> Option<ThreadId> {
+    /// The list of names that has to be asked for before this is spawned.
+    pub(super) fn names_to_read(&self, request: &SpawnThread) -> Option<ListIn> {
+        if request.config.nickname.is_some() {
+            return None;
+        }
         let root = self.table.root_of(request.parent?)?;
-        let asks = request.name.is_some() || request.config.nickname.is_none();
-        (asks && self.table.unread_since(root).is_some()).then_some(root)
+        let role = request.config.role.as_deref();
+        let (list, names) = (self.nicknames.list(role), self.nicknames.candidates(role));
+        let known = self.table.knows_nicknames(root, list, names);
+        (!known).then(|| (root, list.map(str::to_owned)))
     }
 
-    /// Has a spawn wait for the names of its tree; the first one has them read.
-    pub(super) fn read_names(&mut self, root: ThreadId, spawn: Postponed) {
+    /// Has a spawn wait for the names of a list; the first one has them read.
+    pub(super) fn read_names(&mut self, of: ListIn, spawn: Postponed) {
         let now = self.now().instant;
-        if let Some(naming) = self.naming.get_mut(&root) {
+        if let Some(naming) = self.naming.get_mut(&of) {
             naming.waiting.retain(|waiting| !waiting.reply.expired(now));
             return naming.waiting.push(spawn);
         }
+        let (root, list) = (of.0, of.1.as_deref());
         let since = self.table.unread_since(root).unwrap_or_default();
-        self.naming.insert(root, Naming { waiting: vec![spawn], since, over: Vec::new() });
+        let from = self.table.next_round(root, list);
+        let names = self.nicknames.candidates(list).to_vec();
+        self.naming.insert(of.clone(), Naming { waiting: vec![spawn], since });
         let (op, store) = (self.new_op(), self.shared.store.clone());
-        self.outside(op, async move { Step::Names { root, names: store.names(root).await } });
+        let read = async move {
+            let found = free_round(&names, from, |names| store.nicknames_taken(root, names)).await;
+            Step::Names { of, found }
+        };
+        self.outside(op, read);
     }
 
-    pub(super) fn on_names(&mut self, root: ThreadId, names: Result<Vec<Named>, StoreError>) {
-        let Some(mut naming) = self.naming.remove(&root) else { return };
-        let waiting = std::mem::take(&mut naming.waiting);
-        match names {
-            Ok(mut names) => {
-                names.retain(|named| !naming.is_over(named));
-                self.table.learn_names(root, naming.since, names);
+    pub(super) fn on_names(&mut self, of: &ListIn, found: Result<Round, StoreError>) {
+        let Some(Naming { waiting, since }) = self.naming.remove(of) else { return };
+        match found {
+            Ok(round) => {
+                self.table.learn_nicknames(of.0, since, of.1.as_deref(), round);
                 for Postponed { request, asker, reply } in waiting {
                     self.on_spawn(request, asker, reply);
                 }
@@ -67,13 +71,6 @@ impl SupervisorState {
                 let waiting = waiting.into_iter().map(|spawn| Waiter::new(spawn.reply)).collect();
                 self.refuse(waiting, &SpawnError::Store(error));
             }
-        }
-    }
-
-    /// A thread is over: its names are free, also if the store was asked for them before.
-    pub(super) fn over_while_naming(&mut self, entry: &Entry) {
-        if let Some(naming) = self.naming.get_mut(&entry.root) {
-            naming.over.push((entry.slot.thread(), entry.path.clone()));
         }
     }
 }

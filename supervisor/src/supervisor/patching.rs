@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coppicer_actors::{Done, StoredThread, ThreadStore};
 use coppicer_messages::{
     AgentPath, Change, Dimension, ParentClose, PatchError, Reply, RuntimeEvent, SpawnError,
-    StoreError, SupervisorMsg, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
+    StoreError, SupervisorMsg, ThreadConfig, ThreadId, ThreadPatch,
 };
 
 use super::SupervisorState;
@@ -40,15 +40,12 @@ impl SupervisorState {
             Ok(()) | Err(_) => {}
         }
         let op = self.new_op();
-        let new_path = match &patch.path {
-            Change::Set(path) => Some(path.clone()),
-            Change::Keep | Change::Clear => None,
-        };
         self.patches.insert(op, Patching { thread, patch, reply, taken: None, before: None });
         let (store, depth_max) = (self.shared.store.clone(), self.shared.limits.depth_max);
-        self.outside(op, async move {
-            Step::PatchChecked(check(&*store, thread, new_path, depth_max).await)
-        });
+        self.outside(
+            op,
+            async move { Step::PatchChecked(check(&*store, thread, depth_max).await) },
+        );
     }
 
     pub(super) fn on_patch_checked(&mut self, op: u64, result: Result<Stored, PatchError>) {
@@ -164,32 +161,14 @@ impl Stored {
     }
 }
 
-/// The thread, if no other one of its tree has the path. Looks at the whole tree, for a new path
-/// only; closed threads have given up their names.
+/// The thread, and what is above it. Whether its new path is taken, the store says when it writes that.
 async fn check(
     store: &dyn ThreadStore,
     thread: ThreadId,
-    path: Option<AgentPath>,
     depth_max: u32,
 ) -> Result<Stored, PatchError> {
-    let stored = look_up(store, thread, depth_max).await.map_err(|refusal| match refusal {
+    look_up(store, thread, depth_max).await.map_err(|refusal| match refusal {
         SpawnError::Store(error) => PatchError::Store(error),
         _ => PatchError::Store(StoreError::NotFound { thread }),
-    })?;
-    let Some(path) = path.filter(|path| stored.thread.path.as_ref() != Some(path)) else {
-        return Ok(stored);
-    };
-    let root = stored.place().root;
-    let mut tree = store.descendants(root, None).await.map_err(PatchError::Store)?;
-    tree.push(root);
-    for other in tree.into_iter().filter(|&other| other != thread) {
-        match store.thread(other).await {
-            Ok(other) if other.path.as_ref() != Some(&path) => {}
-            Ok(other) if other.status == ThreadStatus::Shutdown => {}
-            Err(StoreError::NotFound { .. }) => {}
-            Ok(_) => return Err(PatchError::PathTaken { path: path.to_string() }),
-            Err(error) => return Err(PatchError::Store(error)),
-        }
-    }
-    Ok(stored)
+    })
 }

@@ -331,18 +331,18 @@ pub(super) async fn look_up(
     })
 }
 
-/// The path of a closed thread that another child of its parent has by now: what is closed has given
+/// The path of a closed thread that another one of its tree has by now: what is closed has given
 /// its name up.
 async fn lost_name(
     store: &dyn ThreadStore,
     stored: &Stored,
 ) -> Result<Option<AgentPath>, SpawnError> {
     let thread = &stored.thread;
-    let (true, Some((parent, _)), Some(path)) = (stored.is_closed, thread.parent, &thread.path)
+    let (true, Some(root), Some(path)) = (stored.is_closed, stored.lineage.root(), &thread.path)
     else {
         return Ok(None);
     };
-    let holder = store.child_at(parent, path).await.map_err(SpawnError::Store)?;
+    let holder = store.at_path(root, path).await.map_err(SpawnError::Store)?;
     Ok(holder.filter(|holder| *holder != thread.id).map(|_| path.clone()))
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use coppicer_actors::{
-    About, Acquired, Done, Door, Fence, Line, Lineage, Named, NewThread, Purse, Slot, StoredThread,
+    About, Acquired, Done, Door, Fence, Line, Lineage, NewThread, Purse, Slot, StoredThread,
     ThreadMove, ThreadView,
 };
 use coppicer_messages::{
@@ -16,12 +16,13 @@ use coppicer_messages::{
 
 use super::adopt::Surveyed;
 use super::budgets::{AccountAbove, NotPaid};
-use super::naming::Naming;
+use super::naming::{ListIn, Naming};
 use super::plan::{Planned, meta_of, plan};
 use super::recovery::Who;
 use super::resting::ForRoom;
 use super::table::{Entry, Life, Place, Rules};
 use super::{Postponed, SupervisorState};
+use crate::nicknames::Round;
 
 /// Why a thread may not go on without its parent.
 pub(super) const NEEDS_BUDGET: &str = "what goes on without its parent needs a budget of its own \
@@ -111,8 +112,8 @@ pub(super) enum Step {
     Funded(Result<(), StoreError>),
     /// Where a thread stands that is damaged and in the store alone, as far as the store could say.
     DamagedPlace { thread: ThreadId, what: String, about: Box<About> },
-    /// What the threads of a tree are called.
-    Names { root: ThreadId, names: Result<Vec<Named>, StoreError> },
+    /// Which names of a list may still be given in a tree.
+    Names { of: ListIn, found: Result<Round, StoreError> },
     /// How many threads the store knows.
     Counted(Result<u64, StoreError>),
     /// What the store says of a thread that is to be moved.
@@ -250,8 +251,8 @@ impl SupervisorState {
         asker: Option<Asker>,
         reply: Reply<ThreadId, SpawnError>,
     ) {
-        if let Some(root) = self.names_to_read(&request) {
-            return self.read_names(root, Postponed { request, asker, reply });
+        if let Some(list) = self.names_to_read(&request) {
+            return self.read_names(list, Postponed { request, asker, reply });
         }
         if self.is_full() && self.make_room() {
             let postponed = Postponed { request, asker, reply };

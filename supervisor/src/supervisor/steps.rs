@@ -40,7 +40,7 @@ impl SupervisorState {
             Step::DamagedPlace { thread, what, about } => {
                 return self.on_damaged_place(thread, &what, &about);
             }
-            Step::Names { root, names } => return self.on_names(root, names),
+            Step::Names { of, found } => return self.on_names(&of, found),
             Step::FoundInPart { who, refusal } => {
                 if let Some(thread) = self.ops.get(&op).map(|spawning| spawning.thread) {
                     self.learn_who(thread, || *who);

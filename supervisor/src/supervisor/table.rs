@@ -5,6 +5,7 @@
 //! added below a thread that closes.
 
 mod members;
+mod names;
 mod rare;
 mod reparent;
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, hash_map};
 use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
-use coppicer_actors::{Incarnation, Named, Seldom, Slot};
+use coppicer_actors::{Incarnation, Seldom, Slot};
 use coppicer_messages::{
     AgentPath, Children, Epoch, Lease, LimitReached, Limits, ParentClose, RestartPolicy,
     SpawnError, ThreadConfig, ThreadId, ThreadMap, TreeLimits,
@@ -197,8 +198,8 @@ struct Tree {
     /// What its root allows.
     limits: Seldom<TreeLimits>,
     names: Seldom<Names>,
-    /// 0 if all names in it are here; else a number of the time from which on the store has some that
-    /// are not.
+    /// 0 if all of it are here; else a number of the time from which on the store has some that are
+    /// not.
     unread: u64,
 }
 
@@ -331,76 +332,6 @@ impl Table {
     /// What the root of a tree allows; none if no thread of it is here.
     pub(crate) fn tree_limits(&self, root: ThreadId) -> Option<TreeLimits> {
         self.trees.get(&root).map(|tree| *tree.limits)
-    }
-
-    /// Whether another thread of the tree has this path.
-    pub(crate) fn is_taken(&self, root: ThreadId, path: &AgentPath, by_not: ThreadId) -> bool {
-        let holder = self.trees.get(&root).and_then(|tree| tree.names.paths.get(path));
-        holder.is_some_and(|&holder| holder != by_not)
-    }
-
-    /// Takes a path for a thread, if its tree has entries.
-    pub(crate) fn take_path(&mut self, root: ThreadId, path: AgentPath, thread: ThreadId) {
-        if let Some(tree) = self.trees.get_mut(&root) {
-            tree.names.paths.insert(path, thread);
-        }
-    }
-
-    /// Frees a path that `thread` has.
-    pub(crate) fn free_path(&mut self, root: ThreadId, path: &AgentPath, thread: ThreadId) {
-        if let Some(tree) = self.trees.get_mut(&root)
-            && tree.names.paths.get(path) == Some(&thread)
-        {
-            tree.names.paths.remove(path);
-        }
-    }
-
-    /// Chooses a name for a thread that is put into a tree next.
-    pub(crate) fn choose_nickname(
-        &mut self,
-        root: ThreadId,
-        candidates: &[String],
-        pick: impl FnOnce(usize) -> usize,
-    ) -> String {
-        self.trees.entry(root).or_default().names.nicknames.choose(candidates, pick)
-    }
-
-    /// Notes that the store has threads of a tree whose names are not here.
-    pub(crate) fn forget_names(&mut self, root: ThreadId) {
-        self.next_order += 1;
-        if let Some(tree) = self.trees.get_mut(&root) {
-            tree.unread = self.next_order;
-        }
-    }
-
-    /// Since when the store has threads of a tree whose names are not here, as a number; none if it
-    /// has not.
-    pub(crate) fn unread_since(&self, root: ThreadId) -> Option<u64> {
-        self.trees.get(&root).map(|tree| tree.unread).filter(|&since| since > 0)
-    }
-
-    /// Takes over what the store said that the threads of a tree are called, unless that is old: more
-    /// came that is not here since then. What has an entry has told its names itself.
-    pub(crate) fn learn_names(&mut self, root: ThreadId, since: u64, names: Vec<Named>) {
-        let Some(tree) = self.trees.get_mut(&root).filter(|tree| tree.unread == since) else {
-            return;
-        };
-        tree.unread = 0;
-        for Named { thread, path, nickname } in names {
-            if let Some(path) = path.filter(|_| !self.entries.contains_key(&thread)) {
-                tree.names.paths.entry(path).or_insert(thread);
-            }
-            if let Some(nickname) = nickname {
-                tree.names.nicknames.keep(nickname);
-            }
-        }
-    }
-
-    /// Notes a name that was chosen elsewhere for a thread of a tree that has entries.
-    pub(crate) fn take_nickname(&mut self, root: ThreadId, name: &str) {
-        if let Some(tree) = self.trees.get_mut(&root) {
-            tree.names.nicknames.take(name);
-        }
     }
 
     /// The first thread on the way up from `parent` that closes.

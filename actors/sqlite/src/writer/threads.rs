@@ -8,15 +8,16 @@ use coppicer_actors::{
     ThreadMove,
 };
 use coppicer_messages::{
-    ACQUIRED_MAIL_MAX, AgentPath, Change, Epoch, KnownSubmission, MailPage, MailPlace, MailRest,
-    NewRecord, Outcome, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
+    ACQUIRED_MAIL_MAX, Change, Epoch, KnownSubmission, MailPage, MailPlace, MailRest, NewRecord,
+    Outcome, Seq, StoreError, SubmissionId, ThreadId, ThreadPatch, ThreadStatus,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::records::{check_records, copy_records, insert_records, say_status};
 use super::{accounts, mail};
 use crate::error::Fault;
-use crate::list::{child_at, children};
+use crate::list::children;
+use crate::names::{check_path, set_root};
 use crate::options::SqliteOptions;
 use crate::reader::lineage_of;
 use crate::rows::{
@@ -121,9 +122,10 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
     let mut insert = connection.prepare_cached(
         "INSERT INTO thread(id, parent, edge, base, base_cut, head_base, depth, path, rollout_path,
            created_ms, name, title, preview, git_sha, git_branch, git_origin_url, cwd, model, source,
-           thread_source, nickname, role, config)
+           thread_source, nickname, role, config, root)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-           ?20, ?21, ?22, ?23)",
+           ?20, ?21, ?22, ?23,
+           (SELECT ifnull(p.root, p.pk) FROM thread p WHERE p.id = ?2 AND p.hidden = 0))",
     )?;
     let pk = insert.insert(params![
         new.id.to_string(),
@@ -158,21 +160,6 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
 pub(super) fn seal_thread(connection: &Connection, pk: i64) -> Result<(), Fault> {
     connection.prepare_cached(&SEAL_THREAD)?.execute([pk])?;
     Ok(())
-}
-
-/// Whether `thread` may have this path below `parent`.
-fn check_path(
-    connection: &Connection,
-    parent: ThreadId,
-    path: &AgentPath,
-    thread: ThreadId,
-) -> Result<(), Fault> {
-    match child_at(connection, parent, path)? {
-        Some(by) if by != thread => {
-            Err(StoreError::PathTaken { path: path.to_string(), by }.into())
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn exists(connection: &Connection, thread: ThreadId) -> Result<bool, Fault> {
@@ -292,7 +279,9 @@ pub(super) fn put_edge(
                 |row| row.get(0),
             ),
     };
-    changed.optional()?.map_or(Ok(()), |pk| seal_thread(connection, pk))
+    let Some(pk) = changed.optional()? else { return Ok(()) };
+    seal_thread(connection, pk)?;
+    set_root(connection, child)
 }
 
 pub(super) fn relocate(connection: &Connection, to: &ThreadMove) -> Result<(), Fault> {
@@ -345,8 +334,8 @@ pub(super) fn patch(
         return Err(StoreError::TooLarge { what, got, max: ThreadPatch::FIELD_BYTES_MAX }.into());
     }
     let mut row = find_thread(connection, thread)?;
-    if let (Some((parent, _)), Change::Set(path)) = (row.stored.parent, &patch.path) {
-        check_path(connection, parent, path, thread)?;
+    if let Change::Set(path) = &patch.path {
+        check_path(connection, thread, path, thread)?;
     }
     apply_patch(connection, &mut row, patch)?;
     Ok(row.stored)

@@ -1,4 +1,5 @@
-//! What threads are called: a path is that of one child of its parent that is not closed.
+//! What threads are called: a path is that of one thread of its tree that is not closed, nor below one
+//! that is.
 
 use coppicer_messages::{
     AgentPath, Change, StoreError, ThreadConfig, ThreadId, ThreadPatch, ThreadStatus,
@@ -10,7 +11,7 @@ use super::words::{
     undo_create,
 };
 use super::{Case, Store};
-use crate::store::{Acquired, Batch, Done, EdgeChange, Named, NewThread, ThreadMove};
+use crate::store::{Acquired, Batch, Done, EdgeChange, NewThread, ThreadMove};
 
 fn path(text: &str) -> AgentPath {
     text.parse().expect("a path of a test is one")
@@ -34,8 +35,8 @@ async fn put_edge(store: &Store, n: u64, edge: EdgeChange) {
     put.await.unwrap();
 }
 
-async fn at(store: &Store, parent: u64, name: &str) -> Option<ThreadId> {
-    store.child_at(id(parent), &path(name)).await.unwrap()
+async fn at(store: &Store, root: u64, name: &str) -> Option<ThreadId> {
+    store.at_path(id(root), &path(name)).await.unwrap()
 }
 
 async fn rename(store: &Store, n: u64, name: &str) -> Result<(), StoreError> {
@@ -47,13 +48,18 @@ fn status(status: ThreadStatus) -> Batch {
     Batch { status: Some(status), ..Batch::default() }
 }
 
-async fn called(store: &Store, root: u64) -> Vec<(ThreadId, Option<String>, Option<String>)> {
-    let told = |Named { thread, path, nickname }| (thread, path.map(|it| it.to_string()), nickname);
-    store.names(id(root)).await.unwrap().into_iter().map(told).collect()
+/// Which of these names are taken, in the order in which they were asked for.
+async fn nicknames(store: &Store, root: u64, names: &[&str]) -> Vec<String> {
+    let names = names.iter().map(ToString::to_string).collect();
+    store.nicknames_taken(id(root), names).await.unwrap()
+}
+
+fn called(nickname: &str) -> ThreadPatch {
+    ThreadPatch { nickname: Change::Set(nickname.into()), ..ThreadPatch::default() }
 }
 
 cases! {
-    async fn a_path_is_that_of_one_child_of_its_parent(store) {
+    async fn a_path_is_that_of_one_thread_of_its_tree(store) {
         make_root(&store, 1).await;
         make_root(&store, 2).await;
         spawn(&store, 3, 1, "/root/a").await.unwrap();
@@ -62,14 +68,22 @@ cases! {
         let nothing = store.thread(id(4)).await;
         assert_eq!(nothing, Err(StoreError::NotFound { thread: id(4) }), "nothing was written");
         assert_eq!(store.children(id(1), None).await.unwrap(), [id(3)]);
-        // Another name, another parent, no name.
+        // Nor anywhere else in the tree, also below a thread without a name, nor by a patch.
+        create(&store, child(8, 1), Vec::new()).await.unwrap();
+        assert_eq!(spawn(&store, 4, 8, "/root/a").await, taken("/root/a", 3));
+        assert_eq!(rename(&store, 8, "/root/a").await, taken("/root/a", 3));
+        assert_eq!(rename(&store, 1, "/root/a").await, taken("/root/a", 3));
+        spawn(&store, 9, 8, "/root/below").await.unwrap();
+        assert_eq!(at(&store, 1, "/root/below").await, Some(id(9)));
+        assert_eq!(spawn(&store, 4, 1, "/root/below").await, taken("/root/below", 9));
+        // Another name, another tree, no name.
         spawn(&store, 4, 1, "/root/b").await.unwrap();
         spawn(&store, 5, 2, "/root/a").await.unwrap();
         for n in [6, 7] {
             create(&store, child(n, 1), Vec::new()).await.unwrap();
         }
         assert_eq!(at(&store, 2, "/root/a").await, Some(id(5)));
-        assert_eq!((at(&store, 2, "/root/b").await, at(&store, 9, "/root/a").await), (None, None));
+        assert_eq!((at(&store, 2, "/root/b").await, at(&store, 77, "/root/a").await), (None, None));
         // Who knows no more of it than its id can still be acquired under it.
         acquire(&store, 3).await.unwrap();
         assert_eq!(at(&store, 1, "/root/a").await, Some(id(3)));
@@ -131,12 +145,15 @@ cases! {
         relocate(&store, to(below, &[(3, "/root/x"), (4, "/root/x/b")])).await.unwrap();
         assert_eq!(at(&store, 1, "/root/a").await, None);
         assert_eq!(at(&store, 2, "/root/x").await, Some(id(3)));
-        assert_eq!(at(&store, 3, "/root/x/b").await, Some(id(4)));
+        assert_eq!(at(&store, 2, "/root/x/b").await, Some(id(4)));
         assert_eq!(spawn(&store, 5, 2, "/root/x").await, taken("/root/x", 3));
         relocate(&store, to(EdgeChange::Root, &[])).await.unwrap();
         assert_eq!(at(&store, 2, "/root/x").await, None);
+        assert_eq!((at(&store, 3, "/root/x").await, at(&store, 3, "/root/x/b").await), (Some(id(3)), Some(id(4))));
         put_edge(&store, 3, EdgeChange::Parent(id(1), OPEN)).await;
         assert_eq!(at(&store, 1, "/root/x").await, Some(id(3)));
+        assert_eq!(at(&store, 1, "/root/x/b").await, Some(id(4)), "with all that is below it");
+        assert_eq!(at(&store, 3, "/root/x/b").await, None);
     }
 
     async fn the_names_of_a_tree_are_those_of_what_is_not_closed_in_it(store) {
@@ -147,11 +164,11 @@ cases! {
             (4, 1, Some("/root/a"), Some("Ash")),
             (2, 1, None, Some("Beech")),
             (3, 1, None, None),
-            (5, 3, Some("/root/c"), None),
+            (5, 3, Some("/root/c"), Some("Crab")),
             (6, 1, Some("/root/shut"), Some("Cedar")),
             (7, 6, Some("/root/shut/d"), Some("Damson")),
             (8, 1, Some("/root/out"), Some("Elder")),
-            (9, 8, Some("/root/out/e"), None),
+            (9, 8, Some("/root/out/e"), Some("Fir")),
         ] {
             let mut config = ThreadConfig::default();
             config.nickname = nickname.map(Into::into);
@@ -161,17 +178,33 @@ cases! {
         }
         append(&store, shut[0], 0, status(ThreadStatus::Shutdown)).await.unwrap();
         put_edge(&store, 8, EdgeChange::Status(CLOSED)).await;
-        let row = |n, name: Option<&str>, nickname: Option<&str>| {
-            (id(n), name.map(str::to_owned), nickname.map(str::to_owned))
-        };
-        let expected = [
-            row(1, Some("/root"), None),
-            row(2, None, Some("Beech")),
-            row(4, Some("/root/a"), Some("Ash")),
-            row(5, Some("/root/c"), None),
-        ];
-        assert_eq!(called(&store, 1).await, expected);
-        assert_eq!(called(&store, 3).await, [row(5, Some("/root/c"), None)]);
-        assert_eq!(called(&store, 77).await, []);
+        let all = ["Fir", "Ash", "Beech", "Cedar", "Crab", "Damson", "Elder", "Gean"];
+        assert_eq!(nicknames(&store, 1, &all).await, ["Ash", "Beech", "Crab"]);
+        assert_eq!(nicknames(&store, 77, &all).await, [""; 0]);
+        for (name, holder) in [
+            ("/root", Some(1)),
+            ("/root/a", Some(4)),
+            ("/root/c", Some(5)),
+            ("/root/shut", None),
+            ("/root/shut/d", None),
+            ("/root/out/e", None),
+        ] {
+            assert_eq!(at(&store, 1, name).await, holder.map(id), "{name}");
+        }
+        // Another one has the name meanwhile, and keeps it.
+        spawn(&store, 10, 3, "/root/shut/d").await.unwrap();
+        append(&store, shut[0], 0, status(ThreadStatus::Completed(None))).await.unwrap();
+        assert!(at(&store, 1, "/root/shut/d").await.is_some());
+        assert_eq!(nicknames(&store, 1, &all).await, ["Ash", "Beech", "Cedar", "Crab", "Damson"]);
+        // Another name, and none.
+        patch(&store, 4, called("Gean")).await.unwrap();
+        let clear = ThreadPatch { nickname: Change::Clear, ..ThreadPatch::default() };
+        patch(&store, 2, clear).await.unwrap();
+        delete(&store, 6).await.unwrap();
+        assert_eq!(nicknames(&store, 1, &all).await, ["Crab", "Gean"]);
+        // A branch has them in the tree that it is in.
+        put_edge(&store, 3, EdgeChange::Root).await;
+        assert_eq!(nicknames(&store, 1, &all).await, ["Gean"]);
+        assert_eq!(nicknames(&store, 3, &all).await, ["Crab"]);
     }
 }

@@ -1,73 +1,153 @@
-//! Paths of children: each is that of one child of its parent that is not closed.
+//! What threads are called: found by tree and name, at the root of each tree.
+//!
+//! A hash of the name stands there, not the name: who has it is looked at in its row, and so is whether
+//! it is closed.
 
-use coppicer_messages::{AgentPath, StoreError, ThreadId, ThreadStatus};
+use coppicer_messages::{AgentPath, StoreError, ThreadId, ThreadPatch, ThreadStatus};
 
-use super::row::Row;
+use uuid::Uuid;
+
+use super::row::{NameKey, Row};
 use super::{Rows, children};
-use crate::store::{EdgeStatus, Named, descend};
+use crate::store::{EdgeStatus, descend, digest};
 
-/// Whether a thread is in the tree of `parent`, as far as it says itself.
-fn is_open_below(row: &Row, parent: ThreadId) -> bool {
-    let edge = row.kept.parent == Some((parent, EdgeStatus::Open));
-    edge && row.kept.status != ThreadStatus::Shutdown
+/// What a thread can be called, by which it is found.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Path(&'a AgentPath),
+    Nickname(&'a str),
 }
 
-/// The child of `parent` that has this path and is not closed.
-pub(super) fn holder(rows: &Rows, parent: ThreadId, path: &AgentPath) -> Option<ThreadId> {
-    let child = *rows.get(&parent)?.more.paths.get(path)?;
-    rows.get(&child).filter(|row| is_open_below(row, parent)).map(|_| child)
+impl Name<'_> {
+    fn key(self) -> NameKey {
+        let text = match self {
+            Self::Path(path) => digest(path.as_str().as_bytes()),
+            Self::Nickname(name) => digest(name.as_bytes()),
+        };
+        let key = u64::from_le_bytes(text[..8].try_into().unwrap_or_default());
+        key ^ u64::from(matches!(self, Self::Path(_)))
+    }
+
+    fn is_of(self, row: &Row) -> bool {
+        match self {
+            Self::Path(path) => row.kept.path.as_ref() == Some(path),
+            Self::Nickname(name) => row.kept.config.nickname.as_deref() == Some(name),
+        }
+    }
 }
 
-/// Whether `thread` may have this path below `parent`.
+/// The topmost thread above a thread, or that itself.
+pub(super) fn root_of(rows: &Rows, thread: ThreadId) -> ThreadId {
+    let parent = |id: &ThreadId| {
+        let (parent, _) = rows.get(id)?.kept.parent?;
+        rows.contains_key(&parent).then_some(parent)
+    };
+    // No longer than there are threads, whatever an edge says.
+    std::iter::successors(Some(thread), parent).take(rows.len()).last().unwrap_or(thread)
+}
+
+/// Whether neither a thread nor one between it and the root of its tree is closed.
+fn is_open(rows: &Rows, root: ThreadId, thread: ThreadId) -> bool {
+    let mut at = thread;
+    for _ in 0..rows.len() {
+        if at == root {
+            return true;
+        }
+        match rows.get(&at) {
+            Some(row) if row.kept.status != ThreadStatus::Shutdown => match row.kept.parent {
+                Some((parent, EdgeStatus::Open)) => at = parent,
+                Some((_, EdgeStatus::Closed)) | None => return false,
+            },
+            Some(_) | None => return false,
+        }
+    }
+    false
+}
+
+fn find(rows: &Rows, root: ThreadId, name: Name<'_>) -> Option<ThreadId> {
+    let row = rows.get(&root)?;
+    if name.is_of(row) {
+        return Some(root);
+    }
+    let key = name.key();
+    let ends = [Uuid::nil(), Uuid::max()].map(ThreadId::from_uuid);
+    let with_key = row.more.names.range((key, ends[0])..=(key, ends[1])).map(|(_, thread)| *thread);
+    with_key
+        .filter(|thread| rows.get(thread).is_some_and(|row| name.is_of(row)))
+        .find(|&thread| is_open(rows, root, thread))
+}
+
+/// The thread of the tree that has this path.
+pub(super) fn at_path(rows: &Rows, root: ThreadId, path: &AgentPath) -> Option<ThreadId> {
+    find(rows, root, Name::Path(path))
+}
+
+/// Which of these names threads of the tree have.
+pub(super) fn nicknames_taken(rows: &Rows, root: ThreadId, names: Vec<String>) -> Vec<String> {
+    let is_taken = |name: &String| find(rows, root, Name::Nickname(name)).is_some();
+    names.into_iter().filter(is_taken).collect()
+}
+
+/// Whether `thread` may have this path in the tree of `near`, which it is or will be in.
 pub(super) fn check(
     rows: &Rows,
-    parent: ThreadId,
+    near: ThreadId,
     path: &AgentPath,
     thread: ThreadId,
 ) -> Result<(), StoreError> {
-    match holder(rows, parent, path) {
+    match at_path(rows, root_of(rows, near), path) {
         Some(by) if by != thread => Err(StoreError::PathTaken { path: path.to_string(), by }),
         Some(_) | None => Ok(()),
     }
 }
 
-/// Notes the path of a child that is not closed, if no other one has it.
-pub(super) fn take(rows: &mut Rows, child: ThreadId) {
-    let Some(row) = rows.get(&child) else { return };
-    let (Some((parent, _)), Some(path)) = (row.kept.parent, row.kept.path.clone()) else { return };
-    if is_open_below(row, parent)
-        && holder(rows, parent, &path).is_none()
-        && let Some(parent) = rows.get_mut(&parent)
-    {
-        parent.more.paths.insert(path, child);
-    }
-}
-
-/// Forgets the path of a child, which it has not any more from here on.
-pub(super) fn give_back(rows: &mut Rows, child: ThreadId) {
-    let Some(row) = rows.get(&child) else { return };
-    let (Some((parent, _)), Some(path)) = (row.kept.parent, row.kept.path.clone()) else { return };
-    let paths = rows.get_mut(&parent).and_then(|parent| parent.more.there());
-    if let Some(parent) = paths
-        && parent.paths.get(&path) == Some(&child)
-    {
-        parent.paths.remove(&path);
-    }
-}
-
-/// What `root` and those below it are called, as far as nothing of the way is closed.
-pub(super) fn of_tree(rows: &Rows, root: ThreadId) -> Vec<Named> {
-    let is_shut =
-        |id: &ThreadId| rows.get(id).is_none_or(|row| row.kept.status == ThreadStatus::Shutdown);
-    let below = descend(root, |parent| {
-        let mut below = children(rows, parent, Some(EdgeStatus::Open));
-        below.retain(|id| !is_shut(id));
-        below
+/// Has a thread found by its names from here on.
+pub(super) fn list(rows: &mut Rows, thread: ThreadId) {
+    change(rows, thread, |row, entry| {
+        row.more.names.insert(entry);
     });
-    let named = |id: ThreadId| {
-        let row = rows.get(&id)?;
-        let (path, nickname) = (row.kept.path.clone(), row.kept.config.nickname.clone());
-        (path.is_some() || nickname.is_some()).then_some(Named { thread: id, path, nickname })
-    };
-    std::iter::once(root).chain(below).filter_map(named).collect()
+}
+
+/// Has it found by its names no more, which change, or it moves. Listed again, it is.
+pub(super) fn unlist(rows: &mut Rows, thread: ThreadId) {
+    change(rows, thread, |row, entry| {
+        if let Some(more) = row.more.there() {
+            more.names.remove(&entry);
+        }
+    });
+}
+
+fn change(rows: &mut Rows, thread: ThreadId, change: impl Fn(&mut Row, (NameKey, ThreadId))) {
+    let root = root_of(rows, thread);
+    if root == thread {
+        return; // it is looked at by itself
+    }
+    let Some(row) = rows.get(&thread) else { return };
+    let path = row.kept.path.as_ref().map(|path| Name::Path(path).key());
+    let nickname = row.kept.config.nickname.as_deref().map(|name| Name::Nickname(name).key());
+    if let Some(root) = rows.get_mut(&root) {
+        for key in path.into_iter().chain(nickname) {
+            change(root, (key, thread));
+        }
+    }
+}
+
+/// A thread and all that is below it, whatever its edges say.
+pub(super) fn branch(rows: &Rows, thread: ThreadId) -> Vec<ThreadId> {
+    let below = descend(thread, |parent| children(rows, parent, None));
+    std::iter::once(thread).chain(below).collect()
+}
+
+/// Changes what is known of a thread, and by what it is found.
+pub(super) fn apply(rows: &mut Rows, thread: ThreadId, patch: &ThreadPatch) {
+    let renames = !patch.path.is_keep() || !patch.nickname.is_keep();
+    if renames {
+        unlist(rows, thread);
+    }
+    if let Some(row) = rows.get_mut(&thread) {
+        row.patch(thread, patch);
+    }
+    if renames {
+        list(rows, thread);
+    }
 }

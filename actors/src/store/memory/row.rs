@@ -13,6 +13,9 @@ use crate::history::History;
 use crate::seldom::{Blank, Seldom};
 use crate::store::{Base, EdgeStatus, StoredThread};
 
+/// A hash of a name.
+pub(super) type NameKey = u64;
+
 pub(super) struct Row {
     pub(super) kept: Kept,
     pub(super) history: History,
@@ -30,8 +33,8 @@ pub(super) struct More {
     pub(super) mail: Vec<(MailPlace, Mail)>,
     pub(super) mail_had: BTreeSet<MailId>,
     pub(super) children: BTreeSet<ThreadId>,
-    /// Paths of children, and who took each last.
-    pub(super) paths: BTreeMap<AgentPath, ThreadId>,
+    /// Of a root: who below it has a name with this hash.
+    pub(super) names: BTreeSet<(NameKey, ThreadId)>,
     /// What was asked of it last, unless its preview says the same.
     pub(super) task: Option<Box<str>>,
     pub(super) crashes: VecDeque<CrashRecord>,
@@ -46,17 +49,17 @@ impl Blank for More {
         mail: Vec::new(),
         mail_had: BTreeSet::new(),
         children: BTreeSet::new(),
-        paths: BTreeMap::new(),
+        names: BTreeSet::new(),
         task: None,
         crashes: VecDeque::new(),
         charged: Vec::new(),
     };
 
     fn is_blank(&self) -> bool {
-        let Self { submissions, order, mail, mail_had, children, paths, task, crashes, charged } =
+        let Self { submissions, order, mail, mail_had, children, names, task, crashes, charged } =
             self;
         (submissions.is_empty() && *order == 0 && mail.is_empty() && mail_had.is_empty())
-            && (children.is_empty() && paths.is_empty())
+            && (children.is_empty() && names.is_empty())
             && (task.is_none() && crashes.is_empty() && charged.is_empty())
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AgentPath, CloseScope, Delivery, EdgeStatus, FindAgentError, ForkPoint, LeaseKind, Limits,
-    ListAgentsError, Op, Outcome, OutcomeError, Rung, RuntimeEvent, Script, ScriptedEngine,
-    SpawnError, SpawnThread, Step, StoreError, Submission, SubmissionId, SubmitError,
-    SubmitOptions, ThreadQuery, ThreadStatus,
+    AgentPath, ArchiveError, CloseScope, Delivery, EdgeStatus, FindAgentError, ForkPoint,
+    LeaseKind, Limits, ListAgentsError, Op, Outcome, OutcomeError, Rung, RuntimeEvent, Script,
+    ScriptedEngine, SpawnError, SpawnThread, Step, StoreError, Submission, SubmissionId,
+    SubmitError, SubmitOptions, ThreadQuery, ThreadStatus, WhyError,
 };
 use tokio::time::Instant;
 
@@ -410,18 +410,41 @@ async fn a_chain_of_a_thousand_dormant_and_idle_threads_closes_from_its_leaf_up(
 }
 
 /// Real time: thousands of threads in a debug build cannot all end within the deadline. The report
-/// arrives all the same, and what did not end is fenced off.
+/// arrives all the same, and what did not end is fenced off. On a busy machine everything takes longer:
+/// how long all threads take to end is measured beside it, and a report that had waited for them would
+/// never come in a quarter of that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_too_short_for_its_threads_is_kept() {
-    let world = World::new(ScriptedEngine::echo()).await;
-    for _ in 0..3_000 {
-        world.spawn(SpawnThread::new()).await.unwrap();
+    const THREADS: usize = 3_000;
+    const TRIES: usize = 5;
+    let deadline = ms(30);
+    let close = async |budget| {
+        let mut limits = Limits::default();
+        limits.close_slack = BUDGET; // who asked has the report, however late
+        let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+        for _ in 0..THREADS {
+            world.spawn(SpawnThread::new()).await.unwrap();
+        }
+        let before = Instant::now();
+        let report = world.close_all(budget).await.unwrap();
+        let took = before.elapsed();
+        assert_eq!(report.threads.len(), THREADS);
+        assert_eq!(report.completed.len() + report.timed_out.len(), THREADS);
+        world.until(|audit| audit.count(LeaseKind::Resident) == 0).await;
+        world.end().await;
+        (report, took)
+    };
+    let mut tries = Vec::new();
+    while tries.len() < TRIES {
+        let (all, whole) = close(BUDGET).await;
+        assert_eq!(all.completed.len(), THREADS, "none is fenced off without need");
+        let (_, took) = close(deadline).await;
+        if took <= deadline + whole / 4 {
+            return;
+        }
+        tries.push((took, whole));
     }
-    let report = world.close_all(ms(30)).await.unwrap();
-    assert_eq!(report.threads.len(), 3_000);
-    assert_eq!(report.completed.len() + report.timed_out.len(), 3_000);
-    world.until(|audit| audit.count(LeaseKind::Resident) == 0).await;
-    world.end().await;
+    panic!("reports came late, beside what all threads took: {tries:?}");
 }
 
 // store    |■■■■■ the look-up is held ■■■■■■■■■■■
@@ -550,5 +573,29 @@ async fn a_grace_without_an_end_is_no_fault() {
     thread.submit(Op::Interrupt).await.unwrap();
     assert_eq!(thread.outcome(&receipt.submission).await.unwrap(), Outcome::Interrupted);
     assert_eq!(thread.view().crashes, 0);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_a_thread_that_only_a_store_that_hangs_knows_is_answered_by_its_deadline()
+{
+    let mut limits = Limits::default();
+    limits.call_timeout = ms(1_000);
+    let world = World::with_limits(ScriptedEngine::echo(), limits).await;
+    let thread = world.spawn(SpawnThread::new()).await.unwrap().id();
+    world.close(thread, BUDGET).await.unwrap();
+    world.store.hold(StoreOp::Look);
+    let before = Instant::now();
+    assert_eq!(world.why_within(thread, ms(500)).await.unwrap_err(), WhyError::NoAnswer);
+    assert_eq!(before.elapsed(), ms(500));
+    let before = Instant::now();
+    assert_eq!(world.unarchive(thread).await, Err(ArchiveError::NoAnswer));
+    assert_eq!(before.elapsed(), ms(1_000));
+    let before = Instant::now();
+    assert!(world.archive(thread, ms(700)).await.is_err());
+    assert!(world.delete(thread, ms(700)).await.is_err());
+    assert!(before.elapsed() <= ms(1_400), "{:?}", before.elapsed());
+    world.store.release(StoreOp::Look);
+    world.unarchive(thread).await.unwrap();
     world.end().await;
 }

@@ -389,3 +389,23 @@ async fn spawns_are_counted_where_they_are_limited() {
     assert!(child.run("fine").await.is_ok(), "turns go on");
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_money_goes_on_when_another_agent_gives_its_part_back() {
+    let world = World::new(engine()).await;
+    let part = || ThreadConfig::default().with_budget(Budget::new().with_tokens(100));
+    let top = world.spawn(SpawnThread::new().with_config(part())).await.unwrap();
+    // It draws on the part of the root, and hears of nobody's end.
+    let draws = world.spawn(SpawnThread::new().with_parent(top.id())).await.unwrap();
+    let first = draws.submit("work 10").await.unwrap();
+    let waits = draws.submit("hello").await.unwrap();
+    let holds = SpawnThread::new().with_parent(top.id()).with_config(part());
+    let holds = world.spawn(holds).await.unwrap();
+    assert_eq!(draws.outcome(&first.submission).await.unwrap().message(), Some("worked"));
+    tokio::time::sleep(secs(60)).await;
+    assert_eq!((draws.view().turn, draws.view().inbox), (None, 1), "all is given away");
+    holds.close(BUDGET).await.unwrap();
+    let outcome = draws.outcome_within(&waits.submission, secs(1)).await.unwrap();
+    assert_eq!(outcome.message(), Some("hello"));
+    world.end().await;
+}

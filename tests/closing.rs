@@ -7,8 +7,8 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    CloseError, CloseReport, Phase, Rung, Script, ScriptedEngine, SpawnError, SpawnThread, Step,
-    ThreadHandle, ThreadId, ThreadStatus,
+    Audit, CloseError, CloseReport, EdgeStatus, Limits, Phase, Rung, Script, ScriptedEngine,
+    SpawnError, SpawnThread, Step, StoreError, ThreadHandle, ThreadId, ThreadStatus,
 };
 use tokio::time::Instant;
 
@@ -139,4 +139,49 @@ async fn a_subtree_a_thread_and_everything_are_closed_by_the_same_rules() {
         assert_eq!((report.count(Rung::Killed), report.count(Rung::Drained)), (8, 33));
         world.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_the_store_does_not_close_is_tried_once_more_and_reported_if_it_stays_open() {
+    let world = World::new(engine()).await;
+    let top = spawn(&world).await;
+    for (failures, edge) in [(1, EdgeStatus::Closed), (2, EdgeStatus::Open)] {
+        let child = world.spawn(SpawnThread::new().with_parent(top.id())).await.unwrap().id();
+        for _ in 0..failures {
+            let error = StoreError::Unavailable { reason: "a while".into() };
+            world.store.fail_next(StoreOp::PutEdge, error);
+        }
+        let report = world.close(child, BUDGET).await.unwrap();
+        let row = report.threads.iter().find(|row| row.thread == child).unwrap();
+        assert_eq!(world.stored(child).await.unwrap().parent, Some((top.id(), edge)));
+        let says = row.left.as_ref().is_some_and(|left| left.contains("its edge is still open"));
+        assert_eq!(says, edge == EdgeStatus::Open, "{row:?}");
+    }
+    world.end().await;
+}
+
+// store  |■ created ■|■■■ the first submission is held ■■■■
+// close  |            |── 1 s ──✓ fenced: the child is undone
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_spawn_was_not_answered_when_its_close_was_due_is_undone_in_the_store() {
+    let mut limits = Limits::default();
+    limits.registered_max = 2;
+    let world = World::with_limits(engine(), limits).await;
+    let top = spawn(&world).await;
+    let child = ThreadId::from_parts(9, [9; 10]);
+    let request = SpawnThread::new().with_parent(top.id()).with_id(child).with_first("hello");
+    world.store.hold(StoreOp::Append);
+    let closing = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(world.stored(child).await.is_ok(), "it is in the store");
+        top.close(Duration::from_secs(1)).await.unwrap()
+    };
+    let (spawned, _report) = tokio::join!(world.spawn_within(request, BUDGET), closing);
+    assert!(spawned.is_err(), "{spawned:?}");
+    world.store.release(StoreOp::Append);
+    world.until(Audit::is_empty).await;
+    let gone = world.stored(child).await;
+    assert_eq!(gone.unwrap_err(), StoreError::NotFound { thread: child });
+    spawn(&world).await; // it does not count as registered any more
+    world.end().await;
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    Backoff, Engine, EngineError, EngineSession, EventKind, Fact, OnSpent, OpenContext, Outcome,
-    Phase, RecordClass, RestartPolicy, RuntimeEvent, Script, ScriptedEngine, SpawnThread, Step,
-    SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadStatus, TurnContext,
-    TurnInput, TurnOutput, items_validity, model_view, wire_validity,
+    Backoff, Engine, EngineError, EngineSession, Event, EventKind, Fact, OnSpent, OpenContext,
+    Outcome, Phase, RecordClass, RestartPolicy, RuntimeEvent, Script, ScriptedEngine, SpawnThread,
+    Step, SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadId, ThreadStatus,
+    TurnContext, TurnInput, TurnOutput, items_validity, model_view, wire_validity,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -376,5 +376,29 @@ async fn p_6_a_session_that_panics_again_when_it_is_dropped_crashes_its_turn_and
     let thread = world.spawn(SpawnThread::new()).await.unwrap();
     assert!(matches!(thread.run("hello").await.unwrap(), Outcome::Crashed { .. }));
     assert!(matches!(thread.run("again").await.unwrap(), Outcome::Completed { .. }));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sv_3_what_went_down_with_a_thread_comes_back_in_start_order() {
+    let world = World::new(ScriptedEngine::echo()).await;
+    let parent = world.spawn(SpawnThread::new()).await.unwrap();
+    let mut expected = vec![parent.id()];
+    for n in [7, 3, 9, 1] {
+        // Not in the order of their ids.
+        let id = ThreadId::from_parts(n, [9; 10]);
+        world.spawn(SpawnThread::new().with_parent(parent.id()).with_id(id)).await.unwrap();
+        expected.push(id);
+    }
+    let kinds = TapFilter::all().kinds([EventKind::Runtime]);
+    let mut tap = world.tap(TapOptions::matching(kinds)).unwrap();
+    parent.panic_for_test();
+    let mut back = Vec::new();
+    while back.len() < expected.len() {
+        let restarted = |event: &Event| event.fact == Fact::Runtime(RuntimeEvent::ThreadRestarted);
+        back.extend(World::event(&mut tap, restarted).await.thread);
+    }
+    assert_eq!(back, expected);
+    drop(tap);
     world.end().await;
 }

@@ -567,3 +567,24 @@ async fn a_patch_says_whether_a_thread_goes_on_also_of_one_that_sleeps_in_the_st
     assert!(matches!(refused, PatchError::BadConfig { field: "parent_close", .. }), "{refused:?}");
     world.end().await;
 }
+
+// store  |■■ what goes on? held ■■■■■■■■■■■■■■
+// close  |── a quarter of 4 s ──| told to end
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_to_end_before_the_store_has_said_what_goes_on_or_took_too_long() {
+    let world = world().await;
+    let top = root(&world).await;
+    top.run("hello").await.unwrap();
+    world.store.hold(StoreOp::Detaching);
+    let view = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(top.view().phase, Phase::Idle, "a quarter is not over");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(top.view().phase, Phase::Stopped);
+        world.store.release(StoreOp::Detaching);
+    };
+    let (report, ()) = tokio::join!(top.close(Duration::from_secs(4)), view);
+    let report = report.unwrap();
+    assert_eq!(report.completed, [top.id()], "{report:?}");
+    world.end().await;
+}

@@ -231,3 +231,21 @@ async fn a_turn_that_is_stopped_while_it_waits_spawns_nothing() {
     assert_eq!(world.list().len(), 1, "nothing was spawned for it");
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_spawn_that_waits_for_the_store_to_know_fewer_threads_comes_up_when_one_is_deleted() {
+    let world = world(|limits| limits.registered_max = 2).await;
+    let [first, _second] = [
+        world.spawn(SpawnThread::new()).await.unwrap(),
+        world.spawn(SpawnThread::new()).await.unwrap(),
+    ];
+    let third = waits(&world, SpawnThread::new()).await;
+    first.close(BUDGET).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    assert!(!third.is_finished(), "what is closed is still known");
+    assert_eq!(world.delete(first.id(), BUDGET).await, Ok(1));
+    tokio::time::sleep(secs(1)).await;
+    assert!(third.is_finished(), "at once, not by its deadline");
+    third.await.unwrap().unwrap();
+    world.end().await;
+}

@@ -8,8 +8,9 @@ use std::time::Duration;
 use coppicer::faulty::FaultyStore;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    ControlError, ForkPoint, Limits, MemoryStore, Outcome, Phase, Script, ScriptedEngine,
-    SpawnThread, Step, SubmitError, ThreadHandle, ThreadId, ThreadStatus,
+    ControlError, ForkPoint, Limits, MemoryStore, Outcome, Phase, RestartPolicy, Script,
+    ScriptedEngine, SpawnThread, Step, SubmitError, ThreadConfig, ThreadHandle, ThreadId,
+    ThreadStatus,
 };
 
 fn engine() -> ScriptedEngine {
@@ -128,5 +129,22 @@ async fn a_close_that_meets_a_parking_thread_goes_first() {
     let (parked, closed) = tokio::join!(thread.park(), world.close(thread.id(), BUDGET));
     assert!(closed.unwrap().timed_out.is_empty());
     assert!(parked.is_ok() || matches!(parked, Err(ControlError::WrongPhase { .. })), "{parked:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_is_revived_has_all_its_restarts_again() {
+    let policy = RestartPolicy::default().with_limit(1, Duration::from_secs(3_600));
+    let config = ThreadConfig::default().with_restart(policy);
+    let world = World::new(engine()).await;
+    let thread = world.spawn(SpawnThread::new().with_config(config)).await.unwrap();
+    let crash = async || {
+        thread.panic_for_test();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        thread.view().phase
+    };
+    assert_eq!([crash().await, crash().await], [Phase::Idle, Phase::Parked]);
+    world.revive(thread.id()).await.unwrap();
+    assert_eq!([crash().await, crash().await], [Phase::Idle, Phase::Parked]);
     world.end().await;
 }

@@ -409,3 +409,40 @@ async fn a_thousand_turns_in_silence_are_each_told_of_once() {
     drop(tap);
     world.end().await;
 }
+
+// turn    |── 15 s, told after 10 ──✓|── 15 s, told after 10 ──✓
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_came_to_its_end_begins_the_ladder_anew_for_the_next() {
+    let world = World::new(ScriptedEngine::always(Script::new().sleep(15 * SECOND))).await;
+    let mut tap = world.watch();
+    let thread = world.spawn(with(policy(Remedy::Interrupt))).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(thread.run("go").await.unwrap().name(), "completed");
+    }
+    let remedies: Vec<Remedy> = told(&mut tap).iter().map(|it| it.remedy).collect();
+    assert_eq!(remedies, [Remedy::Tell; 2]);
+    drop(tap);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_very_many_who_wait_some_are_named() {
+    let stuck = ThreadId::from_parts(1, [1; 10]);
+    let engine = ScriptedEngine::new(move |_, input| match input.text().as_str() {
+        "hang" => hang(),
+        _ => Script::new().then(Step::WaitFor(vec![stuck], Wait::All, HOUR)),
+    });
+    let world = World::new(engine).await;
+    let mut tap = world.watch();
+    let with_id = with(policy(Remedy::Tell)).with_id(stuck);
+    let thread = world.spawn(with_id).await.unwrap();
+    thread.submit("hang").await.unwrap();
+    for _ in 0..70 {
+        world.spawn(SpawnThread::new().with_first("wait")).await.unwrap();
+    }
+    tokio::time::sleep(11 * SECOND).await;
+    let told = told(&mut tap);
+    assert_eq!((told.len(), told[0].thread, told[0].waiters.len()), (1, stuck, 64));
+    drop(tap);
+    world.end().await;
+}

@@ -271,3 +271,83 @@ async fn a_thread_whose_actor_crashed_and_comes_back_has_not_ended() {
     assert_eq!(thread.view().crashes, 1);
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_host_accepted_and_never_began_is_waited_for() {
+    // It shows what it did last, and has more to do: there was no permit for it.
+    let mut limits = Limits::default();
+    limits.executing_max = 1;
+    let first = World::with_limits(engine(), limits).await;
+    let [thread, other] = [spawn(&first).await, spawn(&first).await];
+    thread.run("before").await.unwrap();
+    other.submit("hang").await.unwrap();
+    thread.submit("afterwards").await.unwrap();
+    let stored = first.stored(thread.id()).await.unwrap();
+    assert_eq!(stored.status, done("before"));
+    let next = coppicer::Runtime::builder()
+        .engine(engine())
+        .store(first.store.clone())
+        .recover(coppicer::Recover::OnDemand)
+        .start()
+        .await
+        .unwrap();
+    let waited = next.wait(&[thread.id()], Wait::All, BUDGET).await;
+    assert_eq!(waited.ended, [(thread.id(), done("afterwards"))]);
+    next.shutdown(BUDGET).await.unwrap();
+    first.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_slept_and_was_woken_is_waited_for_though_the_store_never_says_how_it_slept() {
+    let world = World::new(engine()).await;
+    let thread = spawn(&world).await;
+    thread.run("hello").await.unwrap();
+    thread.hibernate().await.unwrap();
+    world.store.hold(StoreOp::Look);
+    let ids = [thread.id()];
+    let (waited, ()) = tokio::join!(world.wait(&ids, Wait::All, BUDGET), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        thread.submit("work").await.unwrap();
+    });
+    assert_eq!((waited.ended, waited.timed_out), (vec![(ids[0], done("worked"))], false));
+    world.store.release(StoreOp::Look);
+    world.end().await;
+}
+
+/// "work" takes 100 ms. At some moment around the end of one thread's work, another one that had ended
+/// is given work: nobody who waits on for both is told its old result.
+#[tokio::test(start_paused = true)]
+async fn what_came_to_the_inbox_of_one_that_had_ended_counts_before_it_is_taken_up() {
+    use futures::FutureExt as _;
+    let mut caught = 0;
+    for steps in 0..60 {
+        let world = World::new(engine()).await;
+        let [ended, works] = [spawn(&world).await, spawn(&world).await];
+        ended.run("old").await.unwrap();
+        works.submit("work").await.unwrap();
+        let ids = [ended.id(), works.id()];
+        let mut waiting = Box::pin(world.wait(&ids, Wait::All, BUDGET));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..steps {
+            tokio::task::yield_now().await;
+        }
+        let mut again = Box::pin(ended.submit("work"));
+        let receipt = again.as_mut().now_or_never();
+        // Looked at in the moment in which that is in the inbox.
+        let waited = match waiting.as_mut().now_or_never() {
+            Some(waited) => waited,
+            None => waiting.as_mut().await,
+        };
+        drop(waiting);
+        caught += usize::from(waited.ended[0].1 == done("worked"));
+        assert_ne!(waited.ended[0].1, done("old"), "after {steps} steps");
+        if receipt.is_none() {
+            again.as_mut().await.unwrap();
+        }
+        drop(again);
+        world.until(|audit| audit.count(coppicer::LeaseKind::TurnPermit) == 0).await;
+        world.end().await;
+    }
+    assert!(caught > 0);
+}

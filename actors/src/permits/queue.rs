@@ -174,6 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_was_served_is_behind_those_who_came_before_its_place_was_free_and_no_others() {
+        let mut queue = FairQueue::new(1);
+        for who in [10, 11] {
+            queue.ask(tree(1), who);
+        }
+        assert_eq!(served(&mut queue), [10]);
+        queue.ask(tree(2), 20);
+        queue.give_back(tree(1));
+        queue.ask(tree(3), 30);
+        let mut order = served(&mut queue);
+        for running in [2, 1] {
+            queue.give_back(tree(running));
+            order.extend(served(&mut queue));
+        }
+        assert_eq!(order, [20, 11, 30]);
+    }
+
+    #[test]
     fn a_tree_at_its_own_bound_waits_and_holds_up_nobody() {
         let mut queue = FairQueue::new(4);
         queue.bound(tree(1), 1);

@@ -112,3 +112,11 @@ fn a_look_stops_at_its_bound() {
     });
     assert!(looks <= 10 && found.len() <= 10, "{looks} {}", found.len());
 }
+
+#[test]
+fn a_new_turn_has_a_whole_period_whatever_was_done_to_the_one_before_it() {
+    let model = TurnPhase::Model;
+    let last = Some((Remedy::Tell, 2_000));
+    let looked = Looked { phase: &model, progress_ms: 11_000, last, now_ms: 13_000 };
+    assert_eq!(judge(&looked, &PERIODS), Verdict::NotYet { at_ms: 21_000 });
+}

@@ -238,3 +238,69 @@ proptest! {
         prop_assert!(!mailbox.starts() && !mailbox.has_more() && !mailbox.is_read());
     }
 }
+
+#[test]
+fn what_comes_behind_mail_that_is_not_here_is_read_behind_it() {
+    // The store has one more than was read.
+    let rest = MailRest { upto: MailPlace(1), more: true, triggers: false };
+    let mut mailbox = Mailbox::of(vec![letter(0, false)], rest, MOST);
+    assert_eq!(mailbox.told(letter(2, false), MOST), Told::Later, "MB-1, though there is room");
+    let mut kept = Kept::default();
+    for n in 0..3 {
+        kept.0.push((letter(n, false), false));
+    }
+    let read = mailbox.look(MOST);
+    read_on(&mut mailbox, &kept, read);
+    let ids: Vec<_> = mailbox.take(9).iter().map(|mail| mail.id.to_string()).collect();
+    assert_eq!(ids, ["m-0", "m-1", "m-2"]);
+}
+
+#[test]
+fn a_look_that_is_asked_for_while_one_is_under_way_is_done_once_more() {
+    // Nobody told of what came: who asks may know of it in another way.
+    let (mut mailbox, mut kept) = (Mailbox::default(), Kept::default());
+    let read = mailbox.look(MOST).unwrap();
+    let page = kept.page(read);
+    kept.0.push((letter(0, true), false));
+    assert!(mailbox.look(MOST).is_none());
+    let (_, again) = mailbox.read(page, MOST);
+    assert!(again.is_some());
+    read_on(&mut mailbox, &kept, again);
+    assert!(mailbox.is_ready());
+}
+
+#[test]
+fn what_was_read_is_remembered_within_its_bound_and_then_not_told_from() {
+    let letters = |from, to| (from..to).map(|n| letter(n, false)).collect();
+    let known = Mailbox::of(letters(0, MOST), MailRest::default(), MOST);
+    assert!(!known.forgets && known.had.len() == MOST);
+    let mut mailbox = Mailbox::of(letters(0, MOST + 1), MailRest::default(), MOST);
+    assert!(mailbox.forgets && mailbox.had.is_empty());
+    mailbox.take(9);
+    assert_eq!(mailbox.told(letter(0, false), MOST), Told::Later, "MB-2: it may be old");
+}
+
+#[test]
+fn mail_that_starts_a_turn_and_is_to_be_read_lets_none_begin_with_nothing_here() {
+    let rest = MailRest { upto: MailPlace(0), more: true, triggers: true };
+    let mut mailbox = Mailbox::of(Vec::new(), rest, MOST);
+    assert!(mailbox.starts() && !mailbox.is_ready());
+    mailbox.accept(letter(1, false));
+    assert!(mailbox.is_ready(), "it comes first");
+    mailbox.look(MOST).unwrap();
+    assert!(!mailbox.is_ready(), "what is read may come before");
+}
+
+#[test]
+fn what_found_no_room_starts_a_turn_all_the_same() {
+    let (mut mailbox, mut kept) = (Mailbox::default(), Kept::default());
+    kept.0.push((letter(9, true), false));
+    let read = mailbox.look(MOST).unwrap();
+    let page = kept.page(read);
+    for n in 0..MOST {
+        mailbox.accept(letter(n, false)); // took the room meanwhile
+    }
+    let (new, next) = mailbox.read(page, MOST);
+    assert!(new.is_empty() && next.is_none());
+    assert!(mailbox.starts() && mailbox.has_more());
+}

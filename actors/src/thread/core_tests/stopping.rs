@@ -211,3 +211,15 @@ fn a_thread_that_is_parked_interrupts_its_turn_and_keeps_what_is_queued() {
     hands.close(ms(100));
     assert!(matches!(answered(waits), Some(Err(ControlError::WrongPhase { .. }))), "it closes");
 }
+
+#[test]
+fn a_parent_that_is_to_hear_of_an_end_hears_of_it_whatever_is_ordered_later() {
+    let mut hands = Hands::running("a");
+    hands.close(ms(900));
+    let now = hands.now.instant;
+    let at = now + ms(100);
+    let later = CloseOrder { drain_until: now, stop_until: at, kill_until: at, tell_parent: false };
+    hands.order(later);
+    let order = hands.core.closing.as_deref().unwrap();
+    assert_eq!((order.tell_parent, order.kill_until), (true, at));
+}

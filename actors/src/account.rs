@@ -103,6 +103,14 @@ impl Books {
         now.saturating_duration_since(self.base).as_millis() as i64
     }
 
+    /// What it has used, as whoever it is carved from again has to see it, and what that changes in what
+    /// it gave away. Less than nothing is given away where parts came back that had counted as used when
+    /// its thread ended: what was not used of them is used less.
+    fn used(&self, what: Dimension) -> (i64, i64) {
+        let back = self.ledger.carved.of(what).min(0);
+        (self.ledger.spent.of(what).saturating_add(back), -back)
+    }
+
     fn holders_of(&self, what: Dimension) -> Vec<ThreadId> {
         let holds = self.holders.iter().filter(|(_, amounts)| amounts.of(what) > 0);
         holds.map(|(holder, _)| *holder).take(HOLDERS_MAX).collect()

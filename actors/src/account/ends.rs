@@ -4,7 +4,7 @@
 use coppicer_messages::{Amounts, Budget, Charge, Dimension, FundError, Ledger};
 use tokio::time::Instant;
 
-use super::purse::carve_all;
+use super::purse::{carve_all, carve_rest};
 use super::{Account, Purse, Short, charge, to_signed};
 
 impl Account {
@@ -48,30 +48,54 @@ impl Account {
         charges
     }
 
-    /// Its thread comes back after it had ended: what it had left is carved again.
+    /// Its thread has ended in another host, which has written that, and what went back with it: as the
+    /// store has it, it is so here.
+    pub fn ended_elsewhere(&self, ledger: Ledger) {
+        let mut books = self.books.lock();
+        if books.is_over() {
+            return;
+        }
+        (books.closed, books.end_written) = (true, true);
+        let before = std::mem::replace(&mut books.ledger, ledger);
+        books.hold_lease();
+        let donors = books.donors.clone();
+        drop(books);
+        for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
+            if let Some(donor) = donor {
+                let part = before.budget.of(what).map_or(0, to_signed);
+                donor.take_back(self.thread, what, part, ledger.spent.of(what));
+            }
+        }
+    }
+
+    /// Its thread comes back after it had ended: what it had left is carved again. What came back to it
+    /// after its end is a part of that, as far as there is so much above it, where it stays counted as used.
     ///
     /// # Errors
     /// There is too little left above it; nothing changed.
     pub fn reopen(&self, now: Instant) -> Result<(), Short> {
-        let (ledger, donors) = {
+        let (budget, used, donors) = {
             let books = self.books.lock();
             if !books.closed {
                 return Ok(());
             }
-            (books.ledger, books.donors.clone())
+            let used = Dimension::ALL.map(|what| books.used(what));
+            (books.ledger.budget, used, books.donors.clone())
         };
-        let part = |what: Dimension| {
-            let budget = ledger.budget.of(what).map_or(0, to_signed);
-            budget.saturating_sub(ledger.spent.of(what)).max(0)
+        let rest = |what: Dimension, with_late: bool| {
+            let (used, back) = used[what as usize];
+            let used = if with_late { used } else { used + back };
+            budget.of(what).map_or(0, to_signed).saturating_sub(used).max(0)
         };
-        carve_all(&donors, self.thread, part, now)?;
+        let with_late = carve_rest(&donors, self.thread, rest, now)?;
+        let part = |what: Dimension| rest(what, with_late);
         let mut charges = Vec::new();
         let mut own = Charge::to(self.thread);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
             if let Some(donor) = donor {
-                let budget = ledger.budget.of(what).map_or(0, to_signed);
-                *own.granted.of_mut(what) = part(what) - budget;
-                *own.spent.of_mut(what) = -ledger.spent.of(what);
+                let (used, back) = used[what as usize];
+                *own.granted.of_mut(what) = part(what) - budget.of(what).map_or(0, to_signed);
+                (*own.spent.of_mut(what), *own.carved.of_mut(what)) = (-(used + back), back);
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) += part(what);
                 });
@@ -85,6 +109,8 @@ impl Account {
         (books.closed, books.end_written) = (false, false);
         books.hold_lease();
         books.reopening = charges;
+        drop(books);
+        self.funded(); // whoever draws on it may have waited
         Ok(())
     }
 
@@ -155,20 +181,23 @@ impl Account {
     /// ended, what went back is given away again, as far as it is still there. What has to be written.
     pub fn detach(&self) -> Vec<Charge> {
         let mut charges = Vec::new();
-        let (ledger, closed, donors) = {
+        let (ledger, used, closed, donors) = {
             let mut books = self.books.lock();
             let donors = std::mem::take(&mut books.donors);
             books.hold_lease();
-            (books.ledger, books.closed, donors)
+            let used = Dimension::ALL.map(|what| books.used(what));
+            (books.ledger, used, books.closed, donors)
         };
         let mut own = Charge::to(self.thread);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
             let Some(donor) = donor else { continue };
             let part = ledger.budget.of(what).map_or(0, to_signed);
             if closed {
-                let used = ledger.spent.of(what);
+                let (used, back) = used[what as usize];
                 let given = donor.give_away(what, part.saturating_sub(used));
-                (*own.granted.of_mut(what), *own.spent.of_mut(what)) = (given - part, -used);
+                (*own.granted.of_mut(what), *own.spent.of_mut(what)) =
+                    (given - part, -(used + back));
+                *own.carved.of_mut(what) = back;
                 charge(&mut charges, donor.thread, |charge| *charge.spent.of_mut(what) += given);
             } else {
                 donor.take_back(self.thread, what, part, part);
@@ -178,7 +207,7 @@ impl Account {
                 });
             }
         }
-        if !own.granted.is_zero() || !own.spent.is_zero() {
+        if own != Charge::to(self.thread) {
             self.books.lock().ledger.apply(&own);
             charges.push(own);
         }

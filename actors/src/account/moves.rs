@@ -10,7 +10,7 @@ use std::sync::Arc;
 use coppicer_messages::{Amounts, Charge, Dimension};
 use tokio::time::Instant;
 
-use super::purse::carve_all;
+use super::purse::carve_rest;
 use super::{Account, Donors, Purse, Short, charge, to_signed};
 
 /// An account on its way below others: what they set aside for it. Finished or cancelled.
@@ -64,23 +64,26 @@ impl Account {
     /// # Errors
     /// There is too little left above it; nothing changed.
     pub fn begin_move(&self, above: Option<&Purse>, now: Instant) -> Result<AccountMove, Short> {
-        let (ledger, before) = {
+        let (ledger, used, before) = {
             let books = self.books.lock();
-            (books.ledger, books.donors.clone())
+            let used = Dimension::ALL.map(|what| books.used(what));
+            (books.ledger, used, books.donors.clone())
         };
         let donor =
             |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
         let donors: Donors = Dimension::ALL.map(donor);
         let changed = Dimension::ALL
             .map(|what| !same(before[what as usize].as_ref(), donors[what as usize].as_ref()));
-        let part = |what: Dimension| {
+        let rest = |what: Dimension, with_late: bool| {
             if !changed[what as usize] {
                 return 0;
             }
-            let budget = ledger.budget.of(what).map_or(0, to_signed);
-            budget.saturating_sub(ledger.spent.of(what)).max(0)
+            let (used, back) = used[what as usize];
+            let used = if with_late { used } else { used + back };
+            ledger.budget.of(what).map_or(0, to_signed).saturating_sub(used).max(0)
         };
-        carve_all(&donors, self.thread, part, now)?;
+        let with_late = carve_rest(&donors, self.thread, rest, now)?;
+        let part = |what: Dimension| rest(what, with_late);
         let (mut parts, mut own) = (Amounts::default(), Charge::to(self.thread));
         let mut charges = Vec::new();
         for (at, what) in Dimension::ALL.into_iter().enumerate().filter(|(at, _)| changed[*at]) {
@@ -94,13 +97,14 @@ impl Account {
             if let Some(donor) = &donors[at] {
                 *parts.of_mut(what) = part(what);
                 *own.granted.of_mut(what) = part(what) - budget;
-                *own.spent.of_mut(what) = -ledger.spent.of(what);
+                let (used, back) = used[at];
+                (*own.spent.of_mut(what), *own.carved.of_mut(what)) = (-(used + back), back);
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) += part(what);
                 });
             }
         }
-        if !own.granted.is_zero() || !own.spent.is_zero() {
+        if own != Charge::to(self.thread) {
             charges.push(own);
         }
         Ok(AccountMove { donors, changed, parts, own, charges })

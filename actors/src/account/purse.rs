@@ -164,6 +164,18 @@ pub(super) fn carve_all(
     Ok(())
 }
 
+/// Carves what an account has left; if that is too much for those above it, without what came back to
+/// it after its end: whether that was a part of it.
+pub(super) fn carve_rest(
+    donors: &Donors,
+    child: ThreadId,
+    part: impl Fn(Dimension, bool) -> i64,
+    now: Instant,
+) -> Result<bool, Short> {
+    let whole = carve_all(donors, child, |what| part(what, true), now).map(|()| true);
+    whole.or_else(|_| carve_all(donors, child, |what| part(what, false), now).map(|()| false))
+}
+
 /// What one turn uses, from its beginning to its end.
 pub(crate) struct Spending {
     purse: Purse,

@@ -107,6 +107,8 @@ impl Account {
         } else if books.closed && !books.end_written {
             books.closed = false;
             books.hold_lease();
+            drop(books);
+            self.funded(); // whoever draws on it may have waited
         }
     }
 
@@ -131,8 +133,13 @@ impl Refund {
 
     fn refused(&self, account: &Arc<Account>) {
         let ending = account.books.lock().ending.take();
-        if ending.is_some_and(|ending| ending.over) {
-            write(&*self.store, account.thread, account.write_off());
+        match ending {
+            Some(ending) if ending.over => {
+                write(&*self.store, account.thread, account.write_off());
+            }
+            // Nobody had anything of it meanwhile, and what waits may go on.
+            Some(_) => account.funded(),
+            None => {}
         }
     }
 }

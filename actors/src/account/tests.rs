@@ -144,6 +144,15 @@ impl Tree {
         written
     }
 
+    /// The store says the same as memory.
+    fn agree(&self) -> Result<(), TestCaseError> {
+        for account in (0..self.threads.len()).filter_map(|at| self.account(at)) {
+            let ledger = account.ledger();
+            prop_assert_eq!(Some(&ledger), self.stored.get(&account.thread()));
+        }
+        Ok(())
+    }
+
     /// What those that are open hold of an account is what it has given away; the store says the same
     /// as memory; nothing is granted twice.
     fn check(&self) -> Result<(), TestCaseError> {
@@ -230,6 +239,61 @@ fn a_thread_below_a_closed_account_is_refused_until_that_is_open_again() {
     tree.close_below(parent);
     assert!(!tree.reopen(child), "its parent has given everything back");
     assert!(tree.reopen(parent) && tree.reopen(child));
+    tree.check().unwrap();
+}
+
+fn rest(tree: &Tree, at: usize) -> Option<u64> {
+    tree.threads[at].purse.as_ref().unwrap().left(tree.now).tokens
+}
+
+#[test]
+fn what_comes_back_after_an_end_is_there_once_when_its_thread_returns() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let parent = tree.spawn(0, Some(budget(Some(60), None))).unwrap();
+    let child = tree.spawn(parent, Some(budget(Some(40), None))).unwrap();
+    tree.close(parent);
+    assert_eq!(rest(&tree, 0), Some(60), "what is out counts as used");
+    tree.use_tokens(child, 10);
+    tree.close(child);
+    assert!(tree.reopen(parent));
+    assert_eq!((rest(&tree, parent), rest(&tree, 0)), (Some(50), Some(10)));
+    tree.use_tokens(parent, 50);
+    tree.close(parent);
+    assert_eq!(rest(&tree, 0), Some(10), "60 were used, and 30 had counted already when it ended");
+    tree.agree().unwrap();
+}
+
+#[test]
+fn what_comes_back_after_an_end_is_not_there_if_too_little_is_left_above() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let parent = tree.spawn(0, Some(budget(Some(100), None))).unwrap();
+    let child = tree.spawn(parent, Some(budget(Some(50), None))).unwrap();
+    tree.use_tokens(parent, 50);
+    tree.close(parent);
+    tree.use_tokens(child, 10);
+    tree.close(child);
+    assert!(tree.reopen(parent), "it may come back all the same");
+    assert_eq!((rest(&tree, parent), rest(&tree, 0)), (Some(0), Some(0)));
+    tree.agree().unwrap();
+}
+
+#[test]
+fn an_end_that_another_host_wrote_is_one_here_and_what_returns_is_carved_again() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let child = tree.spawn(0, Some(budget(Some(60), None))).unwrap();
+    let account = tree.account(child).unwrap().clone();
+    // What the other host wrote with the end of the thread, which had used 20.
+    let mut own = Charge::to(id(1));
+    own.spent.tokens = 20;
+    let mut donor = Charge::to(id(0));
+    (donor.spent.tokens, donor.carved.tokens) = (20, -60);
+    tree.store(&[own, donor]);
+    let ledger = tree.stored[&id(1)];
+    account.ended_elsewhere(ledger);
+    account.ended_elsewhere(ledger);
+    assert_eq!(rest(&tree, 0), Some(80), "once");
+    assert!(tree.reopen(child));
+    assert_eq!((rest(&tree, 0), rest(&tree, child)), (Some(40), Some(40)));
     tree.check().unwrap();
 }
 
@@ -399,5 +463,43 @@ proptest! {
         }
         tree.close_below(0);
         prop_assert_eq!(tree.leases.live(LeaseKind::Budget), 0);
+    }
+
+    /// Also where threads end before those below them, who give back later, or to one that is there
+    /// again: what was used and what all have left is never more than there was.
+    #[test]
+    fn nothing_is_given_twice(
+        all in 0_u64..400,
+        steps in proptest::collection::vec((0_u8..7, 0_usize..64, 0_u64..80), 1..160),
+    ) {
+        let mut tree = Tree::new(budget(Some(all), None));
+        let mut used = 0;
+        for (what, which, amount) in steps {
+            let at = which % tree.threads.len();
+            let is_open = tree.threads[at].open;
+            match what {
+                0 | 1 if is_open => drop(tree.spawn(at, Some(budget(Some(amount), None)))),
+                2 | 3 if is_open => {
+                    let tokens = amount.min(rest(&tree, at).unwrap());
+                    tree.use_tokens(at, tokens);
+                    used += tokens;
+                }
+                4 if is_open && at > 0 => tree.close(at),
+                5 if !is_open => {
+                    tree.reopen(at);
+                }
+                6 if is_open && at > 0 => {
+                    let to = amount as usize % tree.threads.len();
+                    if tree.threads[to].open && !tree.is_within(to, at) {
+                        tree.put(at, Some(to), true);
+                    }
+                }
+                _ => {}
+            }
+            tree.agree()?;
+            let open = (0..tree.threads.len()).filter(|&at| tree.threads[at].open);
+            let left: u64 = open.filter_map(|at| rest(&tree, at)).sum();
+            prop_assert!(used + left <= all, "{used} used, {left} left, of {all}");
+        }
     }
 }

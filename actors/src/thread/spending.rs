@@ -59,9 +59,7 @@ impl ThreadState {
     pub(super) fn settle(&mut self, link: &Arc<TurnLink>) {
         if let Some(spending) = &link.spending {
             let charges = spending.end(self.now().instant);
-            if !charges.is_empty() {
-                self.writes.batch.charges.extend(charges);
-            }
+            self.writes.usage.extend(charges);
         }
     }
 

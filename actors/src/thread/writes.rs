@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use coppicer_messages::{Ended, EventKind, Seq, StoreError, SubmitError, ThreadMsg};
+use coppicer_messages::{Charge, Ended, EventKind, Seq, StoreError, SubmitError, ThreadMsg};
 
 use super::effect::Effect;
 use super::state::ThreadState;
@@ -16,6 +16,8 @@ use crate::taps::Run;
 pub(super) struct Writes {
     /// Gathered during one wake-up.
     pub(super) batch: Seldom<Batch>,
+    /// What turns used that is written with `batch`. It was used also if that is refused.
+    pub(super) usage: Vec<Charge>,
     /// What goes back of its thread's budget once `batch` is written.
     pub(super) refund: Option<Box<Refund>>,
     /// Where `batch` begins.
@@ -31,7 +33,7 @@ impl Writes {
     /// Nothing written yet; the next record goes to `from`.
     pub(super) fn starting_at(from: Seq) -> Self {
         let (batch, parked) = (Seldom::none(), Seldom::none());
-        Self { batch, refund: None, from, made: 0, durable: 0, parked }
+        Self { batch, usage: Vec::new(), refund: None, from, made: 0, durable: 0, parked }
     }
 
     /// Whether something that was decided earlier is not durable, or not told yet.
@@ -106,13 +108,15 @@ impl ThreadState {
 
     /// Appends what was gathered. False if there was nothing.
     pub(super) fn flush(&mut self) -> bool {
-        if self.writes.batch.is_empty() {
+        if self.writes.batch.is_empty() && self.writes.usage.is_empty() {
             return false;
         }
         if let Some(spending) = self.live.as_ref().and_then(|live| live.link.spending.as_ref()) {
-            self.writes.batch.charges.extend(spending.take_unwritten());
+            self.writes.usage.extend(spending.take_unwritten());
         }
+        let usage = std::mem::take(&mut self.writes.usage);
         let mut batch = self.writes.take_batch(self.core.turn.is_some());
+        batch.charges.extend(&usage);
         let expected = self.writes.from;
         self.writes.from = expected.plus(batch.records.len() as u64);
         self.writes.made += 1;
@@ -127,7 +131,11 @@ impl ThreadState {
         }
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
         let refund = self.writes.refund.take();
-        let done = Done::new(move |result| {
+        let store = (!usage.is_empty()).then(|| self.world.turns.store.clone());
+        let done = Done::new(move |result: Result<Seq, StoreError>| {
+            if let (Err(_), Some(store)) = (&result, store) {
+                store.charge(usage, Done::ignore());
+            }
             if let Some(refund) = refund {
                 refund.answered(&result);
             }
@@ -169,10 +177,7 @@ impl ThreadState {
         if let Some(live) = self.live.take() {
             live.end();
             live.link.count_as_zombie(&self.world.turns.leases, self.slot.holdings());
-            if let Some(spending) = &live.link.spending {
-                // Counted here. The store, which refuses, has it up to the last write.
-                drop(spending.end(self.now().instant));
-            }
+            self.settle_outside(&live.link);
         }
         let how = match error {
             StoreError::Fenced { .. } | StoreError::NotFound { .. } => Ended::Fenced,

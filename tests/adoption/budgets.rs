@@ -121,7 +121,10 @@ async fn a_part_of_a_move_that_could_not_be_taken_back_is_held_where_the_thread_
     let spawned = async |name| world.spawn(named(name).with_config(tokens(100))).await.unwrap();
     let (old, new) = (spawned("old").await.id(), spawned("new").await.id());
     let child = named("x").with_parent(old).with_config(tokens(60));
-    let child = world.spawn(child).await.unwrap().id();
+    let sleeper = world.spawn(child).await.unwrap();
+    // It sleeps: one that has an actor loses the life that its move is written in.
+    sleeper.hibernate().await.unwrap();
+    let child = sleeper.id();
     store.hold(StoreOp::PutEdge);
     let runtime = world.runtime().clone();
     let adopting = tokio::spawn(async move { runtime.adopt(child, Some(new)).await });
@@ -133,6 +136,7 @@ async fn a_part_of_a_move_that_could_not_be_taken_back_is_held_where_the_thread_
     writes_no_moves(&store);
     store.release(StoreOp::PutEdge);
     adopting.await.unwrap().unwrap_err();
+    drop(sleeper);
     ends(world).await;
 
     let world = on(&store).await;

@@ -1,6 +1,6 @@
 //! Changes of edges, and what hangs below them.
 
-use coppicer_messages::{AgentPath, Charge, ThreadId};
+use coppicer_messages::{AgentPath, Charge, Epoch, ThreadId};
 
 use super::EdgeStatus;
 
@@ -26,6 +26,9 @@ pub struct ThreadMove {
     pub paths: Vec<(ThreadId, Option<AgentPath>)>,
     /// What changes in ledgers.
     pub charges: Vec<Charge>,
+    /// The life of the thread in which it is moved, if its host has one: once another host has taken the
+    /// thread over, the move is refused.
+    pub epoch: Option<Epoch>,
 }
 
 /// Breadth-first search over edges: by depth, then id, each thread once, cycles included.

@@ -85,14 +85,16 @@ fn create(
     for record in records {
         history.append(record);
     }
+    let mut depth = new.depth;
     if let Some(parent) = new.parent.and_then(|parent| rows.get_mut(&parent)) {
         parent.more.children.insert(thread);
+        depth = parent.kept.depth + 1; // it may have been moved since it was asked for
     }
     let stored = StoredThread {
         id: thread,
         parent: new.parent.map(|parent| (parent, EdgeStatus::Open)),
         base: new.base,
-        depth: new.depth,
+        depth,
         path: new.path,
         ledger: new.config.budget.map(Ledger::new),
         config: new.config,
@@ -289,7 +291,12 @@ fn put_edge(rows: &mut Rows, child: ThreadId, change: EdgeChange) -> Result<(), 
 }
 
 fn relocate(rows: &mut Rows, to: ThreadMove) -> Result<(), StoreError> {
-    let ThreadMove { thread, edge, paths, charges } = to;
+    let ThreadMove { thread, edge, paths, charges, epoch } = to;
+    if let (Some(epoch), Some(row)) = (epoch, rows.get(&thread))
+        && row.kept.epoch != epoch
+    {
+        return Err(StoreError::Fenced { thread });
+    }
     put_edge(rows, thread, edge)?;
     for (thread, path) in paths {
         names::unlist(rows, thread);

@@ -67,7 +67,8 @@ pub struct NewThread {
     pub parent: Option<ThreadId>,
     /// The thread whose records before `cut` are its own first ones.
     pub base: Option<Base>,
-    /// Levels below the root of its tree.
+    /// Levels below the root of its tree, as its host knows it. The store has it one level below its
+    /// parent, also if that was moved meanwhile.
     pub depth: u32,
     /// Its path, if it has a name.
     pub path: Option<AgentPath>,
@@ -338,7 +339,8 @@ pub trait ThreadStore: Send + Sync + 'static {
     /// no error, as for [`put_edge`](Self::put_edge).
     ///
     /// # Errors
-    /// `BadParent`, if there is no such parent; `Unavailable`; `UnknownOutcome`.
+    /// `BadParent`, if there is no such parent; `Fenced`, if the thread is in another life than
+    /// [the one named](ThreadMove::epoch); `Unavailable`; `UnknownOutcome`.
     fn relocate(&self, to: ThreadMove, done: Done<()>);
 
     /// Looks up a submission.

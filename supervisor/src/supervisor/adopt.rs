@@ -128,6 +128,7 @@ impl SupervisorState {
                         .as_ref()
                         .map(|(_, it)| it.charges())
                         .unwrap_or_default(),
+                    epoch: self.life_of(adopting.thread),
                 };
                 let uplink = self.shared.uplink.clone();
                 let done = Done::new(move |result| {
@@ -372,7 +373,8 @@ impl SupervisorState {
         let charges =
             writing.account.as_ref().map(|(_, moved)| moved.charges()).unwrap_or_default();
         self.ledgers_change(&charges);
-        let written = ThreadMove { thread, edge: EdgeChange::Root, paths: Vec::new(), charges };
+        let written =
+            ThreadMove { thread, edge: EdgeChange::Root, paths: Vec::new(), charges, epoch: None };
         if let Some(entry) = self.table.get_mut(thread).filter(|it| it.trouble.moving == Some(op)) {
             entry.trouble.moving = None;
         }
@@ -439,7 +441,7 @@ impl SupervisorState {
         let path = |id: ThreadId| Some((id, Some(self.table.get(id)?.path.clone()?)));
         let paths = late.into_iter().filter_map(path).collect();
         let edge = edge_below(to, EdgeStatus::Open);
-        let to = ThreadMove { thread, edge, paths, charges: Vec::new() };
+        let to = ThreadMove { thread, edge, paths, charges: Vec::new(), epoch: None };
         self.write_place(0, to);
     }
 
@@ -479,7 +481,7 @@ impl SupervisorState {
             let here = self.table.get(*id).map(|entry| entry.path.clone());
             (*id, here.unwrap_or_else(|| before.clone()))
         });
-        let to = ThreadMove { thread, edge, paths: paths.collect(), charges };
+        let to = ThreadMove { thread, edge, paths: paths.collect(), charges, epoch: None };
         self.write_place(writing.goes_on.unwrap_or(0), to);
         self.keep_donors(donors);
     }

@@ -141,7 +141,10 @@ impl SupervisorState {
         if about.depth != depth || entry.path.as_ref() != path {
             let paths = vec![(thread, entry.path.clone())];
             let edge = edge_below(entry.parent, EdgeStatus::Open);
-            self.write_place(0, ThreadMove { thread, edge, paths, charges: Vec::new() });
+            self.write_place(
+                0,
+                ThreadMove { thread, edge, paths, charges: Vec::new(), epoch: None },
+            );
         }
     }
 
@@ -201,7 +204,10 @@ impl SupervisorState {
             entry.adrift = false;
         }
         let edge = EdgeChange::Root;
-        self.write_place(close, ThreadMove { thread, edge, paths: Vec::new(), charges });
+        self.write_place(
+            close,
+            ThreadMove { thread, edge, paths: Vec::new(), charges, epoch: None },
+        );
         self.keep_donors(donors);
     }
 
@@ -218,6 +224,7 @@ impl SupervisorState {
             let more: Vec<_> = owed.paths.into_iter().filter(|(id, _)| !known(id)).collect();
             to.paths.extend(more);
         }
+        to.epoch = self.life_of(to.thread);
         self.table.is_to_be_placed(to.thread);
         self.unsettled.begin(&to);
         if let Some(before) = before {
@@ -231,12 +238,19 @@ impl SupervisorState {
         self.relocate(to, done);
     }
 
-    /// Has the store write a move. One that changes accounts takes over a thread that has no actor here:
-    /// it may have one in another runtime, which would give back what is given away by the move.
-    pub(super) fn relocate(&self, to: ThreadMove, done: Done<()>) {
+    /// The life of a thread in which it is moved: one that has an actor here.
+    pub(super) fn life_of(&self, thread: ThreadId) -> Option<Epoch> {
+        let entry = self.table.get(thread).filter(|entry| entry.life() == Life::Live);
+        entry.map(|entry| entry.epoch)
+    }
+
+    /// Has the store write a move. It is refused if another runtime has taken the thread over. One that
+    /// has no actor here may have one there, which knows nothing of the move, would tell the old parent of
+    /// its ends and give back what is given away by the move: the move takes it over.
+    pub(super) fn relocate(&self, mut to: ThreadMove, done: Done<()>) {
         let store = self.shared.store.clone();
-        let sleeps = self.table.get(to.thread).is_some_and(|it| it.life() == Life::Dormant);
-        if to.charges.is_empty() || !sleeps {
+        let sleeps = self.table.get(to.thread).is_none_or(|it| it.life() == Life::Dormant);
+        if !sleeps {
             return store.relocate(to, done);
         }
         let thread = to.thread;
@@ -244,7 +258,10 @@ impl SupervisorState {
             Err(StoreError::Unavailable { reason } | StoreError::UnknownOutcome { reason }) => {
                 done.tell(Err(StoreError::Unavailable { reason }));
             }
-            _ => store.relocate(to, done),
+            acquired => {
+                to.epoch = acquired.ok().map(|acquired| acquired.fence.epoch);
+                store.relocate(to, done);
+            }
         });
         self.shared.store.acquire(thread, done);
     }
@@ -257,9 +274,16 @@ impl SupervisorState {
         result: Result<(), StoreError>,
     ) {
         let (thread, written) = (to.thread, to.clone());
-        // One that was deleted meanwhile is nowhere.
+        // One that was deleted meanwhile is nowhere. Where one is that another runtime has taken over is
+        // that one's to say; if it had another life here meanwhile, it is asked again.
         let result = match result {
             Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(StoreError::Fenced { .. })
+                if to.epoch.is_some() && to.epoch == self.life_of(thread) =>
+            {
+                tracing::warn!(%thread, "a thread was not moved: another runtime has taken it over");
+                Ok(())
+            }
             other => other,
         };
         match &result {

@@ -126,7 +126,7 @@ mod tests {
 
     fn to(thread: u64, charged: &[u64]) -> ThreadMove {
         let charges = charged.iter().map(|n| Charge::to(id(*n))).collect();
-        ThreadMove { thread: id(thread), edge: EdgeChange::Root, paths: Vec::new(), charges }
+        ThreadMove { thread: id(thread), edge: EdgeChange::Root, paths: Vec::new(), charges, epoch: None }
     }
 
     #[test]

@@ -123,8 +123,9 @@ fn insert_thread(connection: &Connection, new: &NewThread, own: Seq) -> Result<i
         "INSERT INTO thread(id, parent, edge, base, base_cut, head_base, depth, path, rollout_path,
            created_ms, name, title, preview, git_sha, git_branch, git_origin_url, cwd, model, source,
            thread_source, nickname, role, config, root)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-           ?20, ?21, ?22, ?23,
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+           ifnull((SELECT p.depth + 1 FROM thread p WHERE p.id = ?2 AND p.hidden = 0), ?7), ?8, ?9, ?10,
+           ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
            (SELECT ifnull(p.root, p.pk) FROM thread p WHERE p.id = ?2 AND p.hidden = 0))",
     )?;
     let pk = insert.insert(params![
@@ -285,6 +286,9 @@ pub(super) fn put_edge(
 }
 
 pub(super) fn relocate(connection: &Connection, to: &ThreadMove) -> Result<(), Fault> {
+    if let Some(epoch) = to.epoch {
+        check_life(connection, to.thread, epoch)?;
+    }
     put_edge(connection, to.thread, to.edge)?;
     let mut update = connection
         .prepare_cached("UPDATE thread SET path = ?2 WHERE id = ?1 AND hidden = 0 RETURNING pk")?;
@@ -297,6 +301,15 @@ pub(super) fn relocate(connection: &Connection, to: &ThreadMove) -> Result<(), F
     }
     accounts::charge(connection, &to.charges)?;
     set_depths(connection, to.thread)
+}
+
+/// Whether a thread, if there is one, is in the life that it is moved in.
+fn check_life(connection: &Connection, thread: ThreadId, epoch: Epoch) -> Result<(), Fault> {
+    match find_thread(connection, thread) {
+        Ok(row) if row.stored.epoch != epoch => Err(StoreError::Fenced { thread }.into()),
+        Ok(_) | Err(Fault::Refused(StoreError::NotFound { .. })) => Ok(()),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Sets the levels of a thread that was moved and of all that went along.

@@ -96,6 +96,7 @@ cases! {
             edge,
             paths: paths.iter().map(|(n, text)| (gs(*n), text.map(path))).collect(),
             charges: Vec::new(),
+            epoch: None,
         };
         let paths = [(2, Some("/root/a")), (3, Some("/root/a/b")), (99, Some("/root/c"))];
         relocate(&store, to(EdgeChange::Parent(gs(6), OPEN), &paths)).await.unwrap();
@@ -116,6 +117,44 @@ cases! {
         assert!(matches!(refused, Err(StoreError::BadParent { .. })), "{refused:?}");
         let unmoved = store.thread(gs(2)).await.unwrap();
         assert_eq!((unmoved.parent, unmoved.path), (None, None), "nothing of it was written");
+    }
+
+    async fn a_move_of_an_earlier_life_is_refused_and_changes_nothing(store) {
+        edges(&store, &[(1, 2, OPEN), (2, 3, OPEN), (5, 6, OPEN)]).await;
+        let to = |epoch| ThreadMove {
+            thread: gs(2),
+            edge: EdgeChange::Parent(gs(6), OPEN),
+            paths: vec![(gs(3), Some("/root/b".parse::<AgentPath>().unwrap()))],
+            charges: Vec::new(),
+            epoch: Some(epoch),
+        };
+        let acquired = async || {
+            let (done, acquired) = Done::channel();
+            store.acquire(gs(2), done);
+            acquired.await.unwrap().fence.epoch
+        };
+        let (before, now) = (acquired().await, acquired().await);
+        let refused = relocate(&store, to(before)).await;
+        assert!(matches!(refused, Err(StoreError::Fenced { thread }) if thread == gs(2)), "{refused:?}");
+        assert_eq!(store.thread(gs(2)).await.unwrap().parent, Some((gs(1), OPEN)));
+        assert_eq!(store.thread(gs(3)).await.unwrap().path, None);
+        relocate(&store, to(now)).await.unwrap();
+        assert_eq!(store.thread(gs(2)).await.unwrap().parent, Some((gs(6), OPEN)));
+        relocate(&store, ThreadMove { thread: gs(99), ..to(now) }).await.unwrap();
+    }
+
+    async fn a_thread_is_made_one_level_below_its_parent_wherever_that_is_by_then(store) {
+        edges(&store, &[(1, 2, OPEN), (2, 3, OPEN)]).await;
+        let charges = Vec::new();
+        let edge = EdgeChange::Root;
+        relocate(&store, ThreadMove { thread: gs(3), edge, paths: Vec::new(), charges, epoch: None })
+            .await
+            .unwrap();
+        let new = NewThread { parent: Some(gs(3)), depth: 3, ..NewThread::root(gs(4), 1) };
+        let (done, made) = Done::channel();
+        store.create(new, Vec::new(), done);
+        assert_eq!(made.await.unwrap().thread.depth, 1);
+        assert_eq!(store.thread(gs(4)).await.unwrap().depth, 1);
     }
 
     async fn the_topmost_threads_that_outlive_their_parents_are_found_over_open_edges(store) {

@@ -140,6 +140,7 @@ cases! {
             edge,
             paths: paths.iter().map(|(n, name)| (id(*n), Some(path(name)))).collect(),
             charges: Vec::new(),
+            epoch: None,
         };
         let below = EdgeChange::Parent(id(2), OPEN);
         relocate(&store, to(below, &[(3, "/root/x"), (4, "/root/x/b")])).await.unwrap();

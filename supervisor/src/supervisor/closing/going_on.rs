@@ -123,7 +123,7 @@ impl SupervisorState {
             self.detach_stored(close, *stored, true);
         } else {
             let (edge, paths, charges) = (EdgeChange::Root, Vec::new(), Vec::new());
-            self.write_place(close, ThreadMove { thread, edge, paths, charges });
+            self.write_place(close, ThreadMove { thread, edge, paths, charges, epoch: None });
         }
     }
 

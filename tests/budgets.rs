@@ -8,10 +8,10 @@ use std::time::Duration;
 use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
-    AbortReason, Amounts, Backoff, Budget, EventKind, Fact, FundError, LeaseKind, LimitReached,
-    Limits, OnSpent, Op, Outcome, RecordClass, RestartPolicy, Script, ScriptedEngine, SpawnError,
-    SpawnThread, Step, SubmitError, TapFilter, TapOptions, ThreadConfig, ThreadEvent, ThreadHandle,
-    ThreadId, ThreadStatus, Usage,
+    AbortReason, AgentPath, Amounts, Backoff, Budget, EventKind, Fact, FundError, LeaseKind,
+    LimitReached, Limits, OnSpent, Op, Outcome, RecordClass, RestartPolicy, Script, ScriptedEngine,
+    SpawnError, SpawnThread, Step, StoreError, SubmitError, TapFilter, TapOptions, ThreadConfig,
+    ThreadEvent, ThreadHandle, ThreadId, ThreadStatus, Usage,
 };
 
 fn secs(seconds: u64) -> Duration {
@@ -182,11 +182,7 @@ async fn a_funded_thread_goes_on_with_what_waits() {
     let top = world.spawn(with(tokens(1_000))).await.unwrap();
     let child = world.spawn(below(&top, Some(tokens(10)))).await.unwrap();
     child.run("use 10").await.unwrap();
-    let mail = Op::AgentMessage {
-        from: coppicer::AgentPath::root(),
-        content: "look".into(),
-        trigger: true,
-    };
+    let mail = Op::AgentMessage { from: AgentPath::root(), content: "look".into(), trigger: true };
     child.submit(mail).await.unwrap();
     tokio::time::sleep(secs(3_600)).await;
     assert_eq!(child.view().turns, 1, "mail waits, and its reader stays awake for it");
@@ -407,5 +403,150 @@ async fn what_waits_for_money_goes_on_when_another_agent_gives_its_part_back() {
     holds.close(BUDGET).await.unwrap();
     let outcome = draws.outcome_within(&waits.submission, secs(1)).await.unwrap();
     assert_eq!(outcome.message(), Some("hello"));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_that_came_while_an_end_was_on_its_way_is_worked_on_when_that_is_refused() {
+    let world = world().await;
+    let thread = world.spawn(with(tokens(100))).await.unwrap();
+    let id = thread.id();
+    world.store.hold(StoreOp::Append);
+    let report = thread.close(Duration::from_millis(1)).await.unwrap();
+    assert_eq!(report.timed_out, [id]);
+    drop(thread);
+    // It comes back for the mail, and has nothing: it may have ended.
+    let mail = world.mail(id, AgentPath::root(), "left", true);
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        world.store.release(StoreOp::Append);
+    };
+    let (mail, ()) = tokio::join!(mail, release);
+    mail.unwrap();
+    tokio::time::sleep(secs(60)).await;
+    let status = world.get(id).unwrap().status();
+    assert!(matches!(status, ThreadStatus::Completed(_)), "{status:?}");
+    world.end().await;
+}
+
+/// A root with 100 and a child with 60 of it, of a host that died, and the next host.
+async fn next_host() -> (World, ThreadId, ThreadId) {
+    let first = world().await;
+    let top = first.spawn(with(tokens(100))).await.unwrap();
+    let child = first.spawn(below(&top, Some(tokens(60)))).await.unwrap();
+    child.run("quick 10").await.unwrap();
+    let (store, ids) = (first.store.clone(), (top.id(), child.id()));
+    drop((top, child));
+    std::mem::forget(first);
+    (World::on(store, engine(), Limits::default()).await, ids.0, ids.1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_could_not_be_brought_up_keeps_what_it_had() {
+    let (world, top, child) = next_host().await;
+    let stored = async |id| world.stored(id).await.unwrap().ledger.unwrap();
+    let before = (stored(top).await, stored(child).await);
+    let full = StoreError::Unavailable { reason: "disk full".into() };
+    world.store.fail_next(StoreOp::Acquire, full);
+    world.resume(child).await.unwrap_err();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!((stored(top).await, stored(child).await), before, "it may run elsewhere");
+    let thread = world.resume(child).await.unwrap();
+    assert_eq!(thread.run("left").await.unwrap().message(), Some("Some(50)"));
+    drop(thread);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_that_is_fenced_off_gives_nothing_back_that_it_did_not_get() {
+    let (world, top, child) = next_host().await;
+    let stored = async |id| world.stored(id).await.unwrap().ledger.unwrap();
+    let root = world.resume(top).await.unwrap();
+    world.resume(child).await.unwrap().close(BUDGET).await.unwrap();
+    let before = (stored(top).await, stored(child).await);
+    assert_eq!((before.0.carved.tokens, before.0.spent.tokens), (0, 10));
+    world.store.hold(StoreOp::Acquire);
+    let resume = world.resume(child);
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let report = world.close(child, Duration::from_millis(5)).await.unwrap();
+        assert_eq!(report.timed_out, [child]);
+        world.store.release(StoreOp::Acquire);
+    };
+    let (resumed, ()) = tokio::join!(resume, close);
+    resumed.unwrap_err();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!((stored(top).await, stored(child).await), before);
+    assert_eq!(left(&world, &root).await, Some(90));
+    drop(root);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_ends_elsewhere_while_it_is_brought_up_has_its_part_set_aside_again() {
+    let first = world().await;
+    let top = first.spawn(with(tokens(100))).await.unwrap();
+    let child = first.spawn(below(&top, Some(tokens(60)))).await.unwrap();
+    let second = World::on(first.store.clone(), engine(), Limits::default()).await;
+    first.store.hold(StoreOp::Acquire);
+    let resume = second.resume(child.id());
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        child.close(BUDGET).await.unwrap(); // the other host has looked it up
+        first.store.release(StoreOp::Acquire);
+    };
+    let (again, ()) = tokio::join!(resume, close);
+    let again = again.unwrap();
+    assert_eq!(again.run("left").await.unwrap().message(), Some("Some(60)"));
+    assert_eq!(first.stored(top.id()).await.unwrap().ledger.unwrap().carved.tokens, 60);
+    again.close(BUDGET).await.unwrap();
+    assert_eq!(first.stored(top.id()).await.unwrap().ledger.unwrap().carved.tokens, 0);
+    drop((child, top, again));
+    second.end().await;
+    first.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_turn_used_is_counted_also_if_the_write_of_its_end_is_refused() {
+    let world = world().await;
+    let top = world.spawn(with(tokens(100))).await.unwrap();
+    let child = world.spawn(below(&top, Some(tokens(60)))).await.unwrap();
+    let id = child.id();
+    child.submit("use 7").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.store.hold(StoreOp::Append);
+    tokio::time::sleep(secs(2)).await; // its turn is over, and that is not written
+    let report = child.close(secs(1)).await.unwrap();
+    assert_eq!(report.timed_out, [id]);
+    drop(child);
+    world.store.release(StoreOp::Append);
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(gone(&world, &top).await.0.tokens, 7);
+    let ledger = world.stored(id).await.unwrap().ledger.unwrap();
+    assert_eq!((ledger.budget.tokens, ledger.spent.tokens), (Some(0), 0), "it has nothing left");
+    drop(top);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_after_an_end_is_there_once_when_the_thread_is_resumed() {
+    let mut limits = Limits::default();
+    limits.idle_after = secs(60);
+    let world = World::with_limits(engine(), limits).await;
+    let top = world.spawn(with(tokens(100))).await.unwrap();
+    let parent = world.spawn(below(&top, Some(tokens(60)))).await.unwrap();
+    let child = world.spawn(below(&parent, Some(tokens(40)))).await.unwrap();
+    let id = child.id();
+    drop(child);
+    tokio::time::sleep(secs(600)).await;
+    assert!(world.get(id).is_none(), "it sleeps in the store alone");
+    parent.close(BUDGET).await.unwrap();
+    let child = world.resume(id).await.unwrap();
+    child.run("quick 10").await.unwrap();
+    child.close(BUDGET).await.unwrap();
+    let again = world.resume(parent.id()).await.unwrap();
+    assert_eq!(left(&world, &again).await, Some(50));
+    assert_eq!(left(&world, &top).await, Some(10), "50 are set aside for it, and 40 had been used");
+    drop((child, parent, again, top));
     world.end().await;
 }

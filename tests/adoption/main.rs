@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
 
 mod budgets;
+mod hosts;
 mod meanwhile;
 mod places;
 

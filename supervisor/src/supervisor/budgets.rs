@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use coppicer_actors::{Account, Done, Purse, Slot};
 use coppicer_messages::{
-    Asker, Budget, Charge, Dimension, EventKind, Fact, FundError, OnLimit, Reply, SpawnError,
-    SpawnThread, StoreError, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
+    Asker, Budget, Charge, Dimension, Epoch, EventKind, Fact, FundError, OnLimit, Reply,
+    SpawnError, SpawnThread, StoreError, SupervisorTick, ThreadEvent, ThreadId, ThreadStatus,
 };
 
 use super::line::Owner;
@@ -144,13 +144,26 @@ impl SupervisorState {
             self.ops.insert(op, spawning);
         }
         let thread = entry.slot.thread();
-        if let Some(account) = entry.slot.purse().and_then(Purse::own)
-            && !self.keeps_part(entry)
-        {
-            self.write_off(account);
+        if let Some(account) = entry.slot.purse().and_then(Purse::own) {
+            if entry.epoch == Epoch(0) {
+                self.was_not_ours(entry, account);
+            } else if !self.keeps_part(entry) {
+                self.write_off(account);
+            }
             self.lines.freed(Owner::Account(thread));
         }
         self.left(entry);
+    }
+
+    /// A thread of the store leaves memory that never had a life here. It is as the store has it, and may
+    /// run elsewhere: it keeps what it had.
+    fn was_not_ours(&mut self, entry: &Entry, account: &Account) {
+        if let Life::Coming { op } = entry.life()
+            && let Some(spawning) = self.ops.get_mut(&op)
+            && std::mem::take(&mut spawning.reopened)
+        {
+            account.close_again();
+        }
     }
 
     /// What a thread had that is over goes back, if its own end did not see to it.
@@ -176,10 +189,12 @@ impl SupervisorState {
     }
 
     /// Another runtime has the thread: what it had is that one's to give back.
-    pub(super) fn forget_account(&self, thread: ThreadId) {
+    pub(super) fn forget_account(&mut self, thread: ThreadId) {
         let slot = self.table.get(thread).map(|entry| entry.slot.clone());
         if let Some(account) = slot.as_ref().and_then(|slot| slot.purse()?.own()) {
             drop(account.close());
+            // If it comes here again, it is as the store has it then.
+            self.accounts.remove(&thread);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What follows the end of a thread's actor: restarts, parking, dormancy (P6, P7).
 
-use coppicer_actors::{Bug, Decision, Door};
+use coppicer_actors::{Acquired, Bug, Decision, Door};
 use coppicer_messages::{
     Deadline, Ended, Epoch, LeaseKind, Phase, Rung, RuntimeEvent, SpawnError, SpawnOrigin,
     SupervisorTick, ThreadId, ThreadStatus,
@@ -10,7 +10,7 @@ use ractor::ActorStatus;
 
 use super::SupervisorState;
 use super::close::How;
-use super::spawn::Kind;
+use super::spawn::{Kind, Spawning};
 use super::table::{Entry, InCloses, Life};
 
 impl SupervisorState {
@@ -91,6 +91,38 @@ impl SupervisorState {
                 self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
             }
             _ => self.crashed(thread, "its actor was killed"),
+        }
+    }
+
+    /// Whether another runtime had a thread since its last life here, and ended it or put it elsewhere:
+    /// then what is known of it here, its account above all, is not so any more.
+    /// `places`: changes of places before the store was asked for it.
+    pub(super) fn was_elsewhere(&self, places: u64, acquired: &Acquired) -> bool {
+        let Acquired { fence, thread: stored, .. } = acquired;
+        let Some(entry) = self.table.get(fence.thread) else { return false };
+        if entry.epoch == Epoch(0) || fence.epoch <= entry.epoch.next() {
+            return false;
+        }
+        let ended = stored.status == ThreadStatus::Shutdown;
+        let moves = entry.unplaced
+            || entry.trouble.moving.is_some()
+            || self.places.changed_above(places, fence.thread, &entry.slot.about().lineage);
+        ended || !moves && stored.parent.map(|(parent, _)| parent) != entry.parent
+    }
+
+    /// A thread was to come back that another runtime has had meanwhile. It goes as one does that was
+    /// taken over, with all below it. Whoever waits for it has it looked up as it is now.
+    pub(super) fn lost_meanwhile(&mut self, spawning: Spawning) {
+        let thread = spawning.thread;
+        let cause = "another runtime took over its thread".to_owned();
+        if let Some(slot) = self.table.get(thread).map(|entry| entry.slot.clone()) {
+            self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
+        }
+        self.end_orphans(thread);
+        self.forget_account(thread);
+        self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
+        for waiter in spawning.waiters {
+            self.join_again(thread, waiter);
         }
     }
 

@@ -171,6 +171,7 @@ impl SupervisorState {
         waiters.extend(self.waiting.take(thread));
         let mut spawning = Spawning::new(op, thread, kind, origin, waiters);
         spawning.order = Some(order);
+        spawning.places = self.places.now();
         self.ops.insert(op, spawning);
         self.acquire(op, thread);
     }

@@ -50,7 +50,7 @@ pub(super) struct Spawning {
     pub(super) being_made: bool,
     /// Whether a thread that was closed got its budget again for it.
     pub(super) reopened: bool,
-    /// Changes of places before its thread was looked up.
+    /// Changes of places before the store was asked for its thread.
     pub(super) places: u64,
     /// Whether a close came in between.
     pub(super) cancelled: bool,

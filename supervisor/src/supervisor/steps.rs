@@ -101,6 +101,9 @@ impl SupervisorState {
             }
             Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Left::default()),
             Step::Found(Ok(stored)) => self.on_found(op, spawning, &stored),
+            Step::Loaded(Ok((acquired, _))) if self.was_elsewhere(spawning.places, &acquired) => {
+                self.lost_meanwhile(spawning);
+            }
             Step::Loaded(Ok((acquired, left))) => {
                 self.bring_up(op, spawning, acquired, left);
             }
@@ -261,7 +264,10 @@ impl SupervisorState {
                 Vec::new()
             }
             Some(account) if acquired.thread.status == ThreadStatus::Shutdown => {
-                // Its last end may have been written after it was looked up.
+                // Its last end may have been written after it was looked up, also by another host.
+                if let (Some(ledger), false) = (acquired.thread.ledger, spawning.reopened) {
+                    account.ended_elsewhere(ledger);
+                }
                 let now = self.shared.clock.now().instant;
                 if let Err(short) = account.reopen(now) {
                     tracing::warn!(%thread, of = %short.of, "nothing is left for it above it");

@@ -178,3 +178,33 @@ async fn a_close_waits_for_a_move_that_is_being_written_and_then_gives_back_once
     }
     world.end().await;
 }
+
+// top (200) ── above (100) ── parent (60) ── goes on (20)
+// store     |─ that it goes on is not written ─|
+// close     |─ above, parent: fenced off ✗     ✓ what they had left goes back to top
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_move_goes_back_before_what_it_was_carved_from_does() {
+    let world = world().await;
+    let spawn = async |name, of: ThreadId, has: u64| {
+        let request = named(name).with_parent(of).with_config(tokens(has));
+        world.spawn(request).await.unwrap().id()
+    };
+    let top = world.spawn(named("top").with_config(tokens(200))).await.unwrap();
+    let above = spawn("above", top.id(), 100).await;
+    let parent = spawn("parent", above, 60).await;
+    let goes_on = named("x").with_parent(parent).with_config(tokens(20).detached());
+    let goes_on = world.spawn(goes_on).await.unwrap();
+    world.store.hold(StoreOp::PutEdge);
+    let report = world.close(above, Duration::from_millis(100)).await.unwrap();
+    assert_eq!(report.timed_out.len(), 2, "they wait for their accounts: {report:?}");
+    let (ledger, _) = stored(&world, top.id()).await;
+    assert_eq!(ledger.carved.tokens, 100, "nobody knows yet what is left");
+    world.store.release(StoreOp::PutEdge);
+    tokio::time::sleep(BUDGET).await;
+    let (ledger, _) = stored(&world, top.id()).await;
+    assert_eq!((ledger.carved.tokens, ledger.rest().tokens), (0, Some(180)));
+    assert_eq!(world.ledger(top.id()).await.unwrap(), Some(ledger), "in memory as in the store");
+    assert_eq!(goes_on.view().parent, None);
+    drop((top, goes_on));
+    world.end().await;
+}

@@ -4,7 +4,7 @@
 //! thread is told to end when its account is settled, and one that cannot wait (it is fenced off at a
 //! deadline) keeps its part until then: rather too little is left for a while than too much for ever.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use coppicer_actors::{Account, Purse, ThreadMove};
@@ -21,8 +21,10 @@ pub(super) struct Unsettled {
     moves: BTreeMap<ThreadId, u32>,
     /// Threads of closes that would have been told to end.
     tells: HashMap<ThreadId, Vec<(u64, Place)>>,
-    /// Accounts of threads that are over, without an end in the store.
-    over: HashMap<ThreadId, Arc<Account>>,
+    /// Accounts of threads that are over, without an end in the store, and whom they are carved from.
+    over: HashMap<ThreadId, (Arc<Account>, BTreeSet<ThreadId>)>,
+    /// How many of those are carved from the account of a thread. It would count them as used, for good.
+    drawn: BTreeMap<ThreadId, u32>,
     /// Accounts as they are in memory: the store has them as they were, and does not say so.
     kept: HashMap<ThreadId, Arc<Account>>,
 }
@@ -57,9 +59,34 @@ impl Unsettled {
         settled
     }
 
-    /// Whether a move that is not written changes the account of a thread.
+    /// Whether a move that is not written changes the account of a thread, or that of one that is over
+    /// and holds a part of it.
     pub(super) fn has(&self, thread: ThreadId) -> bool {
-        self.moves.contains_key(&thread)
+        self.moves.contains_key(&thread) || self.drawn.contains_key(&thread)
+    }
+
+    /// A thread is over: its account is kept as it is.
+    fn keep_over(&mut self, account: &Arc<Account>) {
+        let donors: BTreeSet<ThreadId> = account.donors().into_iter().collect();
+        let before = self.over.insert(account.thread(), (account.clone(), donors.clone()));
+        for donor in donors {
+            *self.drawn.entry(donor).or_default() += 1;
+        }
+        self.draw_no_more(before.map(|(_, donors)| donors).unwrap_or_default());
+    }
+
+    /// Accounts of which one that was over does not hold a part any more: those that nobody does.
+    fn draw_no_more(&mut self, donors: BTreeSet<ThreadId>) -> Vec<ThreadId> {
+        let mut free = Vec::new();
+        for donor in donors {
+            let Some(drawn) = self.drawn.get_mut(&donor) else { continue };
+            *drawn -= 1;
+            if *drawn == 0 {
+                self.drawn.remove(&donor);
+                free.push(donor);
+            }
+        }
+        free
     }
 }
 
@@ -80,7 +107,7 @@ impl SupervisorState {
         let thread = entry.slot.thread();
         let account = entry.slot.purse().and_then(Purse::own);
         let Some(account) = account.filter(|_| self.unsettled.has(thread)) else { return false };
-        self.unsettled.over.insert(thread, account.clone());
+        self.unsettled.keep_over(account);
         true
     }
 
@@ -102,12 +129,18 @@ impl SupervisorState {
 
     /// A move was written, or never will be.
     pub(super) fn move_settled(&mut self, to: &ThreadMove) {
-        for thread in self.unsettled.end(to) {
+        let mut settled = self.unsettled.end(to);
+        // Those above come after those below them.
+        while let Some(thread) = settled.pop() {
+            if self.unsettled.has(thread) {
+                continue;
+            }
             self.to_tell.extend(self.unsettled.tells.remove(&thread).unwrap_or_default());
-            if let Some(account) = self.unsettled.over.remove(&thread)
-                && self.table.get(thread).is_none()
-            {
-                self.write_off(&account);
+            if let Some((account, donors)) = self.unsettled.over.remove(&thread) {
+                if self.table.get(thread).is_none() {
+                    self.write_off(&account);
+                }
+                settled.extend(self.unsettled.draw_no_more(donors));
             }
         }
     }
@@ -116,7 +149,7 @@ impl SupervisorState {
 #[cfg(test)]
 mod tests {
     use coppicer_actors::EdgeChange;
-    use coppicer_messages::Charge;
+    use coppicer_messages::{Budget, Charge, Ledger};
 
     use super::*;
 
@@ -126,7 +159,13 @@ mod tests {
 
     fn to(thread: u64, charged: &[u64]) -> ThreadMove {
         let charges = charged.iter().map(|n| Charge::to(id(*n))).collect();
-        ThreadMove { thread: id(thread), edge: EdgeChange::Root, paths: Vec::new(), charges, epoch: None }
+        ThreadMove {
+            thread: id(thread),
+            edge: EdgeChange::Root,
+            paths: Vec::new(),
+            charges,
+            epoch: None,
+        }
     }
 
     #[test]
@@ -142,5 +181,26 @@ mod tests {
         assert_eq!(unsettled.end(&one), [id(1)]);
         assert_eq!(unsettled.end(&other), [id(2), id(9)]);
         assert!(!unsettled.has(id(9)));
+    }
+
+    #[test]
+    fn an_account_is_not_settled_while_one_that_is_over_and_is_not_settled_holds_a_part_of_it() {
+        let (leases, now) = (Arc::default(), tokio::time::Instant::now());
+        let ledger = Ledger::new(Budget::new().with_tokens(100));
+        let open =
+            |n, above: Option<&Purse>| Account::open(id(n), ledger, false, above, &leases, now);
+        let above = Purse::new(Some(open(1, None)), None);
+        let below = open(2, above.as_ref());
+        let mut unsettled = Unsettled::default();
+        let moves = to(3, &[2]);
+        unsettled.begin(&moves);
+        unsettled.keep_over(&below);
+        unsettled.keep_over(&below);
+        assert!(unsettled.has(id(1)) && unsettled.has(id(2)));
+        assert_eq!(unsettled.end(&moves), [id(3), id(2)]);
+        assert!(unsettled.has(id(1)) && !unsettled.has(id(2)), "those below come first");
+        let (_, donors) = unsettled.over.remove(&id(2)).unwrap();
+        assert_eq!(unsettled.draw_no_more(donors), [id(1)]);
+        assert!(!unsettled.has(id(1)));
     }
 }

@@ -75,6 +75,21 @@ pub(crate) async fn between_steps(host: &Host) {
     host.book.lock().broken.append(&mut broken);
 }
 
+/// The same of a host that was let go of, and whose actors go on: what it holds has owners, and what its
+/// threads show is so. It may not know yet of what another wrote.
+pub(crate) fn of_another(host: &Host) {
+    if host.book.lock().held > 0 {
+        return;
+    }
+    let drift = host.runtime.audit_now().drift;
+    let mut broken: Vec<String> =
+        host.runtime.list().iter().flat_map(|view| shown(host, view)).collect();
+    if !drift.is_empty() {
+        broken.push(format!("P10: the books of a host let go of do not agree: {drift:?}"));
+    }
+    host.book.lock().broken.append(&mut broken);
+}
+
 /// BU-1: accounts add up, as they were written, and as the runtime has them.
 async fn budgets(host: &Host) -> Vec<String> {
     let (alone, cut_short) = {
@@ -183,6 +198,18 @@ pub(crate) fn without_outcome(host: &Host) -> Vec<(ThreadId, SubmissionId)> {
     book.model.receipts.iter().filter(open).cloned().collect()
 }
 
+/// Threads that have mail, are not over and not in memory: all was closed before they came up for it.
+pub(crate) fn asleep_with_mail(host: &Host) -> Vec<ThreadId> {
+    let seen = host.witness.seen.lock();
+    let waits = |(thread, row): &(&ThreadId, &crate::witness::Row)| {
+        row.mail.values().any(|taken| !*taken)
+            && row.status != Some(ThreadStatus::Parked)
+            && host.runtime.get(**thread).is_none()
+            && !is_closed(&seen.rows, **thread)
+    };
+    seen.rows.iter().filter(waits).map(|(thread, _)| *thread).collect()
+}
+
 /// P8, P12: what the store says at the end of a case is what was written, and mail that starts a
 /// turn has started one unless its reader is closed or parked.
 pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
@@ -193,7 +220,7 @@ pub(crate) async fn at_the_end(host: &Host) -> Vec<String> {
         // A host that ends may lose what its last turns used since their last writes.
         let exact = !book.faulty;
         // What goes on with its part is counted before it is written that it does.
-        let alone = book.life == 1 && seen.ledgers.moves == 0;
+        let alone = book.life == 1 && seen.ledgers.moves == 0 && !seen.ledgers.late;
         if alone && (counted > used || exact && counted < used) {
             broken.push(format!("BU-1: {used} tokens were used, and {counted} are counted"));
         }

@@ -39,15 +39,19 @@ pub(crate) struct Book {
     pub(crate) faulty: bool,
     /// Whether there was more than one host at a time.
     pub(crate) shared: bool,
-    /// Whether one of them fenced something off at a deadline meanwhile. It gives back what that had
-    /// left, and cannot know whether the other does so too: its end was written by nobody yet.
+    /// Whether one of them let a thread go without its end in the store meanwhile: it fenced it off at a
+    /// deadline, or its actor was gone. It gives back what that had left, by a charge that has no fence:
+    /// before that it would have to ask the store whether the thread is in the life that it had here. Where
+    /// the other host had it, moved it or ended it since, both give back the same.
     pub(crate) cut_short: bool,
 }
 
 impl Book {
     /// A close was answered.
     pub(crate) fn ended(&mut self, answer: &Result<CloseReport, CloseError>) {
-        let late = answer.as_ref().is_ok_and(|report| !report.timed_out.is_empty());
+        let late = answer
+            .as_ref()
+            .is_ok_and(|report| !report.timed_out.is_empty() || !report.submit_failed.is_empty());
         self.cut_short |= self.shared && late;
     }
 

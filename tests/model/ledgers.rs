@@ -14,6 +14,8 @@ struct Kept {
     /// Parts that counted as used when its thread ended, since they had not been given back. Those who
     /// have them give them back all the same.
     written_off: Amounts,
+    /// What was taken from it when it was written off.
+    taken: Amounts,
 }
 
 /// All of them.
@@ -26,6 +28,8 @@ pub(crate) struct Ledgers {
     given_away: i64,
     /// How often somebody went with what was given to him.
     pub(crate) moves: usize,
+    /// Whether a part came back that had counted as used.
+    pub(crate) late: bool,
 }
 
 impl Ledgers {
@@ -62,18 +66,55 @@ impl Ledgers {
     /// The same, in a write of a thread itself: what it does not wait for any more is written off.
     pub(crate) fn applied_by(&mut self, thread: ThreadId, charges: &[Charge]) {
         self.apply(charges);
-        for charge in charges.iter().filter(|charge| charge.to == thread) {
-            self.write_off(charge);
+        for charge in charges {
+            if charge.to == thread {
+                self.write_off(charge);
+            } else {
+                self.came_back(charge);
+            }
         }
     }
 
-    /// The same, in a write of nobody's: an account is written off, gets more, or has been drawn on.
-    pub(crate) fn applied(&mut self, charges: &[Charge]) {
+    /// The same, in a write of nobody's: an account is written off, gets more, or has been drawn on. It
+    /// is below all that it was carved from.
+    pub(crate) fn applied(&mut self, rows: &BTreeMap<ThreadId, Row>, charges: &[Charge]) {
         self.apply(charges);
-        let is_written_off = |charge: &&Charge| !charge.granted.is_zero() || charges.len() == 1;
-        for charge in charges.iter().filter(is_written_off) {
+        let depth = |charge: &Charge| rows.get(&charge.to).map(|row| row.depth);
+        let own = (0..charges.len()).max_by_key(|&at| depth(&charges[at]));
+        for (at, charge) in charges.iter().enumerate() {
+            if Some(at) == own {
+                self.take(charge);
+                self.write_off(charge);
+            } else {
+                self.came_back(charge);
+            }
+        }
+    }
+
+    fn take(&mut self, charge: &Charge) {
+        let Some(kept) = self.kept.get_mut(&charge.to) else { return };
+        for what in Dimension::ALL {
+            *kept.taken.of_mut(what) -= charge.granted.of(what).min(0);
+        }
+    }
+
+    /// The same, in a move of a thread: what came back to it late is set aside with what it has left.
+    pub(crate) fn applied_moving(&mut self, thread: ThreadId, charges: &[Charge]) {
+        self.apply(charges);
+        let given_away = self.given_away;
+        for charge in charges.iter().filter(|charge| charge.to == thread) {
             self.write_off(charge);
         }
+        self.given_away = given_away;
+    }
+
+    /// A part came back, maybe one that had been written off: how much of it was used is not known where
+    /// it had counted.
+    fn came_back(&mut self, charge: &Charge) {
+        let Some(kept) = self.kept.get(&charge.to) else { return };
+        let is_late =
+            |what: Dimension| charge.carved.of(what) < 0 && kept.written_off.of(what) != 0;
+        self.late |= Dimension::ALL.into_iter().any(is_late);
     }
 
     fn write_off(&mut self, charge: &Charge) {
@@ -129,7 +170,7 @@ impl Ledgers {
                 }
             }
         }
-        for (thread, Kept { ledger, written_off }) in &self.kept {
+        for (thread, Kept { ledger, written_off, taken }) in &self.kept {
             let is_over =
                 rows.get(thread).is_none_or(|row| row.status == Some(ThreadStatus::Shutdown));
             let held = held.get(thread).copied().unwrap_or_default();
@@ -144,8 +185,10 @@ impl Ledgers {
                          {has}: {ledger:?}"
                     ));
                 }
-                // Usage is counted after it happened; spawns are asked for.
-                let gone = if what == Dimension::Spawns { carved + spent } else { carved };
+                // Usage is counted after it happened; spawns are asked for, and may be counted after
+                // what was left for them was taken.
+                let asked = if what == Dimension::Spawns { spent - taken.of(what) } else { 0 };
+                let gone = carved + asked.max(0);
                 if alone && (gone > budget.cast_signed() || spent < 0 && !is_over) {
                     broken.push(format!("BU-1: {thread} gave away what it has not: {ledger:?}"));
                 }

@@ -161,13 +161,16 @@ impl Lab {
     /// Goes on with the case until the present host dies, or the case is over.
     async fn host_a_while(&self, case: &Case, steps: &mut std::slice::Iter<'_, Step>) -> Next {
         let mut watching = self.start().await;
-        let mut let_go = Vec::new();
+        let mut let_go: Vec<Watching> = Vec::new();
         if self.book.lock().model.threads.is_empty() {
             watching.build(case).await;
         }
         for step in steps.by_ref() {
             let restart = watching.step(step).await;
             checks::between_steps(&watching.host).await;
+            for old in &let_go {
+                checks::of_another(&old.host);
+            }
             if !self.book.lock().broken.is_empty() {
                 return Next::Done;
             }
@@ -223,6 +226,15 @@ impl Lab {
     /// P3, P7: whatever was accepted comes to its end once its thread is up, has something to use, and
     /// is revived as often as it is parked.
     async fn settle_all(&self, watching: &Watching) {
+        // What had not come up by itself when everything was closed stays in the store until it is
+        // asked for.
+        let asleep = checks::asleep_with_mail(&watching.host);
+        for thread in &asleep {
+            drop(watching.host.runtime.resume(*thread).await);
+        }
+        if !asleep.is_empty() {
+            tokio::time::sleep(Duration::from_secs(60)).await; // virtual
+        }
         let open = checks::without_outcome(&watching.host);
         if open.is_empty() {
             return;

@@ -70,9 +70,11 @@ impl Seen {
         {
             self.broken.push(format!("P8: {} was made below {parent}, which is gone", new.id));
         }
+        let above = new.parent.and_then(|parent| self.rows.get(&parent));
+        let depth = above.map_or(new.depth, |above| above.depth + 1);
         let row = Row {
             parent: new.parent.map(|parent| (parent, EdgeStatus::Open)),
-            depth: new.depth,
+            depth,
             epoch: Epoch(1),
             status: Some(new.status.clone()),
             head,
@@ -138,7 +140,7 @@ impl Seen {
         let counted = self.ledgers.counted(&self.rows);
         self.note(|| format!("relocate {} {:?}", to.thread, to.charges));
         self.edge(to.thread, to.edge);
-        self.ledgers.apply(&to.charges);
+        self.ledgers.applied_moving(to.thread, &to.charges);
         self.ledgers.moved(&self.rows, counted);
         let parent = self.rows.get(&to.thread).and_then(|row| row.parent);
         let above = parent.and_then(|(parent, _)| self.rows.get(&parent));
@@ -355,7 +357,8 @@ impl ThreadStore for Witness {
         let changed = charges.clone();
         let done = self.then(done, move |seen, _| {
             seen.note(|| format!("charge {changed:?}"));
-            seen.ledgers.applied(&changed);
+            let Seen { ledgers, rows, .. } = seen;
+            ledgers.applied(rows, &changed);
         });
         self.store.charge(charges, done);
     }

@@ -44,6 +44,8 @@ pub struct Account {
 
 struct Books {
     ledger: Ledger,
+    /// What of that turns have used that is in no write yet.
+    unwritten: Amounts,
     /// For each dimension that it limits: the account that its part is carved from.
     donors: Donors,
     /// Whether its thread has ended, and its parts went back.
@@ -104,11 +106,12 @@ impl Books {
     }
 
     /// What it has used, as whoever it is carved from again has to see it, and what that changes in what
-    /// it gave away. Less than nothing is given away where parts came back that had counted as used when
+    /// it gave away. What is in no write yet counts when it is written. Less than nothing is given away where parts came back that had counted as used when
     /// its thread ended: what was not used of them is used less.
     fn used(&self, what: Dimension) -> (i64, i64) {
         let back = self.ledger.carved.of(what).min(0);
-        (self.ledger.spent.of(what).saturating_add(back), -back)
+        let written = self.ledger.spent.of(what).saturating_sub(self.unwritten.of(what));
+        (written.saturating_add(back), -back)
     }
 
     fn holders_of(&self, what: Dimension) -> Vec<ThreadId> {
@@ -177,6 +180,7 @@ impl Account {
             thread,
             books: Mutex::new(Books {
                 ledger,
+                unwritten: Amounts::default(),
                 donors,
                 closed,
                 end_written: closed,

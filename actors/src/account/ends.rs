@@ -35,7 +35,8 @@ impl Account {
         for what in Dimension::ALL {
             if books.donors[what as usize].is_some() {
                 *granted.of_mut(what) = -books.ledger.budget.of(what).map_or(0, to_signed);
-                *spent.of_mut(what) = -books.ledger.spent.of(what);
+                // The rest is in no write yet, and counts when it is.
+                *spent.of_mut(what) = books.unwritten.of(what) - books.ledger.spent.of(what);
             }
         }
         charge(&mut charges, self.thread, |charge| {

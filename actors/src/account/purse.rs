@@ -223,6 +223,8 @@ impl Spending {
                 let mut books = account.books.lock();
                 let spent = books.ledger.spent.of_mut(what);
                 *spent = spent.saturating_add(used(what));
+                let unwritten = books.unwritten.of_mut(what);
+                *unwritten = unwritten.saturating_add(used(what));
                 books.left(what, now) < 0
             };
             drop(state);
@@ -234,7 +236,19 @@ impl Spending {
 
     /// What was counted since this was last asked, for the write that the thread makes next.
     pub(crate) fn take_unwritten(&self) -> Vec<Charge> {
-        std::mem::take(&mut self.state.lock().unwritten)
+        let mut state = self.state.lock();
+        let charges = std::mem::take(&mut state.unwritten);
+        self.is_written(&charges);
+        charges
+    }
+
+    /// What was counted goes into a write.
+    fn is_written(&self, charges: &[Charge]) {
+        for charge in charges {
+            if let Some(account) = self.purse.account_of(charge.to) {
+                account.books.lock().unwritten += -charge.spent;
+            }
+        }
     }
 
     /// When to look at the time again; none if it is not limited. If it is used up, every turn that
@@ -255,10 +269,19 @@ impl Spending {
 
     /// The turn is over: its time counts. What has to be written with its end.
     pub(crate) fn end(&self, now: Instant) -> Vec<Charge> {
-        let mut state = self.state.lock();
-        let mut charges = std::mem::take(&mut state.unwritten);
-        let Some(began_ms) = state.began_ms.take() else { return charges };
-        drop(state);
+        let (mut charges, began_ms) = {
+            let mut state = self.state.lock();
+            let charges = std::mem::take(&mut state.unwritten);
+            self.is_written(&charges);
+            (charges, state.began_ms.take())
+        };
+        if let Some(began_ms) = began_ms {
+            self.end_time(began_ms, now, &mut charges);
+        }
+        charges
+    }
+
+    fn end_time(&self, began_ms: i64, now: Instant, charges: &mut Vec<Charge>) {
         for account in self.purse.draws.iter().flatten() {
             account.books.lock().runs.remove(&self.thread);
         }
@@ -269,16 +292,18 @@ impl Spending {
             books.began_ms -= began_ms;
             books.ledger.spent.wall_ms = books.ledger.spent.wall_ms.saturating_add(took);
             drop(books);
-            charge(&mut charges, account.thread, |charge| charge.spent.wall_ms += took);
+            charge(charges, account.thread, |charge| charge.spent.wall_ms += took);
             account.look_again(Dimension::WallMs);
         }
-        charges
     }
 }
 
 impl Drop for Spending {
-    /// However its turn came to an end, it does not go on to count.
+    /// However its turn came to an end, it does not go on to count. What it counted is in no write.
     fn drop(&mut self) {
-        drop(self.end(Instant::now()));
+        let began_ms = self.state.lock().began_ms.take();
+        if let Some(began_ms) = began_ms {
+            self.end_time(began_ms, Instant::now(), &mut Vec::new());
+        }
     }
 }

@@ -347,6 +347,24 @@ fn what_moves_has_what_it_had_left_and_those_above_it_set_it_aside() {
 }
 
 #[test]
+fn what_a_running_turn_has_used_moves_with_its_thread_and_counts_when_it_is_written() {
+    let mut tree = Tree::new(budget(Some(100), None));
+    let new = tree.spawn(0, Some(budget(Some(40), None))).unwrap();
+    let moved = tree.spawn(0, Some(budget(Some(30), None))).unwrap();
+    let spending = Spending::of(tree.threads[moved].purse.clone().unwrap(), id(2));
+    spending.count(Usage { output_tokens: 20, ..Usage::default() }, tree.now);
+    assert!(tree.put(moved, Some(new), true));
+    assert_eq!(tree.stored[&id(2)].spent.tokens, 0, "never less than nothing");
+    assert_eq!((rest(&tree, moved), rest(&tree, new)), (Some(10), Some(10)));
+    let charges = spending.end(tree.now);
+    tree.store(&charges);
+    tree.check().unwrap();
+    tree.close(moved);
+    assert_eq!(rest(&tree, new), Some(20));
+    tree.check().unwrap();
+}
+
+#[test]
 fn what_stays_below_the_account_that_it_draws_on_moves_and_takes_nothing_with_it() {
     let mut tree = Tree::new(budget(Some(100), None));
     let old = tree.spawn(0, None).unwrap();

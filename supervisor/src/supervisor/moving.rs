@@ -274,13 +274,20 @@ impl SupervisorState {
         result: Result<(), StoreError>,
     ) {
         let (thread, written) = (to.thread, to.clone());
+        let life = self.life_of(thread);
+        if matches!(result, Err(StoreError::Fenced { .. })) && life.is_some() && to.epoch != life {
+            // It had another life here meanwhile. Where it is by now counts.
+            if let Some(entry) = self.table.get(thread).filter(|entry| !entry.closing) {
+                to.edge = edge_below(entry.parent, EdgeStatus::Open);
+            }
+            self.write_place(close, to);
+            return self.move_settled(&written);
+        }
         // One that was deleted meanwhile is nowhere. Where one is that another runtime has taken over is
-        // that one's to say; if it had another life here meanwhile, it is asked again.
+        // that one's to say.
         let result = match result {
             Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(StoreError::Fenced { .. })
-                if to.epoch.is_some() && to.epoch == self.life_of(thread) =>
-            {
+            Err(StoreError::Fenced { .. }) if to.epoch.is_some() && to.epoch == life => {
                 tracing::warn!(%thread, "a thread was not moved: another runtime has taken it over");
                 Ok(())
             }

@@ -287,6 +287,34 @@ async fn a_shutdown_during_the_recovery_is_answered_and_what_is_left_is_left_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_to_come_up_when_all_is_closed_stays_down_though_the_host_goes_on() {
+    let store = store();
+    let first = Dead::lived(&store).await;
+    for _ in 0..20 {
+        let request = SpawnThread::new().with_first(Submission::input("hang").with_id(id("hangs")));
+        first.0.spawn(request).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await; // virtual: into the turns
+    store.hold(StoreOp::Acquire);
+    let mut limits = Limits::default();
+    limits.recoveries_max = 4;
+    let second = World::on(store.clone(), engine(), limits).await;
+    tokio::time::sleep(Duration::from_millis(10)).await; // virtual: some are under way
+    let report = second.close_all(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(report.timed_out.len(), 4, "{report:?}");
+    store.release(StoreOp::Acquire);
+    let before = store.calls(StoreOp::Acquire);
+    let other = second.spawn(SpawnThread::new()).await.unwrap();
+    assert_eq!(other.run("hello").await.unwrap().message(), Some("hello"), "it takes new ones");
+    tokio::time::sleep(Duration::from_secs(600)).await; // virtual
+    assert_eq!(second.list().len(), 1, "nothing else comes up");
+    assert_eq!(store.calls(StoreOp::Acquire), before, "nobody asks for it");
+    drop(other);
+    first.bury().await;
+    second.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thread_that_does_not_come_up_is_tried_again_and_a_damaged_one_is_told() {
     let store = store();
     let first = Dead::lived(&store).await;

@@ -176,12 +176,8 @@ impl Follower {
         gap.or_else(|| self.hand.is_some().then_some(Found::AtHand))
     }
 
-    /// Takes what waits out of the log, and what the journal has of `published` with it, in one order: none of
-    /// it is lost any more. How many came from the journal, and how many were lost until now.
-    pub(super) fn regain<'p>(
-        &mut self,
-        published: impl Iterator<Item = &'p Published>,
-    ) -> (u64, u64) {
+    /// Takes what waits out of the log: none of it is lost any more. How many were lost until now.
+    pub(super) fn take_over(&mut self) -> u64 {
         let lost_before = self.counts.lost;
         let mut waiting = VecDeque::new();
         while let Some(found) = self.find() {
@@ -192,6 +188,13 @@ impl Follower {
                 waiting.extend(events);
             }
         }
+        self.backlog = waiting;
+        self.counts.lost - lost_before
+    }
+
+    /// Puts in what the journal has of `published` and was not taken over, in one order. How many that is.
+    pub(super) fn put_in<'p>(&mut self, published: impl Iterator<Item = &'p Published>) -> u64 {
+        let mut waiting = std::mem::take(&mut self.backlog);
         let mut regained = 0;
         for Published { event, lineage, .. } in published {
             while waiting.front().is_some_and(|waits| waits.seq < event.seq) {
@@ -205,7 +208,7 @@ impl Follower {
         }
         self.backlog.append(&mut waiting);
         self.counts.emitted += regained;
-        (regained, self.counts.lost - lost_before)
+        regained
     }
 
     /// Whether there is anything for its reader, offered or not, or the log may have ended: looks without

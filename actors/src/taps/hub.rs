@@ -15,7 +15,7 @@ use super::concerns::Concerns;
 use super::filter::{BULK, Seen};
 use super::follower::{Follower, Found, Outlook};
 use super::groups::Groups;
-use super::journal::{Journal, Published};
+use super::journal::{Journal, Published, Since};
 use super::log::{Aftermath, Bounds};
 use super::portion::{Open, Run, Spare};
 use super::rows::Image;
@@ -274,17 +274,17 @@ impl TapHub {
             }));
         }
         let mut image = None;
-        let mut cursor = None;
+        let mut since = None;
+        let mut began_after = state.seq;
         match options.from {
             TapFrom::Now => {}
             TapFrom::Snapshot => image = Some(state.image()),
-            TapFrom::Cursor(from) => {
-                drop(state.journal.after(from, state.seq)?);
-                cursor = Some(from);
-            }
-            TapFrom::Journal => cursor = Some(state.journal.begin()),
+            TapFrom::Cursor(from) => began_after = from,
+            TapFrom::Journal => began_after = state.journal.begin(),
         }
-        let began_after = cursor.unwrap_or(state.seq);
+        if began_after != state.seq {
+            since = Some(state.journal.after(began_after, state.seq)?);
+        }
         // Others are offered what was before it.
         let mut after = Aftermath::default();
         state.offer(&mut after);
@@ -292,13 +292,11 @@ impl TapHub {
         let id = state.next_tap;
         state.next_tap += 1;
         let mut follower = state.taps.attach(id, options.filter, bounds);
-        if let Some(cursor) = cursor {
-            follower.fill(state.journal.after(cursor, state.seq)?);
-        }
         self.wanted.store(state.taps.wanted(), Ordering::Release);
         drop(state);
         after.carry_out(&self.spare);
-        // The rows are picked and sorted while others publish.
+        // Events and rows are picked, and these sorted, while others publish.
+        follower.fill(since.iter().flat_map(Since::iter));
         let snapshot = image.map(|image| image.for_tap(follower.log().filter()));
         let lease = self.leases.grant(LeaseKind::Tap);
         let hub = Arc::downgrade(self);
@@ -330,11 +328,13 @@ impl TapHub {
         let (begin, cursor) = (state.journal.begin(), from.saturating_sub(1));
         let complete = begin <= cursor;
         // A number that is still to come has nothing behind it.
-        let events = state.journal.after(cursor.clamp(begin, state.seq), state.seq);
-        let (events, lost) = follower.regain(events.into_iter().flatten());
+        let since = state.journal.after(cursor.clamp(begin, state.seq), state.seq).ok();
+        let lost = follower.take_over();
         let image = (!complete).then(|| state.image());
         drop(guard);
         after.carry_out(&self.spare);
+        // Events and rows are picked while others publish.
+        let events = follower.put_in(since.iter().flat_map(Since::iter));
         let snapshot = image.map(|image| image.for_tap(follower.log().filter()));
         (Regained { events, lost, complete }, snapshot)
     }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
@@ -322,4 +323,124 @@ fn no_event_is_older_than_the_one_before_it() {
     fenced(8);
     let times = std::iter::from_fn(|| tap.try_next()).map(|item| item.event().unwrap().at_ms);
     assert_eq!(times.collect::<Vec<_>>(), [7, 7, 9, 9, 9]);
+}
+
+/// A tap whose reader goes on behind each gap: what it read last, and what it is sure to read.
+struct GoesOn {
+    tap: Tap,
+    /// Lifecycle events that pass its filter, of all that were published.
+    life: Vec<u64>,
+    last: u64,
+    sure: VecDeque<u64>,
+}
+
+impl GoesOn {
+    fn took(&mut self, seq: u64) {
+        assert!(self.last < seq, "{seq} behind {}", self.last);
+        self.last = seq;
+        if self.sure.front().is_some_and(|&sure| sure <= seq) {
+            assert_eq!(self.sure.pop_front(), Some(seq), "in order, and each");
+        }
+    }
+
+    /// `begin`: what the journal forgot.
+    fn lagged(&mut self, from: u64, to: u64, begin: u64) {
+        assert!(self.last < from && from <= to, "{from} to {to} behind {}", self.last);
+        assert!(self.sure.is_empty(), "{:?} were lost", self.sure);
+        let regained = self.tap.regain(from);
+        self.account();
+        assert_eq!(regained.complete, begin < from);
+        let first = self.life.partition_point(|&seq| seq < from.max(begin + 1));
+        self.sure.extend(&self.life[first..]);
+        if !regained.complete {
+            assert!(matches!(self.tap.try_next(), Some(TapItem::Snapshot(_))));
+        }
+    }
+
+    fn read(&mut self, most: usize, by_batch: bool, begin: u64) {
+        for _ in 0..most {
+            if by_batch {
+                match self.tap.try_next_batch() {
+                    Some(TapBatch::Events(events)) => {
+                        self.account();
+                        events.for_each(|event| self.took(event.seq));
+                    }
+                    Some(TapBatch::Lagged { from, to, .. }) => self.lagged(from, to, begin),
+                    other => return assert!(other.is_none(), "{other:?}"),
+                }
+            } else {
+                match self.tap.try_next() {
+                    Some(TapItem::Event(event)) => self.took(event.seq),
+                    Some(TapItem::Lagged { from, to, .. }) => self.lagged(from, to, begin),
+                    other => return assert!(other.is_none(), "{other:?}"),
+                }
+            }
+            self.account();
+        }
+    }
+
+    fn account(&self) -> TapCounts {
+        let counts = self.tap.counts();
+        let TapCounts { emitted, delivered, filtered, lost, waiting, .. } = counts;
+        assert_eq!(emitted, delivered + filtered + lost + waiting, "{counts:?}");
+        counts
+    }
+}
+
+proptest! {
+    /// Behind a gap nothing is lost any more of what there was then, of the journal or of the ring; it comes in
+    /// order and once, and at each moment all of it is accounted for.
+    #[test]
+    fn behind_a_gap_all_that_the_journal_has_comes_in_order_and_once(
+        steps in prop::collection::vec(
+            (0..5_usize, 1..40_usize, prop::collection::vec((0..30_usize, any::<bool>()), 5)),
+            1..60,
+        ),
+        journal in 1..200_usize,
+    ) {
+        let mut limits = Limits::default();
+        limits.journal_events_max = journal;
+        let (clock, leases) = (Arc::new(Clock::system()), Arc::new(LeaseBook::default()));
+        let hub = Arc::new(TapHub::new(clock, leases, &limits));
+        let third = NonZeroU32::new(3).unwrap();
+        let (all, of) = (TapFilter::all, |kinds| TapFilter::all().kinds(kinds));
+        let filters = [
+            (all(), 7),
+            (all().lifecycle(), 3),
+            (all().sample_deltas(third), 70),
+            (of([EventKind::Record, EventKind::Delta]), 9),
+            (TapFilter::thread(ThreadId::from_parts(1, [0; 10])), 100),
+        ];
+        let open = |(filter, most): (TapFilter, usize)| {
+            let tap = hub.tap(TapOptions::matching(filter).with_capacity(most)).unwrap();
+            GoesOn { tap, life: Vec::new(), last: 0, sure: VecDeque::new() }
+        };
+        let mut taps: Vec<GoesOn> = filters.into_iter().map(open).collect();
+        let mut life = Vec::new();
+        for (what, count, reads) in steps {
+            for _ in 0..count {
+                match what {
+                    0 | 1 => {
+                        fenced(&hub);
+                        life.push(hub.seq());
+                        taps.iter_mut().enumerate().filter(|(nth, _)| *nth != 3)
+                            .for_each(|(_, tap)| tap.life.push(hub.seq()));
+                    }
+                    2 => delta(&hub),
+                    _ => records(&hub, 1 + count % 7),
+                }
+            }
+            let begin = life.len().checked_sub(journal + 1).map_or(0, |last| life[last]);
+            for (tap, (most, by_batch)) in taps.iter_mut().zip(reads) {
+                tap.read(most, by_batch, begin);
+            }
+        }
+        hub.close();
+        let begin = life.len().checked_sub(journal + 1).map_or(0, |last| life[last]);
+        for tap in &mut taps {
+            tap.read(usize::MAX, false, begin);
+            prop_assert!(tap.sure.is_empty());
+            prop_assert_eq!(tap.account().waiting, 0);
+        }
+    }
 }

@@ -113,12 +113,9 @@ impl Journal {
         self.forgotten
     }
 
-    /// What it has after `cursor`; `newest` is the last event of all.
-    pub(super) fn after(
-        &self,
-        cursor: u64,
-        newest: u64,
-    ) -> Result<impl Iterator<Item = &Published>, TapError> {
+    /// What it has after `cursor`; `newest` is the last event of all. Shared: who holds a lock need not go
+    /// through the events.
+    pub(super) fn after(&self, cursor: u64, newest: u64) -> Result<Since, TapError> {
         let from = self.forgotten;
         if cursor < from || cursor > newest {
             return Err(TapError::CursorOutside { cursor, from, to: newest });
@@ -126,8 +123,24 @@ impl Journal {
         // Those that are gone are not after it.
         let is_before = |published: &Published| published.seq <= cursor;
         let first = self.blocks.partition_point(|block| block.last().is_none_or(is_before));
-        let blocks = self.blocks.range(first..).flat_map(|block| block.iter());
-        Ok(blocks.chain(&self.open).skip_while(move |published| published.seq <= cursor))
+        let blocks = self.blocks.range(first..).cloned().collect();
+        let behind = self.open.partition_point(is_before);
+        Ok(Since { blocks, open: self.open[behind..].to_vec(), cursor })
+    }
+}
+
+/// What the journal had after an event.
+#[derive(Debug)]
+pub(super) struct Since {
+    blocks: Vec<Arc<Block>>,
+    open: Block,
+    cursor: u64,
+}
+
+impl Since {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Published> {
+        let blocks = self.blocks.iter().flat_map(|block| block.iter());
+        blocks.chain(&self.open).skip_while(|published| published.seq <= self.cursor)
     }
 }
 
@@ -153,7 +166,7 @@ pub(super) mod tests {
 
     fn seqs(journal: &Journal, cursor: u64) -> Option<Vec<u64>> {
         let after = journal.after(cursor, 1_000).ok()?;
-        Some(after.map(|published| published.event.seq).collect())
+        Some(after.iter().map(|published| published.event.seq).collect())
     }
 
     #[test]

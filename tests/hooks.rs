@@ -407,3 +407,51 @@ async fn a_thread_that_came_and_went_in_the_last_gap_of_a_runtime_is_told_of_too
     let ends = heard.0.lock().clone();
     assert_eq!(ends, over, "each end once, in order");
 }
+
+// hooks  |— an end ■■■■■|— lagged, an end ■, an end ■, an end ■ … asked(0)
+// world    many come and go, asks(0)  |+ 1    |+ 1    |+ 1
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_hears_of_ends_without_end_behind_a_gap_hears_of_what_needs_attention_too() {
+    let mut limits = Limits::default();
+    limits.tap_events_max = 8;
+    let world = World::with_limits(engine(), limits).await;
+    let asking = world.spawn(SpawnThread::new()).await.unwrap();
+    let mut tap = world.tap(TapOptions::all().with_capacity(100_000)).unwrap();
+    let heard = Heard::default();
+    let list = heard.1.clone();
+    let (over, mut is_over) = tokio::sync::mpsc::unbounded_channel();
+    let (more, there_is) = std::sync::mpsc::channel::<()>();
+    let hooks =
+        Hooks::new().on_attention(move |told| list.lock().push(told)).on_terminal(move |_| {
+            let _ = over.send(());
+            // Another thread is over before it comes back; once the test looks, it is not held up.
+            let _ = there_is.recv();
+        });
+    let hooks = run(&world, hooks);
+    world.until(|audit| audit.count(LeaseKind::Tap) == 2).await;
+    let come_and_go = async |count: usize| {
+        for _ in 0..count {
+            let thread = world.spawn(SpawnThread::new()).await.unwrap();
+            world.close(thread.id(), BUDGET).await.unwrap();
+        }
+    };
+    come_and_go(1).await;
+    is_over.recv().await.unwrap();
+    come_and_go(20).await;
+    asking.submit("ask").await.unwrap();
+    World::event(&mut tap, |event| event.fact.name() == "question_asked").await;
+    let asked = Attention::Asked { thread: asking.id() };
+    let is_told = || heard.1.lock().contains(&asked);
+    for _ in 0..60 {
+        more.send(()).unwrap();
+        is_over.recv().await.unwrap();
+        if is_told() {
+            break;
+        }
+        come_and_go(1).await;
+    }
+    assert!(is_told(), "{:?}", heard.1.lock());
+    drop((more, tap));
+    world.shutdown(BUDGET).await.unwrap();
+    hooks.await.unwrap();
+}

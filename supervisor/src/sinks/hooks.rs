@@ -199,20 +199,32 @@ impl Hooks {
         let told = watch.told();
         let mut next = Some(gap);
         while let Some((from, count)) = next {
+            // Before anything is told, which may take long.
+            let count = count + tap.regain(from).lost;
+            let waiting = tap.counts().waiting;
             self.tell(vec![Told::Attention(Attention::Lagged { count })]);
-            tap.regain(from);
-            next = self.catch_up(tap, watch).await;
+            next = self.catch_up(tap, waiting, watch).await;
         }
         self.tell(watch.since(&told));
     }
 
-    /// Takes in what waits, and tells of ends. Where the next gap begins and how many it has, if there is one.
-    async fn catch_up(&mut self, tap: &mut Tap, watch: &mut Watch) -> Option<(u64, u64)> {
-        let mut taken = 0_usize;
-        while let Some(item) = tap.try_next() {
-            match item {
+    /// Takes in so many events that wait, and tells of ends. Where the next gap begins and how many it has, if
+    /// there is one. What comes meanwhile is told as it comes: where ends come faster than a host hears of
+    /// them, it would hear of nothing else.
+    async fn catch_up(
+        &mut self,
+        tap: &mut Tap,
+        waiting: u64,
+        watch: &mut Watch,
+    ) -> Option<(u64, u64)> {
+        let (mut left, mut taken) = (waiting, 0_usize);
+        while left > 0 {
+            match tap.try_next()? {
                 TapItem::Snapshot(snapshot) => self.tell(watch.replace(&snapshot)),
-                TapItem::Event(event) => self.tell(watch.follow(&event).0),
+                TapItem::Event(event) => {
+                    left -= 1;
+                    self.tell(watch.follow(&event).0);
+                }
                 TapItem::Lagged { from, count, .. } => return Some((from, count)),
                 _ => {}
             }

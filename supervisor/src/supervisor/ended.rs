@@ -237,10 +237,11 @@ impl SupervisorState {
                 let (slot, gone) = (entry.slot.clone(), entry.slot_of_actor());
                 self.show(&slot, ThreadStatus::Shutdown, Phase::Stopped);
                 self.forget_account(child);
-                self.finish(child, Rung::Killed, How::SubmitFailed, None);
+                // Before it is out of its closes: one may have waited for it alone, and reports.
                 if let Some(slot) = gone {
                     self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how: Ended::Killed });
                 }
+                self.finish(child, Rung::Killed, How::SubmitFailed, None);
                 self.report_due(); // there may be thousands
             }
         }

@@ -14,7 +14,7 @@ use super::SupervisorState;
 use super::close::How;
 use super::resume::look_up;
 use super::spawn::Step;
-use super::table::Life;
+use super::table::{Entry, Life};
 
 /// Damaged threads whose place is looked up at once. Further ones are told of without it.
 const DAMAGED_LOOKS_MAX: usize = 64;
@@ -109,10 +109,9 @@ impl SupervisorState {
             None => (about, Epoch(0)),
         };
         self.shared.hub.publish(Some(about), epoch, None, EventKind::Damage, event);
-        let live = self.table.get(thread).is_some_and(|entry| entry.incarnation.is_some());
-        if let (true, Some(slot)) = (live, &slot) {
+        if let Some(slot) = self.table.get(thread).and_then(Entry::slot_of_actor) {
             let how = Ended::Damaged { what: what.to_owned() };
-            self.publish(Some(slot), RuntimeEvent::ThreadEnded { how });
+            self.publish(Some(&slot), RuntimeEvent::ThreadEnded { how });
         }
         self.quarantined(thread, what);
     }

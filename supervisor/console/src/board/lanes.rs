@@ -93,6 +93,11 @@ impl Lanes {
         }
     }
 
+    /// Of which threads it is known that they are parked, when the console begins or behind a gap.
+    pub(crate) fn parked(&mut self, threads: impl Iterator<Item = ThreadId>) {
+        self.parked = threads.collect();
+    }
+
     /// Takes in a fact.
     pub(crate) fn follow(&mut self, event: &Event) {
         let Some(thread) = event.thread else { return };

@@ -124,6 +124,8 @@ impl Board {
         self.attention.store(snapshot.ailing.as_deref());
         self.lanes.misses_until(now_ms);
         self.lanes.only(|thread| tree.get(thread).is_some_and(|row| row.turn.is_some()), now_ms);
+        let is_parked = |row: &&Arc<TreeRow>| row.phase == Phase::Parked;
+        self.lanes.parked(snapshot.rows.iter().filter(is_parked).map(|row| row.thread));
         (self.by_phase, self.by_status) = (Counts::default(), Counts::default());
         self.running.clear();
         for row in &snapshot.rows {

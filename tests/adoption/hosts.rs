@@ -1,6 +1,9 @@
 //! Two hosts on one store: a thread is moved by the one that has it, and a move that another commands
 //! takes it over.
 
+use std::time::Duration;
+
+use coppicer::faulty::StoreOp;
 use coppicer::testing::{BUDGET, World};
 use coppicer::{
     AdoptError, Budget, Limits, SpawnThread, StoreError, ThreadConfig, ThreadHandle, ThreadId,
@@ -115,4 +118,44 @@ async fn a_thread_that_was_moved_elsewhere_does_not_come_back_with_what_it_had_h
     first.end().await;
     assert_eq!(carved(&second, id).await, (60, 0), "nothing of it came back");
     second.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_move_that_is_owed_does_not_take_back_a_thread_that_was_lost_meanwhile() {
+    let (first, second) = two().await;
+    let top = spawn(&first, None, None).await;
+    let child = spawn(&first, Some(&top), None).await;
+    let there = second.resume(child.id()).await.unwrap();
+    let full = StoreError::Unavailable { reason: "disk full".into() };
+    first.store.fail_next(StoreOp::PutEdge, full);
+    top.close(BUDGET).await.unwrap();
+    assert!(child.run("left behind").await.is_err(), "another runtime has it");
+    tokio::time::sleep(BUDGET).await;
+    assert!(there.run("work").await.is_ok(), "it goes on where it is");
+    assert_eq!(stored_parent(&first, child.id()).await, Some(top.id()));
+    drop((top, child, there));
+    second.end().await;
+    first.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_move_on_its_way_does_not_take_back_a_thread_that_is_lost_meanwhile() {
+    let (first, second) = two().await;
+    let top = spawn(&first, None, Some(100)).await;
+    let child = spawn(&first, Some(&top), Some(60)).await;
+    let there = second.resume(child.id()).await.unwrap();
+    first.store.hold(StoreOp::PutEdge);
+    let lose = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(child.run("left behind").await.is_err(), "another runtime has it");
+        first.store.release(StoreOp::PutEdge);
+    };
+    let (closed, ()) = tokio::join!(top.close(BUDGET), lose);
+    closed.unwrap();
+    tokio::time::sleep(BUDGET).await;
+    assert!(there.run("use 10").await.is_ok(), "it goes on where it is");
+    assert_eq!(stored_parent(&first, child.id()).await, Some(top.id()));
+    drop((top, child, there));
+    second.end().await;
+    first.end().await;
 }

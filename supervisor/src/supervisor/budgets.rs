@@ -188,7 +188,8 @@ impl SupervisorState {
         }
     }
 
-    /// Another runtime has the thread: what it had is that one's to give back.
+    /// Another runtime has the thread: what it had is that one's to give back, and where it is that one's
+    /// to say.
     pub(super) fn forget_account(&mut self, thread: ThreadId) {
         let slot = self.table.get(thread).map(|entry| entry.slot.clone());
         if let Some(account) = slot.as_ref().and_then(|slot| slot.purse()?.own()) {
@@ -196,6 +197,7 @@ impl SupervisorState {
             // If it comes here again, it is as the store has it then.
             self.accounts.remove(&thread);
         }
+        self.forget_place(thread);
     }
 
     /// Ledgers are written by other than their threads: what the store said of them before is old.

@@ -287,7 +287,9 @@ impl SupervisorState {
         // that one's to say.
         let result = match result {
             Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(StoreError::Fenced { .. }) if to.epoch.is_some() && to.epoch == life => {
+            Err(StoreError::Fenced { .. })
+                if to.epoch.is_some() && (to.epoch == life || self.table.get(thread).is_none()) =>
+            {
                 tracing::warn!(%thread, "a thread was not moved: another runtime has taken it over");
                 Ok(())
             }
@@ -316,6 +318,17 @@ impl SupervisorState {
         }
         self.move_settled(&written);
         self.close_detached(close, thread, result);
+    }
+
+    /// Another runtime has a thread: where it is is that one's to say. What is owed of it would take it
+    /// over.
+    pub(super) fn forget_place(&mut self, thread: ThreadId) {
+        let Some(owed) = self.owed.remove(&thread) else { return };
+        self.table.is_placed(thread);
+        self.places.wrote(thread);
+        self.ledgers_change(&owed.charges);
+        self.move_settled(&owed);
+        self.find_held_back();
     }
 
     /// A thread without an entry, or one above it, of which the store may not say where it is.

@@ -159,3 +159,31 @@ async fn p1_a_move_on_its_way_does_not_take_back_a_thread_that_is_lost_meanwhile
     second.end().await;
     first.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_move_and_a_close_on_their_way_do_not_take_back_a_thread_that_is_lost_meanwhile() {
+    let (first, second) = two().await;
+    let top = spawn(&first, None, None).await;
+    let other = spawn(&first, None, None).await;
+    let child = spawn(&first, Some(&top), None).await;
+    let there = second.resume(child.id()).await.unwrap();
+    first.store.hold(StoreOp::PutEdge);
+    let lose = async {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(child.run("left behind").await.is_err(), "another runtime has it");
+        first.store.release(StoreOp::PutEdge);
+    };
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        top.close(BUDGET).await
+    };
+    let (moved, closed, ()) = tokio::join!(first.adopt(child.id(), Some(other.id())), close, lose);
+    moved.unwrap_err();
+    closed.unwrap();
+    tokio::time::sleep(BUDGET).await;
+    assert!(there.run("work").await.is_ok(), "it goes on where it is");
+    assert_eq!(stored_parent(&first, child.id()).await, Some(top.id()));
+    drop((top, other, child, there));
+    second.end().await;
+    first.end().await;
+}

@@ -398,7 +398,17 @@ impl SupervisorState {
                 if let Some((account, moved)) = &writing.account {
                     account.cancel_move(moved);
                 }
-                if matches!(error, StoreError::UnknownOutcome { .. }) || writing.goes_on.is_some() {
+                let is_lost =
+                    matches!(error, StoreError::Fenced { .. }) && self.table.get(thread).is_none();
+                if is_lost {
+                    // Where it is is for the other runtime to say.
+                    self.table.is_placed(thread);
+                    if let Some(close) = writing.goes_on {
+                        self.close_detached(close, thread, Ok(()));
+                    }
+                } else if matches!(error, StoreError::UnknownOutcome { .. })
+                    || writing.goes_on.is_some()
+                {
                     self.write_truth(thread, &writing, false);
                 }
                 self.let_go(thread);

@@ -550,3 +550,21 @@ async fn what_comes_back_after_an_end_is_there_once_when_the_thread_is_resumed()
     drop((child, parent, again, top));
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_turn_used_is_counted_also_if_the_store_takes_nothing_for_a_while() {
+    let world = world().await;
+    let top = world.spawn(with(tokens(100))).await.unwrap();
+    let child = world.spawn(below(&top, Some(tokens(60)))).await.unwrap();
+    child.submit("use 7").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for op in [StoreOp::Append, StoreOp::Charge] {
+        world.store.fail_next(op, StoreError::Unavailable { reason: "disk full".into() });
+    }
+    tokio::time::sleep(secs(60)).await;
+    child.run("quick 10").await.unwrap();
+    let ledger = world.stored(child.id()).await.unwrap().ledger.unwrap();
+    assert_eq!(ledger.spent.tokens, 17);
+    drop((child, top));
+    world.end().await;
+}

@@ -46,6 +46,8 @@ struct Books {
     ledger: Ledger,
     /// What of that turns have used that is in no write yet.
     unwritten: Amounts,
+    /// What of that the store did not take when it was to be written. It goes into the next write.
+    owed: Amounts,
     /// For each dimension that it limits: the account that its part is carved from.
     donors: Donors,
     /// Whether its thread has ended, and its parts went back.
@@ -106,8 +108,9 @@ impl Books {
     }
 
     /// What it has used, as whoever it is carved from again has to see it, and what that changes in what
-    /// it gave away. What is in no write yet counts when it is written. Less than nothing is given away where parts came back that had counted as used when
-    /// its thread ended: what was not used of them is used less.
+    /// it gave away. What is in no write yet counts when it is written. Less than nothing is given away
+    /// where parts came back that had counted as used when its thread ended: what was not used of them is
+    /// used less.
     fn used(&self, what: Dimension) -> (i64, i64) {
         let back = self.ledger.carved.of(what).min(0);
         let written = self.ledger.spent.of(what).saturating_sub(self.unwritten.of(what));
@@ -181,6 +184,7 @@ impl Account {
             books: Mutex::new(Books {
                 ledger,
                 unwritten: Amounts::default(),
+                owed: Amounts::default(),
                 donors,
                 closed,
                 end_written: closed,

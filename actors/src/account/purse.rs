@@ -110,6 +110,17 @@ impl Purse {
         Ok(charges)
     }
 
+    /// The store did not take what turns used: it is in no write again.
+    pub(crate) fn is_owed(&self, charges: &[Charge]) {
+        for charge in charges {
+            if let Some(account) = self.account_of(charge.to) {
+                let mut books = account.books.lock();
+                books.unwritten += charge.spent;
+                books.owed += charge.spent;
+            }
+        }
+    }
+
     /// Takes back that a sub-agent was spawned. Its parts are taken back by its account.
     pub fn undo_spawn(&self, _child: ThreadId) {
         if let Some(account) = self.draws_on(Dimension::Spawns) {
@@ -236,19 +247,24 @@ impl Spending {
 
     /// What was counted since this was last asked, for the write that the thread makes next.
     pub(crate) fn take_unwritten(&self) -> Vec<Charge> {
-        let mut state = self.state.lock();
-        let charges = std::mem::take(&mut state.unwritten);
-        self.is_written(&charges);
-        charges
+        self.take(&mut self.state.lock())
     }
 
-    /// What was counted goes into a write.
-    fn is_written(&self, charges: &[Charge]) {
-        for charge in charges {
+    /// What was counted goes into a write, and what no store took before.
+    fn take(&self, state: &mut State) -> Vec<Charge> {
+        let mut charges = std::mem::take(&mut state.unwritten);
+        for account in self.purse.draws.iter().flatten() {
+            let owed = std::mem::take(&mut account.books.lock().owed);
+            if !owed.is_zero() {
+                charge(&mut charges, account.thread, |charge| charge.spent += owed);
+            }
+        }
+        for charge in &charges {
             if let Some(account) = self.purse.account_of(charge.to) {
                 account.books.lock().unwritten += -charge.spent;
             }
         }
+        charges
     }
 
     /// When to look at the time again; none if it is not limited. If it is used up, every turn that
@@ -271,9 +287,7 @@ impl Spending {
     pub(crate) fn end(&self, now: Instant) -> Vec<Charge> {
         let (mut charges, began_ms) = {
             let mut state = self.state.lock();
-            let charges = std::mem::take(&mut state.unwritten);
-            self.is_written(&charges);
-            (charges, state.began_ms.take())
+            (self.take(&mut state), state.began_ms.take())
         };
         if let Some(began_ms) = began_ms {
             self.end_time(began_ms, now, &mut charges);

@@ -29,6 +29,8 @@ pub enum StoreOp {
     Append,
     /// [`ThreadStore::put_edge`], and [`ThreadStore::relocate`].
     PutEdge,
+    /// [`ThreadStore::charge`].
+    Charge,
     /// [`ThreadStore::detaching`].
     Detaching,
     /// [`ThreadStore::submission`].
@@ -277,7 +279,7 @@ impl ThreadStore for FaultyStore {
     }
 
     fn charge(&self, charges: Vec<Charge>, done: Done<Vec<Option<Ledger>>>) {
-        self.inner.charge(charges, done);
+        self.through(StoreOp::Charge, done, move |store, done| store.charge(charges, done));
     }
 
     fn crashes(&self, thread: ThreadId) -> BoxFuture<'_, Result<Vec<CrashRecord>, StoreError>> {

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use coppicer_messages::{Deadline, ThreadTick, TurnId};
+use coppicer_messages::{Charge, Deadline, StoreError, ThreadTick, TurnId};
 
 use super::core::ThreadCore;
 use super::state::ThreadState;
 use crate::engine::TurnLink;
-use crate::store::Done;
+use crate::slot::Slot;
+use crate::store::{Done, ThreadStore};
 
 impl ThreadState {
     /// Tells the core what is used up. If something is, the thread is told when there is more.
@@ -68,8 +69,20 @@ impl ThreadState {
         if let Some(spending) = &link.spending {
             let charges = spending.end(self.now().instant);
             if !charges.is_empty() {
-                self.world.turns.store.charge(charges, Done::ignore());
+                charge_alone(&*self.world.turns.store, &self.slot, charges);
             }
         }
     }
+}
+
+/// Has what turns used written by itself. If the store surely does not take that either, it is kept for the
+/// next write of a turn that draws on the same.
+pub(super) fn charge_alone(store: &dyn ThreadStore, slot: &Arc<Slot>, charges: Vec<Charge>) {
+    let (slot, used) = (slot.clone(), charges.clone());
+    let done = Done::new(move |result| {
+        if let (Err(StoreError::Unavailable { .. }), Some(purse)) = (result, slot.purse()) {
+            purse.is_owed(&used);
+        }
+    });
+    store.charge(charges, done);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coppicer_messages::{Charge, Ended, EventKind, Seq, StoreError, SubmitError, ThreadMsg};
 
 use super::effect::Effect;
+use super::spending::charge_alone;
 use super::state::ThreadState;
 use crate::account::Refund;
 use crate::seldom::{Blank, Seldom};
@@ -134,7 +135,7 @@ impl ThreadState {
         let store = (!usage.is_empty()).then(|| self.world.turns.store.clone());
         let done = Done::new(move |result: Result<Seq, StoreError>| {
             if let (Err(_), Some(store)) = (&result, store) {
-                store.charge(usage, Done::ignore());
+                charge_alone(&*store, &slot, usage);
             }
             if let Some(refund) = refund {
                 refund.answered(&result);

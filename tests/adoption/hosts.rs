@@ -187,3 +187,23 @@ async fn p1_a_move_and_a_close_on_their_way_do_not_take_back_a_thread_that_is_lo
     second.end().await;
     first.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn p3_what_another_host_had_accepted_is_done_by_who_took_it_over() {
+    let (first, second) = two().await;
+    let top = spawn(&first, None, None).await;
+    let child = spawn(&first, Some(&top), None).await;
+    second.adopt(child.id(), None).await.unwrap();
+    let there = second.resume(child.id()).await.unwrap();
+    let receipt = there.submit("work").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    child.panic_for_test();
+    tokio::time::sleep(BUDGET).await;
+    let here = first.get(child.id()).unwrap();
+    let outcome = here.outcome(&receipt.submission).await.unwrap();
+    assert!(second.get(child.id()).is_none(), "it was taken over");
+    assert_eq!(here.view().parent, None, "where the other put it: {outcome:?}");
+    drop((top, child, there, here));
+    second.end().await;
+    first.end().await;
+}

@@ -10,7 +10,7 @@ use ractor::ActorStatus;
 
 use super::SupervisorState;
 use super::close::How;
-use super::spawn::{Kind, Spawning};
+use super::spawn::{Kind, Left, Spawning};
 use super::table::{Entry, InCloses, Life};
 
 impl SupervisorState {
@@ -111,9 +111,15 @@ impl SupervisorState {
     }
 
     /// A thread was to come back that another runtime has had meanwhile. It goes as one does that was
-    /// taken over, with all below it. Whoever waits for it has it looked up as it is now.
-    pub(super) fn lost_meanwhile(&mut self, spawning: Spawning) {
+    /// taken over, with all below it. Whoever waits for it has it looked up as it is now, and so is one
+    /// that the other left unfinished: it was taken from that one by now.
+    pub(super) fn lost_meanwhile(&mut self, spawning: Spawning, acquired: &Acquired, left: &Left) {
         let thread = spawning.thread;
+        let closes = self.table.get(thread).is_some_and(|entry| entry.closing);
+        let at_rest =
+            matches!(acquired.thread.status, ThreadStatus::Shutdown | ThreadStatus::Parked);
+        let has_mail = acquired.mail_rest.triggers || acquired.mail.iter().any(|mail| mail.trigger);
+        let has_work = !acquired.open.is_empty() || has_mail || left.turn.is_some();
         let cause = "another runtime took over its thread".to_owned();
         if let Some(slot) = self.table.get(thread).map(|entry| entry.slot.clone()) {
             self.show(&slot, ThreadStatus::Crashed(cause.clone()), Phase::Stopped);
@@ -123,6 +129,10 @@ impl SupervisorState {
         self.finish(thread, Rung::Fenced, How::SubmitFailed, Some(&cause));
         for waiter in spawning.waiters {
             self.join_again(thread, waiter);
+        }
+        if has_work && !at_rest && !closes {
+            self.recovery.has_found(thread);
+            self.comebacks.add(thread);
         }
     }
 

@@ -82,6 +82,11 @@ impl Recovery {
         Self { pages, after: None, found: HashMap::new() }
     }
 
+    /// A thread is to come up that is in the store alone.
+    pub(super) fn has_found(&mut self, thread: ThreadId) {
+        self.found.insert(thread, None);
+    }
+
     /// Who a thread is that was found, if the store has said it.
     pub(super) fn take_who(&mut self, thread: ThreadId) -> Option<Box<Who>> {
         self.found.get_mut(&thread).and_then(Option::take)

@@ -101,8 +101,10 @@ impl SupervisorState {
             }
             Step::Created(Ok(acquired)) => self.bring_up(op, spawning, acquired, Left::default()),
             Step::Found(Ok(stored)) => self.on_found(op, spawning, &stored),
-            Step::Loaded(Ok((acquired, _))) if self.was_elsewhere(spawning.places, &acquired) => {
-                self.lost_meanwhile(spawning);
+            Step::Loaded(Ok((acquired, left)))
+                if self.was_elsewhere(spawning.places, &acquired) =>
+            {
+                self.lost_meanwhile(spawning, &acquired, &left);
             }
             Step::Loaded(Ok((acquired, left))) => {
                 self.bring_up(op, spawning, acquired, left);

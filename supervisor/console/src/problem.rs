@@ -27,6 +27,12 @@ impl Problem {
         Self { status, code, detail: detail.into(), fields: Map::new() }
     }
 
+    /// Nobody answered in time.
+    pub(crate) fn no_answer(detail: impl Into<String>) -> Self {
+        let (status, code) = NO_ANSWER;
+        Self::new(status, code, detail)
+    }
+
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }

@@ -9,6 +9,7 @@ use coppicer_messages::{Record, Seq, StoreError, ThreadId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::from_store;
 use crate::body::{Answer, Asked, thread_of};
 use crate::bounds::{HISTORY_MAX, READ_BYTES_MAX, TIMELINE_MAX, TIMELINE_RECORDS_MAX};
 use crate::history::{Page, Shown, Turns, damage_of, damaged, shown};
@@ -26,8 +27,8 @@ pub(super) struct HistoryAsked {
 }
 
 /// What is durable of a thread: what it did in the last moment may not be there yet.
-async fn stored(app: &App, thread: ThreadId) -> Result<StoredThread, StoreError> {
-    app.runtime.store().thread(thread).await
+async fn stored(app: &App, thread: ThreadId) -> Result<StoredThread, Problem> {
+    from_store(app.runtime.store().thread(thread)).await
 }
 
 pub(super) async fn history(
@@ -58,10 +59,10 @@ pub(super) async fn history(
     };
     let page = if asked.from.is_some() {
         let mut page = Page::of_first();
-        read(&app, thread, first, end, |found| page.take(show(found))).await?;
+        from_store(read(&app, thread, first, end, |found| page.take(show(found)))).await?;
         page
     } else {
-        read_last(&app, thread, first, end, show).await?
+        from_store(read_last(&app, thread, first, end, show)).await?
     };
     let records = page.records();
     let first = records.first().map_or(first, |record| record.seq);
@@ -176,14 +177,14 @@ pub(super) async fn timeline(
     let first = end.saturating_sub(TIMELINE_RECORDS_MAX);
     // Shown is the end that can be read: what is behind the last damaged record.
     let (mut turns, mut begin) = (Turns::last(count), first);
-    read(&app, thread, first, end, |found| {
+    let all = read(&app, thread, first, end, |found| {
         match found {
             Found::Record(record) => turns.take(record),
             Found::Damage(seq, _) => (turns, begin) = (Turns::last(count), seq.0 + 1),
         }
         ControlFlow::Continue(())
-    })
-    .await?;
+    });
+    from_store(all).await?;
     let (turns, more) = turns.rows();
     // What is before the first turn that is shown is the next page's; without a turn among so many
     // records, what is before them.

@@ -15,7 +15,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use coppicer_messages::StoreError;
+use tokio::time::timeout;
 
+use crate::bounds::DETAIL_WITHIN;
 use crate::guard::guarded;
 use crate::problem::Problem;
 use crate::server::App;
@@ -68,4 +71,32 @@ pub(crate) fn id_of(boot: &str, place: impl std::fmt::Display) -> String {
 pub(crate) fn place_of<P: std::str::FromStr>(boot: &str, id: &str) -> Option<P> {
     let (of, place) = id.split_once('-')?;
     (of == boot).then(|| place.parse().ok()).flatten()
+}
+
+/// What the store says, if it says so in time.
+async fn from_store<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, Problem> {
+    match timeout(DETAIL_WITHIN, read).await {
+        Ok(read) => Ok(read?),
+        Err(_) => Err(Problem::no_answer(format!(
+            "the store did not answer within {} s; ask again, and look at what it needs",
+            DETAIL_WITHIN.as_secs()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_waited_for_so_long_and_no_longer() {
+        let before = tokio::time::Instant::now();
+        let hangs = from_store(std::future::pending::<Result<(), StoreError>>()).await;
+        assert_eq!(before.elapsed(), DETAIL_WITHIN);
+        let status = hangs.unwrap_err().into_response().status();
+        assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(from_store(async { Ok(7) }).await.unwrap(), 7);
+    }
 }

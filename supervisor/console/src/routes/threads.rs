@@ -7,7 +7,7 @@ use coppicer_actors::{Archived, Order, SortBy, StoredThread, ThreadQuery};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ended;
+use super::{ended, from_store};
 use crate::body::{Answer, Asked};
 use crate::bounds::LIST_MAX;
 use crate::problem::Problem;
@@ -87,7 +87,7 @@ pub(super) async fn list(
     if asked.roots {
         query = query.roots();
     }
-    let page = app.runtime.store().list(query).await?;
+    let page = from_store(app.runtime.store().list(query)).await?;
     let ids: Vec<_> = page.threads.iter().map(|thread| thread.id).collect();
     let has = move |board: &crate::board::Board| {
         ids.into_iter().map(|id| board.has(id)).collect::<Vec<_>>()

@@ -65,14 +65,14 @@ impl Unsettled {
         self.moves.contains_key(&thread) || self.drawn.contains_key(&thread)
     }
 
-    /// A thread is over: its account is kept as it is.
-    fn keep_over(&mut self, account: &Arc<Account>) {
+    /// A thread is over: its account is kept as it is. Those of which nobody who is over holds a part any more.
+    fn keep_over(&mut self, account: &Arc<Account>) -> Vec<ThreadId> {
         let donors: BTreeSet<ThreadId> = account.donors().into_iter().collect();
         let before = self.over.insert(account.thread(), (account.clone(), donors.clone()));
         for donor in donors {
             *self.drawn.entry(donor).or_default() += 1;
         }
-        self.draw_no_more(before.map(|(_, donors)| donors).unwrap_or_default());
+        self.draw_no_more(before.map(|(_, donors)| donors).unwrap_or_default())
     }
 
     /// Accounts of which one that was over does not hold a part any more: those that nobody does.
@@ -107,7 +107,8 @@ impl SupervisorState {
         let thread = entry.slot.thread();
         let account = entry.slot.purse().and_then(Purse::own);
         let Some(account) = account.filter(|_| self.unsettled.has(thread)) else { return false };
-        self.unsettled.keep_over(account);
+        let settled = self.unsettled.keep_over(account);
+        self.go_on_settled(settled);
         true
     }
 
@@ -129,7 +130,12 @@ impl SupervisorState {
 
     /// A move was written, or never will be.
     pub(super) fn move_settled(&mut self, to: &ThreadMove) {
-        let mut settled = self.unsettled.end(to);
+        let settled = self.unsettled.end(to);
+        self.go_on_settled(settled);
+    }
+
+    /// These accounts may be settled now: goes on with what waited for that.
+    fn go_on_settled(&mut self, mut settled: Vec<ThreadId>) {
         // Those above come after those below them.
         while let Some(thread) = settled.pop() {
             if self.unsettled.has(thread) {
@@ -194,8 +200,8 @@ mod tests {
         let mut unsettled = Unsettled::default();
         let moves = to(3, &[2]);
         unsettled.begin(&moves);
-        unsettled.keep_over(&below);
-        unsettled.keep_over(&below);
+        assert_eq!(unsettled.keep_over(&below), []);
+        assert_eq!(unsettled.keep_over(&below), []);
         assert!(unsettled.has(id(1)) && unsettled.has(id(2)));
         assert_eq!(unsettled.end(&moves), [id(3), id(2)]);
         assert!(unsettled.has(id(1)) && !unsettled.has(id(2)), "those below come first");

@@ -419,11 +419,11 @@ async fn who_hears_of_ends_without_end_behind_a_gap_hears_of_what_needs_attentio
     let mut tap = world.tap(TapOptions::all().with_capacity(100_000)).unwrap();
     let heard = Heard::default();
     let list = heard.1.clone();
-    let (over, mut is_over) = tokio::sync::mpsc::unbounded_channel();
-    let (more, there_is) = std::sync::mpsc::channel::<()>();
+    let (over, mut is_over) = tokio::sync::mpsc::channel(100);
+    let (more, there_is) = std::sync::mpsc::sync_channel::<()>(100);
     let hooks =
         Hooks::new().on_attention(move |told| list.lock().push(told)).on_terminal(move |_| {
-            let _ = over.send(());
+            let _ = over.try_send(());
             // Another thread is over before it comes back; once the test looks, it is not held up.
             let _ = there_is.recv();
         });

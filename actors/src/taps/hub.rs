@@ -423,7 +423,7 @@ impl HubState {
         if self.taps.is_empty() {
             return;
         }
-        // It was made to be told: nobody else has it.
+        debug_assert_eq!(Arc::strong_count(&run), 1, "it was made to be told: nobody else has it");
         while let Some(own) = Arc::get_mut(&mut run) {
             let rest = own.split_off(self.open.room());
             (own.seq, own.at_ms) = (first, at_ms);

@@ -169,7 +169,7 @@ pub struct Regained {
     /// has are among `events`.
     pub lost: u64,
     /// Whether no lifecycle event is missing: the journal still reaches back to the beginning of the gap.
-    /// Else a snapshot comes next.
+    /// Else a snapshot comes next, unless nobody holds the runtime any more.
     pub complete: bool,
 }
 

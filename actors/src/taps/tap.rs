@@ -142,7 +142,8 @@ impl Tap {
     ///
     /// Takes no further tap, and works behind the end of the runtime as well, for as long as somebody holds
     /// the runtime; then there is nothing to regain. What it takes over is bounded by the journal and by what
-    /// this tap may have waiting; it is for who has read all up to the gap.
+    /// this tap may have waiting, for each call: it is for who has read all up to the gap, and reads what came
+    /// before the next call.
     pub fn regain(&mut self, from: u64) -> Regained {
         let Some(hub) = self.hub.upgrade() else { return Regained::default() };
         let (regained, snapshot) = hub.regain(&mut self.follower, from);

@@ -26,6 +26,8 @@ pub async fn log_events(mut tap: Tap) {
             }
             _ => {}
         }
+        // A tap that always has something would keep its worker to itself.
+        tokio::task::consume_budget().await;
     }
 }
 

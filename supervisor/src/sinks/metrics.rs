@@ -95,7 +95,8 @@ pub fn describe_metrics() {
 ///
 /// Behind a gap it goes on from the journal, which has the lifecycle events that were lost: they are counted
 /// late, and the gauges stay right. Where the journal does not reach back that far, counters miss what it does
-/// not have, and the gauges begin anew with what is there now.
+/// not have, and the gauges begin anew with what is there now. A gap that is read when nobody holds the runtime any
+/// more stays one, also in the gauges.
 pub async fn count_events(mut tap: Tap) {
     let mut threads = Threads::default();
     while let Some(batch) = tap.next_batch().await {

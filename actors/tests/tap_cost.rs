@@ -86,8 +86,7 @@ fn publishing() {
         let change = deltas(&hub, &about);
         costs.push(change.allocations);
         let told = records(&hub, &Arc::new(about.clone()));
-        // Of each write its list, and what the portions share of it.
-        let most = WRITES * 2 + PORTIONS;
+        let most = WRITES + PORTIONS;
         assert!(told.allocations <= most, "a write that nobody takes is no events: {told:?}");
         deltas(&hub, &about);
         assert!(change.allocations <= EVENTS * 2 + PORTIONS, "an event and its text: {change:?}");

@@ -1,8 +1,8 @@
 //! The hub: numbers facts and hands them to the taps, the journal and the tree.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use coppicer_messages::{
@@ -17,7 +17,7 @@ use super::follower::{Follower, Found, Outlook};
 use super::groups::Groups;
 use super::journal::{Journal, Published, Since};
 use super::log::{Aftermath, Bounds};
-use super::portion::{Open, Run, Spare};
+use super::portion::{Classes, Open, Run, Spare};
 use super::rows::Image;
 use super::tree::{AilingStore, ThreadTree, TreeSnapshot, concerns_of, snapshot_of};
 use super::{About, Regained, Tap, TapFilter, TapFrom, TapOptions};
@@ -139,22 +139,34 @@ impl TapHub {
     ) {
         if self.wants(EventKind::Record) {
             let classes = classes.into_iter().collect();
-            let run = Run::new(about, epoch, turn.cloned(), from, classes);
-            self.tell_records(self.clock.now().at_ms, Arc::new(run));
+            let at_ms = self.clock.now().at_ms;
+            self.tell_records(at_ms, about, epoch, turn.cloned(), from, classes);
         }
     }
 
-    /// The same at a known time, of what nobody else has.
-    pub(crate) fn tell_records(&self, at_ms: u64, run: Arc<Run>) {
-        if run.classes.is_empty() || !self.wants(EventKind::Record) {
+    /// The same at a known time, with the list that the portions will keep.
+    pub(crate) fn tell_records(
+        &self,
+        at_ms: u64,
+        about: &Arc<About>,
+        epoch: Epoch,
+        turn: Option<TurnId>,
+        from: Seq,
+        classes: Classes,
+    ) {
+        if classes.is_empty() || !self.wants(EventKind::Record) {
             return;
         }
         let mut after = Aftermath::default();
+        let (about, events) = (about.clone(), OnceLock::new());
+        let mut run = Run { seq: 0, at_ms, about, epoch, turn, from, classes, events };
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        state.tell_records(at_ms, run, &mut after);
+        (run.seq, run.at_ms) = (state.seq + 1, state.time(at_ms));
+        state.seq += run.classes.len() as u64;
+        state.tell_records(run, &mut after);
         drop(state);
         after.carry_out(&self.spare);
     }
@@ -416,23 +428,20 @@ impl HubState {
         self.at_ms
     }
 
-    /// Numbers the records of a run and hands them out, in portions.
-    fn tell_records(&mut self, now: u64, mut run: Arc<Run>, after: &mut Aftermath) {
-        let (at_ms, mut first) = (self.time(now), self.seq + 1);
-        self.seq += run.classes.len() as u64;
+    /// Hands out the records of a run, in portions.
+    fn tell_records(&mut self, mut run: Run, after: &mut Aftermath) {
         if self.taps.is_empty() {
             return;
         }
-        debug_assert_eq!(Arc::strong_count(&run), 1, "it was made to be told: nobody else has it");
-        while let Some(own) = Arc::get_mut(&mut run) {
-            let rest = own.split_off(self.open.room());
-            (own.seq, own.at_ms) = (first, at_ms);
-            first += own.classes.len() as u64;
-            self.taps.tell(&Seen::record(own.about()), self.open.len(), own.classes.len(), after);
+        loop {
+            let rest = run.split_off(self.open.room());
+            self.taps.tell(&Seen::record(&run.about), self.open.len(), run.classes.len(), after);
             self.open.push_run(run);
             self.offer_if_full(after);
-            let Some(rest) = rest else { return };
-            run = Arc::new(rest);
+            match rest {
+                Some(rest) => run = rest,
+                None => break,
+            }
         }
     }
 

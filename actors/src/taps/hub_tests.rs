@@ -319,7 +319,7 @@ fn no_event_is_older_than_the_one_before_it() {
     fenced(7);
     fenced(5);
     let classes = std::iter::repeat_n(RecordClass::UserMessage, 2).collect();
-    hub.tell_records(9, Arc::new(Run::new(&about(), Epoch(1), None, Seq(0), classes)));
+    hub.tell_records(9, &about(), Epoch(1), None, Seq(0), classes);
     fenced(8);
     let times = std::iter::from_fn(|| tap.try_next()).map(|item| item.event().unwrap().at_ms);
     assert_eq!(times.collect::<Vec<_>>(), [7, 7, 9, 9, 9]);

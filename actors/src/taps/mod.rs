@@ -31,7 +31,7 @@ pub use concerns::Concern;
 pub use event::{TapEvent, TapEvents};
 pub use filter::TapFilter;
 pub use hub::TapHub;
-pub(crate) use portion::Run;
+pub(crate) use portion::Classes;
 pub use tap::Tap;
 pub use tree::{AilingStore, ThreadTree, TreeChange, TreeRow, TreeSnapshot};
 

@@ -27,7 +27,7 @@ const ROOMY: usize = EVENTS_MAX / 2;
 #[derive(Debug)]
 pub(super) struct Portion {
     told: Vec<Told>,
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Run>,
     life: Option<Arc<Block>>,
     /// The number of the last, so that nobody looks at an event to let it go.
     last: u64,
@@ -52,19 +52,19 @@ enum What {
 }
 
 /// That records of one write are durable. These are the bulk, and many are lost or left out: they become
-/// events, all of a write in one allocation, when the first tap looks at one, which the others then share.
+/// events when the first tap takes one, which the others then share.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The number of the first, and when: set when it is told.
+    /// The number of the first.
     pub(super) seq: u64,
     pub(super) at_ms: u64,
-    about: Arc<About>,
-    epoch: Epoch,
-    turn: Option<TurnId>,
+    pub(super) about: Arc<About>,
+    pub(super) epoch: Epoch,
+    pub(super) turn: Option<TurnId>,
     /// The place of the first.
-    from: Seq,
+    pub(super) from: Seq,
     pub(super) classes: Classes,
-    events: OnceLock<Box<[Event]>>,
+    pub(super) events: OnceLock<Box<[Arc<Event>]>>,
 }
 
 /// What records of one write are: mostly one or two.
@@ -73,22 +73,6 @@ pub(crate) type Classes = SmallVec<[RecordClass; 2]>;
 impl Run {
     /// [`Event::bytes`] of each.
     pub(super) const BYTES: usize = size_of::<Event>();
-
-    /// Records of a thread, of which the first is at `from`: not told yet.
-    pub(crate) fn new(
-        about: &Arc<About>,
-        epoch: Epoch,
-        turn: Option<TurnId>,
-        from: Seq,
-        classes: Classes,
-    ) -> Self {
-        let (about, events) = (about.clone(), OnceLock::new());
-        Self { seq: 0, at_ms: 0, about, epoch, turn, from, classes, events }
-    }
-
-    pub(super) fn about(&self) -> &About {
-        &self.about
-    }
 
     /// Cuts it behind so many records; gives what is left, if anything is.
     pub(super) fn split_off(&mut self, records: usize) -> Option<Self> {
@@ -101,7 +85,7 @@ impl Run {
         Some(Self { seq, about, turn, from, classes, events: OnceLock::new(), ..*self })
     }
 
-    fn event(&self, nth: usize) -> &Event {
+    fn event(&self, nth: usize) -> &Arc<Event> {
         let make = |(n, class): (u64, &RecordClass)| {
             let (seq, class) = (self.from.plus(n), class.clone());
             let fact = Fact::Thread(ThreadEvent::RecordAppended { seq, class });
@@ -109,7 +93,7 @@ impl Run {
             self.about.sign(&mut event);
             (event.epoch, event.turn) = (self.epoch, self.turn.clone());
             (event.seq, event.at_ms) = (self.seq + n, self.at_ms);
-            event
+            Arc::new(event)
         };
         &self.events.get_or_init(|| (0..).zip(&self.classes).map(make).collect())[nth]
     }
@@ -125,7 +109,7 @@ pub(super) fn places(mut set: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Portion {
-    fn of(told: Vec<Told>, runs: Vec<Arc<Run>>, life: Option<Arc<Block>>) -> Self {
+    fn of(told: Vec<Told>, runs: Vec<Run>, life: Option<Arc<Block>>) -> Self {
         let mut portion = Self { told, runs, life, last: 0 };
         portion.last = portion.len().checked_sub(1).map_or(0, |last| portion.seq(last));
         portion
@@ -150,7 +134,7 @@ impl Portion {
     }
 
     /// An event, which is made if it is the first time that it is asked for.
-    pub(super) fn event(&self, at: usize) -> &Event {
+    pub(super) fn event(&self, at: usize) -> &Arc<Event> {
         match &self.told[at].what {
             What::Life(at) => &self.published(*at).event,
             What::Event(event) => event,
@@ -190,25 +174,16 @@ impl Portion {
         let life = places(set).filter(is_life).count();
         let life = self.life.as_ref().filter(|block| life * SHARED_IN >= block.len()).cloned();
         let mut part = Vec::with_capacity(set.count_ones() as usize);
-        let mut runs: Vec<Arc<Run>> = Vec::new();
         let mut bytes = 0;
         for at in places(set) {
             bytes += self.bytes(at..at + 1);
-            let what = match &self.told[at].what {
-                What::Life(at) if life.is_some() => What::Life(*at),
-                What::Life(at) => What::Event(self.published(*at).event.clone()),
-                What::Event(event) => What::Event(event.clone()),
-                What::Record { run, nth } => {
-                    let run = &self.runs[*run as usize];
-                    if !runs.last().is_some_and(|last| Arc::ptr_eq(last, run)) {
-                        runs.push(run.clone());
-                    }
-                    What::Record { run: runs.len() as u32 - 1, nth: *nth }
-                }
+            let what = match self.told[at].what {
+                What::Life(at) if life.is_some() => What::Life(at),
+                _ => What::Event(self.event(at).clone()),
             };
             part.push(Told { what, end: bytes });
         }
-        Some(Arc::new(Self::of(part, runs, life)))
+        Some(Arc::new(Self::of(part, Vec::new(), life)))
     }
 }
 
@@ -221,7 +196,7 @@ fn end(told: &[Told], count: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Open {
     told: Vec<Told>,
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Run>,
     /// Whether an event of the journal is in it.
     life: bool,
 }
@@ -247,7 +222,7 @@ impl Open {
     }
 
     /// Takes the records of a run, for which there is room.
-    pub(super) fn push_run(&mut self, made: Arc<Run>) {
+    pub(super) fn push_run(&mut self, made: Run) {
         let (run, bytes) = (self.runs.len() as u32, self.bytes());
         let told = (0..made.classes.len()).map(|n| Told {
             what: What::Record { run, nth: n as u32 },
@@ -382,14 +357,14 @@ pub(super) mod tests {
     fn a_run_becomes_events_for_all_who_take_them_and_none_before() {
         let mut open = Open::new();
         open.push(published(2, 10).event, 10);
-        open.push_run(Arc::new(run(3, 2)));
+        open.push_run(run(3, 2));
         let whole = close(&mut open).unwrap();
         assert_eq!(seqs(&whole.part(0b111).unwrap()), [2, 3, 4]);
         assert!(whole.runs[0].events.get().is_none(), "who looks at numbers makes no event");
         let part = whole.part(0b101).unwrap();
         assert_eq!((seqs(&whole), seqs(&part)), (vec![2, 3, 4], vec![2, 4]));
         let made = whole.event(2);
-        assert!(std::ptr::eq(made, part.event(1)));
+        assert!(Arc::ptr_eq(made, part.event(1)));
         assert_eq!((made.seq, made.at_ms, made.epoch), (4, 7, Epoch(2)));
         assert_eq!(made.bytes(), Run::BYTES);
         let fact = ThreadEvent::RecordAppended { seq: Seq(31), class: RecordClass::UserMessage };
@@ -415,7 +390,7 @@ pub(super) mod tests {
         for n in 0..events {
             journal.push(published(2 * n + 1, 5), &mut Vec::new());
             open.push_last_of(journal, 5);
-            open.push_run(Arc::new(run(2 * n + 2, 1)));
+            open.push_run(run(2 * n + 2, 1));
         }
         open.close(&Spare::default(), journal).unwrap()
     }
@@ -433,7 +408,7 @@ pub(super) mod tests {
             for (part, set) in parts.iter().zip([every_fourth & set, one]) {
                 for (at, from) in places(set).enumerate() {
                     assert!(
-                        std::ptr::eq(part.event(at), whole.event(from)),
+                        Arc::ptr_eq(part.event(at), whole.event(from)),
                         "no event is made twice"
                     );
                     assert_eq!(part.seq(at), whole.seq(from));
@@ -463,7 +438,7 @@ pub(super) mod tests {
         assert!(close(&mut open).is_none());
         for seq in 1..=EVENTS_MAX as u64 {
             assert!(!open.is_full());
-            open.push_run(Arc::new(run(seq, 1)));
+            open.push_run(run(seq, 1));
         }
         assert!(open.is_full() && open.room() == 0);
         assert_eq!(close(&mut open).map(|portion| portion.len()), Some(EVENTS_MAX));

@@ -71,7 +71,10 @@ impl ThreadState {
                 }
                 self.publish(turn.as_ref(), event);
             }
-            Effect::TellRecords(run) => self.world.turns.hub.tell_records(self.at_ms, run),
+            Effect::TellRecords { turn, from, classes } => {
+                let (about, epoch) = (self.slot.about(), self.fence.epoch);
+                self.world.turns.hub.tell_records(self.at_ms, about, epoch, turn, from, classes);
+            }
             Effect::Show { status, phase, turn, waiting_for_host, has_work, ended } => {
                 self.slot.touch(self.now().instant);
                 let changed = self.slot.change_view(|view| {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::mailbox::ReadMail;
 use crate::engine::TurnKind;
 use crate::store::Batch;
-use crate::taps::Run;
+use crate::taps::Classes;
 
 /// Something to do. Effects are in the order in which they must happen.
 pub(crate) enum Effect {
@@ -26,8 +26,8 @@ pub(crate) enum Effect {
     Settle { submission: SubmissionId, outcome: Outcome },
     /// Tell taps.
     Publish { turn: Option<TurnId>, event: ThreadEvent },
-    /// Tell taps of records.
-    TellRecords(Arc<Run>),
+    /// Tell taps of records, the first of which is at `from`.
+    TellRecords { turn: Option<TurnId>, from: Seq, classes: Classes },
     /// Publish the view; `ended` if a turn ended.
     Show {
         status: ThreadStatus,
@@ -105,7 +105,7 @@ impl Effect {
             Self::Accept { .. }
             | Self::Settle { .. }
             | Self::Publish { .. }
-            | Self::TellRecords(_)
+            | Self::TellRecords { .. }
             | Self::Show { .. }
             | Self::ShowTask { .. }
             | Self::Launch(_)

@@ -1,7 +1,6 @@
 //! A thread's writes: gathered during one wake-up, made in one append, told when they are durable.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use coppicer_messages::{Charge, Ended, EventKind, Seq, StoreError, SubmitError, ThreadMsg};
 
@@ -11,7 +10,6 @@ use super::state::ThreadState;
 use crate::account::Refund;
 use crate::seldom::{Blank, Seldom};
 use crate::store::{Batch, Done};
-use crate::taps::Run;
 
 /// What was written, what is being written, and what may only follow it.
 pub(super) struct Writes {
@@ -127,8 +125,8 @@ impl ThreadState {
         if !batch.records.is_empty() && self.world.turns.hub.wants(EventKind::Record) {
             let turn = self.core.turn.as_ref().map(|turn| turn.id.clone());
             let classes = batch.records.iter().map(|record| record.class.clone()).collect();
-            let run = Run::new(self.slot.about(), self.fence.epoch, turn, expected, classes);
-            self.writes.parked.push_back((append, Effect::TellRecords(Arc::new(run))));
+            let told = Effect::TellRecords { turn, from: expected, classes };
+            self.writes.parked.push_back((append, told));
         }
         let (slot, epoch) = (self.slot.clone(), self.fence.epoch);
         let refund = self.writes.refund.take();

@@ -181,7 +181,7 @@ impl Hands {
                 self.phases.push(phase);
                 self.phases.dedup();
             }
-            Effect::TellRecords(_) | Effect::ShowTask { .. } => {}
+            Effect::TellRecords { .. } | Effect::ShowTask { .. } => {}
             Effect::Launch(Launch { turn, attempt, items, .. }) => {
                 if self.decide(|core, now, out| core.launched(&turn, now, out)) {
                     self.launched.push((turn, attempt));

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use coppicer_messages::{
-    Amounts, Charge, Dimension, Lease, LeaseBook, LeaseKind, Ledger, LimitReached, ThreadId,
-    ThreadMsg, TurnId,
+    Amounts, Budget, Charge, Dimension, Lease, LeaseBook, LeaseKind, Ledger, LimitReached,
+    ThreadId, ThreadMsg, TurnId,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -107,14 +107,20 @@ impl Books {
         now.saturating_duration_since(self.base).as_millis() as i64
     }
 
-    /// What it has used, as whoever it is carved from again has to see it, and what that changes in what
-    /// it gave away. What is in no write yet counts when it is written. Less than nothing is given away
-    /// where parts came back that had counted as used when its thread ended: what was not used of them is
-    /// used less.
-    fn used(&self, what: Dimension) -> (i64, i64) {
-        let back = self.ledger.carved.of(what).min(0);
-        let written = self.ledger.spent.of(what).saturating_sub(self.unwritten.of(what));
-        (written.saturating_add(back), -back)
+    /// What it was granted and has used, for whoever it is carved from again.
+    fn remains(&self) -> Remains {
+        let mut remains = Remains {
+            budget: self.ledger.budget,
+            used: Amounts::default(),
+            late: Amounts::default(),
+        };
+        for what in Dimension::ALL {
+            let late = -self.ledger.carved.of(what).min(0);
+            let written = self.ledger.spent.of(what).saturating_sub(self.unwritten.of(what));
+            *remains.late.of_mut(what) = late;
+            *remains.used.of_mut(what) = written.saturating_sub(late);
+        }
+        remains
     }
 
     fn holders_of(&self, what: Dimension) -> Vec<ThreadId> {
@@ -153,6 +159,38 @@ impl Books {
         if held.is_zero() {
             self.holders.remove(&child);
         }
+    }
+}
+
+/// What an account that is carved again was granted, and has used of it as whoever it is carved from has to
+/// see it. What is in no write yet counts when it is written.
+#[derive(Clone, Copy)]
+struct Remains {
+    budget: Budget,
+    used: Amounts,
+    /// What came back of parts that had counted as used when its thread ended: less than nothing is given
+    /// away by it, and what was not used of them is used less.
+    late: Amounts,
+}
+
+impl Remains {
+    fn granted(&self, what: Dimension) -> i64 {
+        self.budget.of(what).map_or(0, to_signed)
+    }
+
+    /// What it has left, with what came back late or without.
+    fn rest(&self, what: Dimension, with_late: bool) -> i64 {
+        let late = if with_late { 0 } else { self.late.of(what) };
+        let used = self.used.of(what) + late;
+        self.granted(what).saturating_sub(used).max(0)
+    }
+
+    /// Has its ledger begin with a part of this size, of which nothing is used or given away.
+    fn begin_with(&self, own: &mut Charge, what: Dimension, part: i64) {
+        let late = self.late.of(what);
+        *own.granted.of_mut(what) = part - self.granted(what);
+        *own.spent.of_mut(what) = -(self.used.of(what) + late);
+        *own.carved.of_mut(what) = late;
     }
 }
 

@@ -75,28 +75,21 @@ impl Account {
     /// # Errors
     /// There is too little left above it; nothing changed.
     pub fn reopen(&self, now: Instant) -> Result<(), Short> {
-        let (budget, used, donors) = {
+        let (remains, donors) = {
             let books = self.books.lock();
             if !books.closed {
                 return Ok(());
             }
-            let used = Dimension::ALL.map(|what| books.used(what));
-            (books.ledger.budget, used, books.donors.clone())
+            (books.remains(), books.donors.clone())
         };
-        let rest = |what: Dimension, with_late: bool| {
-            let (used, back) = used[what as usize];
-            let used = if with_late { used } else { used + back };
-            budget.of(what).map_or(0, to_signed).saturating_sub(used).max(0)
-        };
+        let rest = |what: Dimension, with_late: bool| remains.rest(what, with_late);
         let with_late = carve_rest(&donors, self.thread, rest, now)?;
         let part = |what: Dimension| rest(what, with_late);
         let mut charges = Vec::new();
         let mut own = Charge::to(self.thread);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
             if let Some(donor) = donor {
-                let (used, back) = used[what as usize];
-                *own.granted.of_mut(what) = part(what) - budget.of(what).map_or(0, to_signed);
-                (*own.spent.of_mut(what), *own.carved.of_mut(what)) = (-(used + back), back);
+                remains.begin_with(&mut own, what, part(what));
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) += part(what);
                 });
@@ -182,23 +175,20 @@ impl Account {
     /// ended, what went back is given away again, as far as it is still there. What has to be written.
     pub fn detach(&self) -> Vec<Charge> {
         let mut charges = Vec::new();
-        let (ledger, used, closed, donors) = {
+        let (remains, closed, donors) = {
             let mut books = self.books.lock();
             let donors = std::mem::take(&mut books.donors);
             books.hold_lease();
-            let used = Dimension::ALL.map(|what| books.used(what));
-            (books.ledger, used, books.closed, donors)
+            (books.remains(), books.closed, donors)
         };
         let mut own = Charge::to(self.thread);
         for (what, donor) in Dimension::ALL.into_iter().zip(&donors) {
             let Some(donor) = donor else { continue };
-            let part = ledger.budget.of(what).map_or(0, to_signed);
+            let part = remains.granted(what);
             if closed {
-                let (used, back) = used[what as usize];
-                let given = donor.give_away(what, part.saturating_sub(used));
-                (*own.granted.of_mut(what), *own.spent.of_mut(what)) =
-                    (given - part, -(used + back));
-                *own.carved.of_mut(what) = back;
+                let left = part.saturating_sub(remains.used.of(what));
+                let given = donor.give_away(what, left);
+                remains.begin_with(&mut own, what, given);
                 charge(&mut charges, donor.thread, |charge| *charge.spent.of_mut(what) += given);
             } else {
                 donor.take_back(self.thread, what, part, part);

@@ -64,30 +64,24 @@ impl Account {
     /// # Errors
     /// There is too little left above it; nothing changed.
     pub fn begin_move(&self, above: Option<&Purse>, now: Instant) -> Result<AccountMove, Short> {
-        let (ledger, used, before) = {
+        let (remains, before) = {
             let books = self.books.lock();
-            let used = Dimension::ALL.map(|what| books.used(what));
-            (books.ledger, used, books.donors.clone())
+            (books.remains(), books.donors.clone())
         };
         let donor =
-            |what: Dimension| ledger.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
+            |what: Dimension| remains.budget.of(what).and_then(|_| above?.draws_on(what).cloned());
         let donors: Donors = Dimension::ALL.map(donor);
         let changed = Dimension::ALL
             .map(|what| !same(before[what as usize].as_ref(), donors[what as usize].as_ref()));
         let rest = |what: Dimension, with_late: bool| {
-            if !changed[what as usize] {
-                return 0;
-            }
-            let (used, back) = used[what as usize];
-            let used = if with_late { used } else { used + back };
-            ledger.budget.of(what).map_or(0, to_signed).saturating_sub(used).max(0)
+            if changed[what as usize] { remains.rest(what, with_late) } else { 0 }
         };
         let with_late = carve_rest(&donors, self.thread, rest, now)?;
         let part = |what: Dimension| rest(what, with_late);
         let (mut parts, mut own) = (Amounts::default(), Charge::to(self.thread));
         let mut charges = Vec::new();
         for (at, what) in Dimension::ALL.into_iter().enumerate().filter(|(at, _)| changed[*at]) {
-            let budget = ledger.budget.of(what).map_or(0, to_signed);
+            let budget = remains.granted(what);
             if let Some(donor) = &before[at] {
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) -= budget;
@@ -96,9 +90,7 @@ impl Account {
             }
             if let Some(donor) = &donors[at] {
                 *parts.of_mut(what) = part(what);
-                *own.granted.of_mut(what) = part(what) - budget;
-                let (used, back) = used[at];
-                (*own.spent.of_mut(what), *own.carved.of_mut(what)) = (-(used + back), back);
+                remains.begin_with(&mut own, what, part(what));
                 charge(&mut charges, donor.thread, |charge| {
                     *charge.carved.of_mut(what) += part(what);
                 });

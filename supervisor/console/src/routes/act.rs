@@ -11,11 +11,11 @@ use coppicer_messages::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
+use super::from_store;
 use crate::board::BudgetRow;
 use crate::body::{Answer, Posted, thread_of};
-use crate::bounds::{CLOSE_WITHIN_MAX_MS, DETAIL_WITHIN};
+use crate::bounds::CLOSE_WITHIN_MAX_MS;
 use crate::problem::Problem;
 use crate::server::App;
 
@@ -43,7 +43,7 @@ async fn told<T>(
         Err(error) => error,
     };
     if let ControlError::NotFound { .. } = error
-        && let Ok(Ok(stored)) = timeout(DETAIL_WITHIN, app.runtime.store().thread(thread)).await
+        && let Ok(stored) = from_store(app.runtime.store().thread(thread)).await
         && stored.status == ThreadStatus::Shutdown
     {
         return Err(SubmitError::Closed { thread }.into());

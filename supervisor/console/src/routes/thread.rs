@@ -8,9 +8,8 @@ use coppicer_actors::{EdgeStatus, StoredThread};
 use coppicer_messages::{CrashRecord, Ledger, StoreError, ThreadId};
 use coppicer_supervisor::{WaitsFor, Why};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use super::ended;
+use super::{ended, from_store};
 use crate::board::{BudgetRow, Recent, Row};
 use crate::body::{Answer, thread_of};
 use crate::bounds::{CHILDREN_MAX, DETAIL_WITHIN};
@@ -33,10 +32,10 @@ pub(super) async fn thread(
         Ok::<_, StoreError>(Kept { stored, crashes, children, ledger })
     };
     let why = app.runtime.why_within(thread, DETAIL_WITHIN);
-    let (why, read, seen) = tokio::join!(why, timeout(DETAIL_WITHIN, read), seen);
+    let (why, read, seen) = tokio::join!(why, from_store(read), seen);
     let (why, (row, recent)) = (why?, seen.ok_or_else(ended)?);
     // What the store could not say in time is left out, as `why.silent` says.
-    let stored = read.ok().and_then(Result::ok);
+    let stored = read.ok();
     Ok(Answer::ok(detail(thread, &why, stored.as_ref(), row.as_deref(), &recent)))
 }
 

@@ -121,17 +121,23 @@ fn done(text: &str) -> ThreadStatus {
     ThreadStatus::Completed(Some(text.into()))
 }
 
+/// One that is busy and has the only permit, and one that was told this before.
+async fn without_permit(told: &str) -> (World, [ThreadHandle; 2]) {
+    let mut limits = Limits::default();
+    limits.executing_max = 1;
+    let world = World::with_limits(engine(), limits).await;
+    let [busy, thread] = [spawn(&world).await, spawn(&world).await];
+    thread.run(told).await.expect("it has a permit");
+    busy.submit("hang").await.expect("it has room");
+    (world, [busy, thread])
+}
+
 // permits  |■■ another's turn, 1 s ■■|
 // thread   first ✓   mail, no permit ─|■ second ■|
 // wait               |──────────────────────────────✓ "second"
 #[tokio::test(start_paused = true)]
 async fn a_thread_with_mail_that_starts_a_turn_has_work_also_before_it_has_a_permit() {
-    let mut limits = Limits::default();
-    limits.executing_max = 1;
-    let world = World::with_limits(engine(), limits).await;
-    let [busy, thread] = [spawn(&world).await, spawn(&world).await];
-    thread.run("first").await.unwrap();
-    busy.submit("hang").await.unwrap();
+    let (world, [busy, thread]) = without_permit("first").await;
     world.mail(thread.id(), AgentPath::root(), "second", true).await.unwrap();
     let ids = [thread.id()];
     let waited = world.wait(&ids, Wait::All, Duration::from_secs(1)).await;
@@ -275,12 +281,7 @@ async fn a_thread_whose_actor_crashed_and_comes_back_has_not_ended() {
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_host_accepted_and_never_began_is_waited_for() {
     // It shows what it did last, and has more to do: there was no permit for it.
-    let mut limits = Limits::default();
-    limits.executing_max = 1;
-    let first = World::with_limits(engine(), limits).await;
-    let [thread, other] = [spawn(&first).await, spawn(&first).await];
-    thread.run("before").await.unwrap();
-    other.submit("hang").await.unwrap();
+    let (first, [_busy, thread]) = without_permit("before").await;
     thread.submit("afterwards").await.unwrap();
     let stored = first.stored(thread.id()).await.unwrap();
     assert_eq!(stored.status, done("before"));

@@ -173,6 +173,13 @@ pub struct Regained {
     pub complete: bool,
 }
 
+impl Regained {
+    /// How many events of a gap of so many, and of what was lost since it was told, stay lost.
+    pub const fn lost_of(&self, count: u64) -> u64 {
+        count.saturating_add(self.lost).saturating_sub(self.events)
+    }
+}
+
 /// The counts of one tap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

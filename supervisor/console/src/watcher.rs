@@ -167,8 +167,7 @@ impl Watching {
             // Behind a gap it goes on from the journal; where that does not reach, a snapshot comes next. Both
             // come from the tap that it has: there may be no room for another.
             TapItem::Lagged { from, count, .. } => {
-                let regained = self.tap.regain(from);
-                self.board.lost((count + regained.lost).saturating_sub(regained.events));
+                self.board.lost(self.tap.regain(from).lost_of(count));
             }
             _ => {}
         }

@@ -109,9 +109,7 @@ pub async fn count_events(mut tap: Tap) {
             }
             TapBatch::Snapshot(snapshot) => threads.begin(&snapshot),
             TapBatch::Lagged { from, count: lost, .. } => {
-                let regained = tap.regain(from);
-                let lost = (lost + regained.lost).saturating_sub(regained.events);
-                counter!(EVENTS_LOST).increment(lost);
+                counter!(EVENTS_LOST).increment(tap.regain(from).lost_of(lost));
             }
             _ => {}
         }
